@@ -1,0 +1,231 @@
+"""Assembling one split: window by window its archives are ingested, accounted for, shuffled, cut and packed.
+
+Everything with a receipt is skipped. The plan of the shards is made anew from the staged rows each time; it comes out
+the same, as it depends on nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kconvert.account import Account, Decision, Policy
+from kconvert.config import Conversion
+from kconvert.engine import Engine, Failed, Outcome, Task
+from kconvert.events import Observer
+from kconvert.files import remove
+from kconvert.finish import Placement, sample_metadata, write_split_table
+from kconvert.formats import open_format
+from kconvert.ingest import IngestTask, ingest
+from kconvert.journal import REPLACEMENT_ID, ArchiveReceipt, SplitJournal
+from kconvert.manifest import ShardEntry, SplitRecord
+from kconvert.pack import Cut, PackSample, PackTask, cut, is_packed, pack
+from kconvert.plan import SplitPlan
+from kconvert.release import Release
+from kconvert.shuffle import shuffled, windows
+from kconvert.table import StagedRows
+
+_MEMBER_COUNTS = ("num_members", "num_ignored_members", "num_unparsed_members", "num_unselected_members")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that failed; running again tries it again."""
+
+    task: str
+    """The archive, or shard."""
+    reason: str
+
+
+@dataclass
+class Assembly:
+    """One split being made."""
+
+    conversion: Conversion
+    release: Release
+    plan: SplitPlan
+    journal: SplitJournal
+    engine: Engine
+    observer: Observer
+
+    def __post_init__(self) -> None:
+        self._out = Path(self.conversion.out).absolute()
+        self._split = self.plan.info.name
+        self._ids = self.plan.inputs.ids()
+        self._layout = open_format(self.conversion.to)
+
+    def run(self) -> SplitRecord | Sequence[Failure]:
+        """Makes the split; the failures, if there were any."""
+        while True:
+            made = self._try()
+            if made is not None:
+                return made
+
+    def _try(self) -> SplitRecord | Sequence[Failure] | None:
+        """One way through all windows; `None` if clips that are still to be packed had to be staged again."""
+        account = Account(self.plan.annotations, self._policy())
+        rows = StagedRows.read({})
+        cuts: list[Cut[Decision]] = []
+        groups = windows(self.plan.inputs.archives, self.conversion.shuffle, self._split)
+        replacement = [name for name in (self.plan.inputs.replacement,) if name is not None]
+        for number, group in enumerate(groups):
+            names = [*(replacement if number == 0 else []), *group]
+            if failures := self._ingest([name for name in names if self._receipt(name) is None]):
+                return failures
+            if number == 0:
+                rows = self._rows(replacement)
+                account.add_replacements(rows)
+            window_rows = self._rows(group)
+            rows = rows.followed_by(window_rows)
+            decisions = [*account.admit(window_rows), *(account.close() if number == len(groups) - 1 else [])]
+            window_cuts = list(self._cut(decisions, rows, len(cuts)))
+            unpacked = [cut for cut in window_cuts if not self._is_packed(cut)]
+            if unstaged := self._unstaged(unpacked, rows):
+                return self._ingest(unstaged) or None
+            if failures := self._pack(unpacked, rows):
+                return failures
+            cuts += window_cuts
+            self._remove_parts(group)
+        self._remove_parts(replacement)
+        return self._finish(account, rows, cuts)
+
+    def _policy(self) -> Policy:
+        info, inputs = self.plan.info, self.plan.inputs
+        selection = self.conversion.selection(self.release)
+        covered = selection.covered_labels(info, self.release.labels, inputs)
+        unlabelled = self.conversion.unlabelled or ("drop" if self.plan.annotations.has_labels else "keep")
+        return Policy(self.conversion.check.short, unlabelled, lambda label: covered is None or label in covered)
+
+    def _receipt(self, name: str) -> ArchiveReceipt | None:
+        return self.journal.archive_receipt(self._ids[name])
+
+    def _rows(self, names: Iterable[str]) -> StagedRows:
+        return StagedRows.read({name: self.journal.rows_path(self._ids[name]) for name in names})
+
+    def _ingest(self, names: Sequence[str]) -> list[Failure]:
+        """Reads archives; returns those that failed."""
+        if not names:
+            return []
+        sizes = [self.plan.sizes.get(name) for name in names]
+        total = None if None in sizes else sum(size or 0 for size in sizes)
+        self.observer.begin(f"{self._split}: reading {len(names)} archives", total, None)
+        tasks = [
+            IngestTask(
+                archive=self.plan.archives[name],
+                archive_id=self._ids[name],
+                journal_folder=self.journal.folder,
+                check=self.conversion.check,
+                fetch=self.conversion.fetch,
+                keep_folder=self.conversion.keep_folder,
+                is_selective=bool(self.conversion.classes),
+            )
+            for name in names
+        ]
+        failures = []
+        for outcome in self.engine.run(ingest, tasks, self.observer.advance):
+            if failure := self._failure(outcome):
+                self.journal.set_failure(self._ids[failure.task], failure.reason)
+                failures.append(failure)
+        self.observer.end()
+        return failures
+
+    def _failure(self, outcome: Outcome[Task, object]) -> Failure | None:
+        if not isinstance(outcome, Failed):
+            return None
+        failure = Failure(outcome.task.name, str(outcome.error))
+        self.observer.note(f"failed: {failure.reason}")
+        return failure
+
+    def _cut(self, decisions: Iterable[Decision], rows: StagedRows, first: int) -> Iterator[Cut[Decision]]:
+        sizes = rows.column("size_bytes")
+        order = shuffled(decisions, self.conversion.shuffle, self._split)
+        sized = ((decision, sizes[_place(decision)]) for decision in order)
+        return cut(sized, self.conversion.shard, self._layout, first)
+
+    def _is_packed(self, planned: Cut[Decision]) -> bool:
+        keys = [f"{self._split}_{decision.name}" for decision in planned.items]
+        return is_packed(self.journal.shard_receipt(planned.number), self._out, keys)
+
+    def _unstaged(self, unpacked: Iterable[Cut[Decision]], rows: StagedRows) -> list[str]:
+        """Archives whose clips are to be packed, but are staged no more."""
+        archives = rows.archive_column()
+        needed = dict.fromkeys(archives[_place(decision)] for planned in unpacked for decision in planned.items)
+        return [
+            name
+            for name in needed
+            if (receipt := self._receipt(name)) is None or not self.journal.is_staged(self._ids[name], receipt)
+        ]
+
+    def _pack(self, unpacked: Sequence[Cut[Decision]], rows: StagedRows) -> list[Failure]:
+        """Packs shards; returns those that failed."""
+        if not unpacked:
+            return []
+        num_clips = sum(len(planned.items) for planned in unpacked)
+        self.observer.begin(f"{self._split}: packing {len(unpacked)} shards", None, num_clips)
+        archives = rows.archive_column()
+        tasks = (self._pack_task(planned, rows, archives) for planned in unpacked)
+        outcomes = self.engine.run(pack, tasks, self.observer.advance)
+        failures = [failure for outcome in outcomes if (failure := self._failure(outcome))]
+        self.observer.end()
+        return failures
+
+    def _pack_task(self, planned: Cut[Decision], rows: StagedRows, archives: Sequence[str]) -> PackTask:
+        places = [_place(decision) for decision in planned.items]
+        staged = zip(planned.items, places, rows.take(places), strict=True)
+        samples = tuple(
+            PackSample(
+                sample_metadata(decision, row, self.release, self._split),
+                self._ids[archives[place]],
+                row["part_offset"],
+            )
+            for decision, place, row in staged
+        )
+        path = self._layout.shard_path(self.release.name, self._split, planned.number)
+        return PackTask(planned.number, path, self._out, self.journal.folder, self.conversion.to, samples)
+
+    def _remove_parts(self, names: Iterable[str]) -> None:
+        for name in names:
+            remove(self.journal.part_path(self._ids[name]))
+
+    def _finish(self, account: Account, rows: StagedRows, cuts: Sequence[Cut[Decision]]) -> SplitRecord:
+        placements: dict[str, Placement] = {}
+        shards: list[ShardEntry] = []
+        for planned in cuts:
+            receipt = self.journal.shard_receipt(planned.number)
+            assert receipt is not None
+            shards.append(
+                ShardEntry(receipt.path, self._split, receipt.num_samples, receipt.size_bytes, receipt.sha256)
+            )
+            for index, (decision, offset) in enumerate(zip(planned.items, receipt.offsets, strict=True)):
+                placements[decision.name] = Placement(receipt.path, index, offset)
+        table = write_split_table(self._out, self.release, self._split, rows, account.decisions, placements)
+        num_bytes = sum(shard.size_bytes for shard in shards)
+        counts = account.counts(self._member_counts(), len(shards), num_bytes)
+        self.journal.set_listings(
+            {
+                "unmatched_replacements": account.unmatched_replacements(),
+                "repeated_annotations": list(self.plan.annotations.repeated),
+            }
+        )
+        record = SplitRecord(counts, tuple(shards), table)
+        self.journal.set_record(record)
+        return record
+
+    def _member_counts(self) -> Mapping[str, int]:
+        """What the receipts of the split's own archives add up to."""
+        receipts = [
+            receipt
+            for name, archive_id in self._ids.items()
+            if archive_id != REPLACEMENT_ID and (receipt := self._receipt(name)) is not None
+        ]
+        counts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in _MEMBER_COUNTS}
+        num_clips = sum(receipt.num_clips for receipt in receipts)
+        return {"num_archives": len(receipts), **counts, "num_clip_members": num_clips}
+
+
+def _place(decision: Decision) -> int:
+    """The staged row of a written clip."""
+    assert decision.place is not None
+    return decision.place

@@ -1,0 +1,53 @@
+"""The clip: one trimmed video of a release, and the names it goes by.
+
+The form of a clip's file name is measured on the official archives: `{youtube_id:11}_{start:06d}_{end:06d}.mp4`,
+where the id may hold and begin with `-` and `_`, so that it is taken apart from the right.
+The id alone identifies nothing: in k600 and k700-2020 one video may give several clips.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_NAME = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]{6})_([0-9]{6})")
+_YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+MAX_SECONDS = 999_999
+"""The largest time that fits the six digits of a clip's name."""
+
+
+@dataclass(frozen=True, order=True)
+class Clip:
+    """A clip's identity. Raises `ValueError` when built from values that no clip can have."""
+
+    youtube_id: str
+    """The eleven characters that YouTube identifies the video with."""
+    start_seconds: int
+    """Where the clip starts in the YouTube video, whole seconds."""
+    end_seconds: int
+    """Where it ends; usually, but not always, 10 s later."""
+
+    def __post_init__(self) -> None:
+        if not _YOUTUBE_ID.fullmatch(self.youtube_id):
+            raise ValueError(f"youtube id {self.youtube_id!r}: expected 11 of A-Z a-z 0-9 _ -")
+        if not 0 <= self.start_seconds < self.end_seconds <= MAX_SECONDS:
+            raise ValueError(
+                f"times {self.start_seconds} to {self.end_seconds}: expected 0 <= start < end <= {MAX_SECONDS}"
+            )
+
+    @property
+    def name(self) -> str:
+        """The official file name without its extension; unique within a split."""
+        return f"{self.youtube_id}_{self.start_seconds:06d}_{self.end_seconds:06d}"
+
+    def key(self, split: str) -> str:
+        """The sample key: unique over all splits, and never beginning with `-`, `.` or `__`."""
+        return f"{split}_{self.name}"
+
+    @classmethod
+    def from_name(cls, name: str) -> Clip:
+        """The clip that an official name, with or without `.mp4`, stands for. Raises `ValueError` if none."""
+        match = _NAME.fullmatch(name.removesuffix(".mp4"))
+        if match is None:
+            raise ValueError(f"clip name {name!r}: expected YOUTUBEID11_000000_000010.mp4")
+        return cls(match[1], int(match[2]), int(match[3]))

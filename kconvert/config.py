@@ -1,0 +1,147 @@
+"""The configuration of a conversion: the options of all parts composed, as the command line and YAML files have them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kconvert.account import UnlabelledPolicy
+from kconvert.engine import EngineName
+from kconvert.errors import UsageError
+from kconvert.fetch import FetchOptions
+from kconvert.formats import FormatName
+from kconvert.manifest import Manifest
+from kconvert.pack import ShardOptions
+from kconvert.plan import Selection
+from kconvert.release import OFFICIAL_BASE, SPLITS, Release, ReleaseName, load_release
+from kconvert.shuffle import ShuffleOptions
+from kconvert.verdict import CheckOptions
+from kconvert.version import FORMAT_VERSION
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Converting a release."""
+
+    release: ReleaseName
+    """Which release; also the first word of the command."""
+    out: str
+    """The folder to write to."""
+    to: FormatName = "webdataset"
+    """What to write."""
+    origin: str = OFFICIAL_BASE
+    """Where the archives come from: the official server, a mirror with its layout (URL or folder), or the folder
+    that holds what the official shell scripts leave (k400_targz/ and k400/annotations/)."""
+    split: list[str] | str | None = None
+    """Only these splits, separated by commas; a later run may add others to the same folder. Default: all."""
+    classes: list[str] | str | None = None
+    """Only these labels, separated by commas; fetches only their archives where the release allows it."""
+    max_archives: int | None = None
+    """Only the first so many archives of each split, for a trial."""
+    archives: str | None = None
+    """Keep the downloaded archives in this folder, and use them again."""
+    check: CheckOptions = field(default_factory=CheckOptions)
+    unlabelled: UnlabelledPolicy | None = None
+    """What to do with clips that have no label. Default: drop, but keep in a split that has no labels at all."""
+    shard: ShardOptions = field(default_factory=ShardOptions)
+    shuffle: ShuffleOptions = field(default_factory=ShuffleOptions)
+    fetch: FetchOptions = field(default_factory=FetchOptions)
+    engine: EngineName = "local"
+    """Where the work is done."""
+    workers: int | None = None
+    """How many processes work. Default: one for each core."""
+    overwrite: bool = False
+    """Start again; without it a folder that was made with other options is refused, with the differences."""
+
+    def __post_init__(self) -> None:
+        if not self.out:
+            raise ValueError("--out: expected the folder to write to")
+        for name in ("max_archives", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} {value}: expected 1 or more")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits to convert, in their usual order. Raises `UsageError` for an unknown one."""
+        wanted = _words(self.split)
+        unknown = sorted(set(wanted) - set(SPLITS))
+        if unknown:
+            raise UsageError(f"--split: unknown {', '.join(map(repr, unknown))}; {self.release} has {', '.join(SPLITS)}")
+        return tuple(split for split in SPLITS if not wanted or split in wanted)
+
+    def selection(self, release: Release) -> Selection:
+        """What is read of each split. Raises `UsageError` for an unknown label."""
+        classes = _words(self.classes)
+        unknown = [label for label in classes if label not in release.label_ids]
+        if unknown:
+            near = [label for label in release.labels if any(label.lower() == word.lower() for word in unknown)]
+            hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"`kconvert releases {release.name}` lists them"
+            raise UsageError(f"--classes: unknown label {', '.join(map(repr, unknown))} in {release.name}; {hint}")
+        return Selection(tuple(sorted(set(classes))), self.max_archives)
+
+    @property
+    def num_workers(self) -> int:
+        """Processes to work with."""
+        return self.workers or available_cores()
+
+    @property
+    def keep_folder(self) -> Path | None:
+        """Where archives are kept."""
+        return Path(self.archives).absolute() if self.archives else None
+
+    def identity(self, tools: Mapping[str, str]) -> dict[str, Any]:
+        """Everything that changes the bytes that are written; a folder has one identity."""
+        release = load_release(self.release)
+        selection = self.selection(release)
+        check = dataclasses.asdict(self.check)
+        del check["timeout"]
+        options = {
+            "to": self.to,
+            "classes": list(selection.classes),
+            "max_archives": self.max_archives,
+            "check": check,
+            "unlabelled": self.unlabelled,
+            "shard": {"max_bytes": int(self.shard.max_bytes), "max_samples": self.shard.max_samples},
+            "shuffle": dataclasses.asdict(self.shuffle),
+        }
+        return {"format_version": FORMAT_VERSION, "release": self.release, "options": options, "tools": dict(tools)}
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def manifest_identity(manifest: Manifest) -> dict[str, Any]:
+    """The identity of the conversion that wrote a manifest."""
+    return {
+        "format_version": manifest.format_version,
+        "release": manifest.release,
+        "options": dict(manifest.options),
+        "tools": dict(manifest.tools),
+    }
+
+
+def differences(there: Mapping[str, Any], asked: Mapping[str, Any], above: str = "") -> list[str]:
+    """How two identities differ, each difference by its dotted name."""
+    found: list[str] = []
+    for name in sorted({*there, *asked}):
+        one, other = there.get(name), asked.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += differences(one, other, f"{above}{name}.")
+        elif one != other:
+            found.append(f"{above}{name} was {one!r}, is now {other!r}".replace("options.", ""))
+    return found
+
+
+def _words(value: list[str] | str | None) -> list[str]:
+    """The words of a comma list, or of a list of words."""
+    pieces = value.split(",") if isinstance(value, str) else value or []
+    return [word for piece in pieces if (word := piece.strip())]

@@ -1,0 +1,138 @@
+"""The local engine: a pool of processes on this machine.
+
+Every worker has a pipe of its own and there is no lock or queue between them, so that one that is killed at any
+moment harms no other. A worker whose driver is gone ends by itself.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from kconvert.engine import Context, Failed, Outcome, R, T, Work, attempt
+from kconvert.errors import WorkerDiedError
+from kconvert.events import Accumulator, Advance, Emit
+
+_MAX_ATTEMPTS = 2
+_PRELOADED = ["kconvert.ingest", "kconvert.pack", "kconvert.probe.libav"]
+"""Imported once, before workers are forked."""
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    job: tuple[Any, int] | None = None
+    """The task it is at, and which attempt at it this is."""
+
+
+class LocalEngine:
+    """Runs tasks in `num_workers` processes, which live until the engine is closed."""
+
+    def __init__(self, num_workers: int) -> None:
+        self._num_workers = num_workers
+        self._workers: list[_Worker] = []
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(_PRELOADED)
+
+    def run(self, work: Work[T, R], tasks: Iterable[T], emit: Emit) -> Iterator[Outcome[T, R]]:
+        remaining = iter(tasks)
+        retries: deque[tuple[T, int]] = deque()
+        while True:
+            self._assign(work, remaining, retries)
+            busy = {worker.connection: worker for worker in self._workers if worker.job is not None}
+            if not busy:
+                return
+            for connection in wait(list(busy)):
+                outcome = self._hear(busy[connection], retries, emit)  # type: ignore[index]
+                if outcome is not None:
+                    yield outcome
+
+    def _assign(self, work: Work[T, R], remaining: Iterator[T], retries: deque[tuple[T, int]]) -> None:
+        """Gives every idle worker something to do, as long as there is."""
+        idle = [worker for worker in self._workers if worker.job is None]
+        while idle or len(self._workers) < self._num_workers:
+            if retries:
+                job = retries.popleft()
+            else:
+                task = next(remaining, None)
+                if task is None:
+                    return
+                job = (task, 0)
+            worker = idle.pop() if idle else self._start()
+            worker.job = job
+            try:
+                worker.connection.send((work, *job))
+            except OSError:
+                self._bury(worker)
+                retries.appendleft(job)
+
+    def _hear(self, worker: _Worker, retries: deque[tuple[T, int]], emit: Emit) -> Outcome[T, R] | None:
+        """What a worker says: an event, an outcome, or that it died."""
+        assert worker.job is not None
+        task, num_attempts = worker.job[0], worker.job[1] + 1
+        try:
+            said = worker.connection.recv()
+        except (EOFError, OSError):
+            how = self._bury(worker)
+            if num_attempts < _MAX_ATTEMPTS:
+                retries.append((task, num_attempts))
+                return None
+            return Failed(task, WorkerDiedError(task.name, how))
+        if isinstance(said, Advance):
+            emit(said)
+            return None
+        worker.job = None
+        outcome: Outcome[T, R] = said
+        return outcome
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs,), name="kconvert-worker")
+        process.start()
+        theirs.close()
+        worker = _Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+    def _bury(self, worker: _Worker) -> str:
+        """Removes a dead worker; says how it died."""
+        self._workers.remove(worker)
+        worker.connection.close()
+        worker.process.kill()
+        worker.process.join()
+        code = worker.process.exitcode or 0
+        worker.process.close()
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+    def close(self) -> None:
+        while self._workers:
+            self._bury(self._workers[-1])
+
+
+def _serve(connection: Connection) -> None:
+    """A worker's life: do what is sent, until nothing more can come."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def tell(said: object) -> None:
+        try:
+            connection.send(said)
+        except OSError:
+            os._exit(1)
+
+    while True:
+        try:
+            work, task, number = connection.recv()
+        except (EOFError, OSError):
+            return
+        accumulator = Accumulator(tell)
+        outcome = attempt(work, task, Context(number, accumulator))
+        accumulator.flush()
+        tell(outcome)

@@ -1,0 +1,127 @@
+"""Every error that kconvert raises on purpose.
+
+Each one is built from plain positional values, so that it survives the way from a worker to the driver
+(pickle), and its text says what, where, got, expected and what to do.
+Defects of a clip are not errors: they are values in its row (see `verdict`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class KconvertError(Exception):
+    """Base of all errors that are raised on purpose. The command line prints its text as one line."""
+
+
+class UsageError(KconvertError):
+    """The command, its configuration or its surroundings cannot work; nothing was fetched (exit code 2)."""
+
+
+class OriginError(UsageError):
+    """The origin is unreachable, is not laid out as an origin, or states something that cannot be read."""
+
+
+class AnnotationError(OriginError):
+    """An annotation file has malformed rows; `problems` holds all of them."""
+
+    MAX_SHOWN = 20
+
+    def __init__(self, path: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__(path, problems)
+        self.path = path
+        self.problems = problems
+
+    def __str__(self) -> str:
+        shown = "; ".join(str(problem) for problem in self.problems[: self.MAX_SHOWN])
+        more = len(self.problems) - self.MAX_SHOWN
+        tail = f"; and {more:,} more" if more > 0 else ""
+        return f"{self.path}: {len(self.problems):,} problem(s): {shown}{tail}"
+
+
+class TaskError(KconvertError):
+    """A fault that fails one task; the other tasks go on, and the next run tries it again (exit code 3)."""
+
+
+class FetchError(TaskError):
+    """A resource could not be transferred. Raised once retrying has ended or cannot help."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where = where
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}"
+
+
+class NotFoundError(FetchError):
+    """The server, or the folder, says that there is no such resource (HTTP 403, 404, 410)."""
+
+
+class SourceChangedError(FetchError):
+    """What was read so far can not be continued; the caller has to start this resource again."""
+
+
+class ArchiveError(TaskError):
+    """An archive is damaged: nothing of it is kept, as nobody can say what is missing from it."""
+
+    def __init__(self, archive: str, problem: str) -> None:
+        super().__init__(archive, problem)
+        self.archive = archive
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.archive}: {self.problem}"
+
+
+class StagingError(TaskError):
+    """A staged file is not what its receipt says."""
+
+
+class DiskError(TaskError):
+    """The disk refused: no space, read-only, an I/O error. The text names the path."""
+
+
+class WorkerDiedError(TaskError):
+    """The process that did a task died, and so did the one that tried it again."""
+
+    def __init__(self, task: str, how: str) -> None:
+        super().__init__(task, how)
+        self.task = task
+        self.how = how
+
+    def __str__(self) -> str:
+        return f"{self.task}: the worker process died twice ({self.how})"
+
+
+class UnexpectedError(TaskError):
+    """An exception nobody foresaw, carried out of a worker with its traceback."""
+
+    def __init__(self, task: str, summary: str, traceback: str) -> None:
+        super().__init__(task, summary, traceback)
+        self.task = task
+        self.summary = summary
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"{self.task}: {self.summary}"
+
+
+class ManifestError(KconvertError):
+    """A manifest cannot be read as one of this format."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One malformed place in an input file."""
+
+    where: str
+    """Where in the file, e.g. `line 12`."""
+    got: str
+    """What stands there."""
+    expected: str
+    """What should."""
+
+    def __str__(self) -> str:
+        return f"{self.where}: got {self.got!r}, expected {self.expected}"

@@ -1,0 +1,109 @@
+"""Files that appear whole or not at all, and their digests.
+
+A file is written under a temporary name, flushed to the disk and renamed; then the folder is flushed as well, so that
+what comes later (a receipt, the manifest) never survives a power cut that its data did not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+TEMPORARY_SUFFIX = ".kconvert-tmp"
+"""Of files that are not whole yet; a run removes those that a killed run left."""
+_FILE_MODE = 0o644
+_CHUNK_BYTES = 1 << 20
+
+
+class DigestingFile(io.RawIOBase):
+    """A file being written: counts and digests what passes through it."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        super().__init__()
+        self._raw = raw
+        self._sha256 = hashlib.sha256()
+        self.size_bytes = 0
+        """Bytes written so far."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer) -> int:
+        self._sha256.update(data)
+        num_bytes = self._raw.write(data)
+        self.size_bytes += num_bytes
+        return num_bytes
+
+    def tell(self) -> int:
+        return self.size_bytes
+
+    def flush(self) -> None:
+        self._raw.flush()
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest of the bytes written so far."""
+        return self._sha256.hexdigest()
+
+
+@contextmanager
+def write_whole(path: Path) -> Iterator[DigestingFile]:
+    """Opens `path` for writing; it appears when the block ends without an exception, and otherwise not at all.
+
+    The file's mode is 0644 whatever the umask. Raises `OSError` naming `path` if the disk refuses.
+    """
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    try:
+        with open(temporary, "wb") as raw:
+            yield DigestingFile(raw)
+            raw.flush()
+            os.fchmod(raw.fileno(), _FILE_MODE)
+            os.fsync(raw.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _flush_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> str:
+    """Writes a whole file; returns its sha256."""
+    with write_whole(path) as file:
+        file.write(data)
+    return file.sha256
+
+
+def remove(path: Path) -> None:
+    """Removes a file if it is there."""
+    path.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Removes what a killed run left half-written in `folder`."""
+    for path in folder.glob("*" + TEMPORARY_SUFFIX):
+        path.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal digest of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

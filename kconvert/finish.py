@@ -1,0 +1,169 @@
+"""Finishing: the tables, the labels, the dataset card and, last of all, the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from kconvert.account import Decision
+from kconvert.clip import Clip
+from kconvert.files import write_bytes
+from kconvert.manifest import MANIFEST_NAME, LabelsEntry, Manifest, TableEntry
+from kconvert.release import SPLITS, Release, load_release
+from kconvert.table import TABLE, StagedRows, write_table
+
+LABELS_NAME = "labels.txt"
+CARD_NAME = "README.md"
+_CARD_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+"""What Hugging Face datasets calls the splits."""
+_STAGED_COLUMNS = (
+    "defects", "detail", "member", "size_bytes", "sha256", "duration_seconds", "num_frames", "fps", "width", "height",
+    "pix_fmt", "video_codec", "audio_codec", "rotation_degrees", "bit_rate",
+)  # fmt: skip
+
+
+class Placement(NamedTuple):
+    """Where a sample is."""
+
+    shard: str
+    """Path below the output folder."""
+    sample_index: int
+    offset_bytes: int
+    """Of the video's first byte in the shard."""
+
+
+def table_path(split: str) -> str:
+    """Of a split's table, below the output folder."""
+    return f"metadata/{split}.parquet"
+
+
+def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release, split: str) -> dict[str, Any]:
+    """The JSON of a sample: the same keys and types in all of them, never `None`; `row` is its staged row."""
+    clip = Clip.from_name(decision.name)
+    return {
+        "key": clip.key(split),
+        "release": release.name,
+        "split": split,
+        "youtube_id": clip.youtube_id,
+        "start_seconds": clip.start_seconds,
+        "end_seconds": clip.end_seconds,
+        "label": decision.label,
+        "label_id": release.label_ids.get(decision.label, -1),
+        "duration_seconds": row["duration_seconds"] or 0.0,
+        "num_frames": row["num_frames"] or 0,
+        "fps": row["fps"] or 0.0,
+        "width": row["width"] or 0,
+        "height": row["height"] or 0,
+        "video_codec": row["video_codec"] or "",
+        "audio_codec": row["audio_codec"] or "",
+        "size_bytes": row["size_bytes"],
+        "sha256": row["sha256"],
+        "source": decision.source,
+        "short": "short" in row["defects"],
+    }
+
+
+def write_split_table(
+    out: Path,
+    release: Release,
+    split: str,
+    rows: StagedRows,
+    decisions: Sequence[Decision],
+    placements: Mapping[str, Placement],
+) -> TableEntry:
+    """Writes the table of a split; `placements` are those of the written clips, by name."""
+    path = table_path(split)
+    (out / path).parent.mkdir(parents=True, exist_ok=True)
+    archives = rows.archive_column()
+    nowhere = Placement("", -1, -1)
+    placed = [
+        placements[decision.name] if decision.status == "written" else nowhere for decision in decisions
+    ]
+    columns: dict[str, Any] = rows.gather([decision.place for decision in decisions], _STAGED_COLUMNS)
+    columns |= {
+        "key": [f"{split}_{decision.name}" for decision in decisions],
+        "split": [split] * len(decisions),
+        "youtube_id": [decision.name[:11] for decision in decisions],
+        "start_seconds": [int(decision.name[12:18]) for decision in decisions],
+        "end_seconds": [int(decision.name[19:25]) for decision in decisions],
+        "label": [decision.label for decision in decisions],
+        "label_id": [release.label_ids.get(decision.label, -1) for decision in decisions],
+        "status": [decision.status for decision in decisions],
+        "reason": [decision.reason for decision in decisions],
+        "source": [decision.source for decision in decisions],
+        "original_defects": rows.gather([decision.original for decision in decisions], ["defects"])["defects"],
+        "archive": ["" if decision.place is None else archives[decision.place] for decision in decisions],
+        "shard": [placement.shard for placement in placed],
+        "sample_index": [placement.sample_index if placement.shard else None for placement in placed],
+        "offset_bytes": [placement.offset_bytes if placement.shard else None for placement in placed],
+    }
+    sha256 = write_table(out / path, {name: columns[name] for name in TABLE.names})
+    return TableEntry(path, len(decisions), (out / path).stat().st_size, sha256)
+
+
+def labels_text(release: Release) -> bytes:
+    """The content of `labels.txt`."""
+    return "".join(f"{label}\n" for label in release.labels).encode()
+
+
+def labels_entry(release: Release) -> LabelsEntry:
+    """What the manifest says of the labels."""
+    return LabelsEntry(len(release.labels), hashlib.sha256(labels_text(release)).hexdigest())
+
+
+def finish(out: Path, manifest: Manifest) -> None:
+    """Writes what belongs to all splits; the manifest last, as it says that everything else is there."""
+    release = load_release(manifest.release)
+    write_bytes(out / LABELS_NAME, labels_text(release))
+    write_bytes(out / CARD_NAME, card_text(manifest).encode())
+    write_bytes(out / MANIFEST_NAME, manifest.to_json().encode())
+
+
+def card_text(manifest: Manifest) -> str:
+    """The dataset card, a function of the manifest."""
+    release = load_release(manifest.release)
+    tabled = [split for split in SPLITS if split in manifest.splits]
+    packed = [split for split in tabled if manifest.splits[split].num_shards]
+    front = {
+        "pretty_name": f"{release.title}, packed by kconvert",
+        "task_categories": ["video-classification"],
+        "configs": [
+            *([_card_config("default", packed, "{split}/*.tar")] if packed else []),
+            _card_config("metadata", tabled, "metadata/{split}.parquet"),
+        ],
+    }
+    lines = ["---", yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(), "---", ""]
+    lines += [f"# {release.title}", "", *_card_body(manifest), ""]
+    return "\n".join(lines)
+
+
+def _card_config(name: str, splits: Iterable[str], path: str) -> dict[str, Any]:
+    files = [{"split": _CARD_SPLITS[split], "path": path.format(split=split)} for split in splits]
+    return {"config_name": name, "data_files": files}
+
+
+def _card_body(manifest: Manifest) -> list[str]:
+    rows = ["| split | written | short | replaced | rejected | missing | shards |", "|---|--:|--:|--:|--:|--:|--:|"]
+    for split in SPLITS:
+        if split in manifest.splits:
+            counts = manifest.splits[split]
+            numbers = (
+                counts.num_written, counts.num_short, counts.num_replaced, sum(counts.num_rejected.values()),
+                counts.num_missing, counts.num_shards,
+            )  # fmt: skip
+            rows.append(f"| {split} | " + " | ".join(f"{number:,}" for number in numbers) + " |")
+    return [
+        f"WebDataset shards of {manifest.labels.num} classes, made by kconvert {manifest.kconvert_version} "
+        f"(format {manifest.format_version}).",
+        "",
+        *rows,
+        "",
+        "A sample is three adjacent members: `KEY.cls` (label id), `KEY.json` (facts) and `KEY.mp4` (the video,",
+        "unchanged). `metadata/SPLIT.parquet` has a row for every clip, written or not, with the reason;",
+        "`shard` and `offset_bytes` give random access with one read. `labels.txt` names the label ids.",
+        "`manifest.json` has counts and digests; `kconvert verify` checks them.",
+    ]

@@ -1,0 +1,96 @@
+"""WebDataset: shards are plain tars, a sample three adjacent members `KEY.cls`, `KEY.json` and `KEY.mp4`.
+
+The conventions of the readers (webdataset, Hugging Face datasets, Megatron-Energon, Ray Data, DALI) that this obeys:
+no dot and no leading `.` or `__` in keys, the same members in every sample, ASCII names under 100 bytes, ustar headers
+without PAX records, integer `mtime`.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from webdataset import TarWriter
+
+from kconvert.files import DigestingFile
+from kconvert.formats import Sample, StoredSample
+
+_BLOCK_BYTES = 512
+_RECORD_BYTES = 10240
+_MAX_JSON_BYTES = 2 * _BLOCK_BYTES
+_MODE = 0o444
+
+
+class WebDataset:
+    """Writes and reads tars that `webdataset` reads."""
+
+    def shard_path(self, release: str, split: str, number: int) -> str:
+        return f"{split}/{release}-{split}-{number:06d}.tar"
+
+    def max_sample_bytes(self, video_bytes: int) -> int:
+        return 4 * _BLOCK_BYTES + _MAX_JSON_BYTES + _padded(video_bytes)
+
+    @property
+    def overhead_bytes(self) -> int:
+        return _RECORD_BYTES
+
+    def write(self, file: DigestingFile, samples: Iterable[Sample]) -> tuple[int, ...]:
+        offsets = []
+        with TarWriter(file, user="", group="", mode=_MODE, mtime=0, encoder=False) as writer:
+            for sample in samples:
+                writer.write({"__key__": sample.key, **_members(sample)})
+                offsets.append(writer.tarstream.offset - _padded(len(sample.video)))
+        return tuple(offsets)
+
+    def read(self, path: Path) -> Iterator[StoredSample]:
+        try:
+            with tarfile.open(path, "r:") as archive:
+                members = iter(archive)
+                for label in members:
+                    yield _read_sample(archive, [label, next(members, None), next(members, None)])
+                end = archive.offset
+        except tarfile.TarError as error:
+            raise ValueError(f"not a tar ({error})") from error
+        _check_end(path, end)
+
+
+def _members(sample: Sample) -> dict[str, bytes]:
+    text = json.dumps(sample.metadata, ensure_ascii=True, separators=(",", ":")).encode()
+    if len(text) > _MAX_JSON_BYTES:
+        raise ValueError(f"{sample.key}: metadata of {len(text)} bytes, expected at most {_MAX_JSON_BYTES}")
+    return {"cls": str(sample.label_id).encode(), "json": text, "mp4": sample.video}
+
+
+def _read_sample(archive: tarfile.TarFile, members: list[tarfile.TarInfo | None]) -> StoredSample:
+    key = members[0].name.rpartition(".")[0] if members[0] else ""
+    found = [member.name if member else "nothing" for member in members]
+    expected = [f"{key}.{extension}" for extension in ("cls", "json", "mp4")]
+    if found != expected:
+        raise ValueError(f"members {', '.join(found)}, expected {', '.join(expected)}")
+    contents = []
+    for member in members:
+        assert member is not None
+        if (member.mtime, member.uid, member.gid, member.mode, member.type) != (0, 0, 0, _MODE, tarfile.REGTYPE):
+            raise ValueError(f"member {member.name} has another time, owner, mode or type than is written")
+        file = archive.extractfile(member)
+        assert file is not None
+        contents.append(file.read())
+    label_id, metadata = int(contents[0]), json.loads(contents[1])
+    assert members[2] is not None
+    return StoredSample(Sample(key, label_id, metadata, contents[2]), members[2].offset_data)
+
+
+def _check_end(path: Path, end: int) -> None:
+    """A tar that was cut between two members reads without an error, so the end is looked at."""
+    with open(path, "rb") as file:
+        file.seek(end)
+        rest = file.read(2 * _RECORD_BYTES)
+    size = end + len(rest)
+    if len(rest) < 2 * _BLOCK_BYTES or rest.strip(b"\0") or size % _RECORD_BYTES or len(rest) > 2 * _RECORD_BYTES - 1:
+        raise ValueError(f"does not end with the end blocks of a tar after byte {end:,}")
+
+
+def _padded(size: int) -> int:
+    return -(-size // _BLOCK_BYTES) * _BLOCK_BYTES

@@ -1,0 +1,210 @@
+"""Ingesting: one archive becomes a part (its good clips, staged) and rows (what is known of each clip).
+
+The archive is read once, as a stream; no clip is ever a file of its own. Only what the archive itself says is decided
+here. What depends on others (labels, duplicates, replacements) is decided when all of them are known, by `account`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kconvert.archive import MAX_CLIP_BYTES, ArchiveReader, Member
+from kconvert.clip import Clip
+from kconvert.engine import Context
+from kconvert.errors import SourceChangedError
+from kconvert.events import Advance, Emit
+from kconvert.fetch import ByteStream, FetchOptions, keep_archive, open_stream
+from kconvert.files import DigestingFile, write_whole
+from kconvert.journal import MAX_LISTED, ArchiveReceipt, SplitJournal
+from kconvert.media import MediaFacts
+from kconvert.origin import ArchiveRef
+from kconvert.probe import Prober, open_prober
+from kconvert.probe.isolated import IsolatedProber
+from kconvert.table import StagedClip, write_staged
+from kconvert.verdict import CheckOptions, Fault, Probed, clean_detail, judge, rejecting_defect
+
+_VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".3gp", ".flv")
+
+
+@dataclass(frozen=True)
+class IngestTask:
+    """One archive to be read."""
+
+    archive: ArchiveRef
+    archive_id: str
+    """What its files in the journal go by."""
+    journal_folder: Path
+    """Of the split."""
+    check: CheckOptions
+    fetch: FetchOptions
+    keep_folder: Path | None
+    """Where archives are kept as files; `None` to stream them."""
+    is_selective: bool
+    """Whether only the clips that the journal's selection names are read."""
+
+    @property
+    def name(self) -> str:
+        return self.archive.name
+
+
+def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
+    """Reads an archive; its part, its rows and then its receipt are in the journal when this returns.
+
+    Raises: `ArchiveError` if it is damaged, `FetchError` if it cannot be had.
+    """
+    journal = SplitJournal(task.journal_folder)
+    # After a crash the guilty clip is found by giving every clip a process of its own.
+    prober: Prober = IsolatedProber(task.check) if context.attempt else open_prober(task.check)
+    for restart in range(task.fetch.max_restarts + 1):
+        counted = _Counted(context.emit)
+        try:
+            receipt = _read(task, journal, prober, counted)
+        except SourceChangedError:
+            if restart == task.fetch.max_restarts:
+                raise
+            counted.take_back()
+        else:
+            journal.set_archive_receipt(task.archive_id, receipt)
+            return receipt
+    raise AssertionError("unreachable")
+
+
+def _read(task: IngestTask, journal: SplitJournal, prober: Prober, counted: _Counted) -> ArchiveReceipt:
+    selection = _selection(journal.selection_path) if task.is_selective else None
+    with write_whole(journal.part_path(task.archive_id)) as part:
+        reading = _Reading(task.check, prober, selection, part, counted)
+        with _open(task, counted) as stream, ArchiveReader(stream, task.archive.name) as archive:
+            for member in archive:
+                reading.read(member)
+            remote = stream.remote
+    rows_sha256 = write_staged(journal.rows_path(task.archive_id), reading.clips)
+    return ArchiveReceipt(
+        archive=task.archive.name,
+        size_bytes=remote.size_bytes,
+        etag=remote.etag,
+        num_members=reading.num_members,
+        num_ignored_members=reading.num_ignored,
+        num_unparsed_members=reading.num_unparsed,
+        num_unselected_members=reading.num_unselected,
+        num_clips=len(reading.clips),
+        refused=tuple(reading.refused),
+        part_bytes=part.size_bytes,
+        rows_sha256=rows_sha256,
+    )
+
+
+def _open(task: IngestTask, counted: _Counted) -> ByteStream:
+    location = task.archive.location
+    if task.keep_folder is None:
+        return open_stream(location, task.fetch, counted.bytes_read)
+    path = keep_archive(location, task.keep_folder, task.archive.name, task.fetch, counted.bytes_read)
+    return open_stream(str(path), task.fetch)
+
+
+@functools.lru_cache(maxsize=2)
+def _selection(path: Path) -> frozenset[str]:
+    return frozenset(path.read_text("utf-8").split())
+
+
+@dataclass
+class _Counted:
+    """What was told of the progress of one reading, so that it can be taken back."""
+
+    emit: Emit
+    num_bytes: int = 0
+    num_clips: int = 0
+    flagged: dict[str, int] = field(default_factory=dict)
+
+    def bytes_read(self, num_bytes: int) -> None:
+        self.num_bytes += num_bytes
+        self.emit(Advance(num_bytes=num_bytes))
+
+    def clip_checked(self, defects: tuple[str, ...]) -> None:
+        self.num_clips += 1
+        for defect in defects:
+            self.flagged[defect] = self.flagged.get(defect, 0) + 1
+        self.emit(Advance(num_clips=1, flagged=dict.fromkeys(defects, 1)))
+
+    def take_back(self) -> None:
+        flagged = {defect: -num for defect, num in self.flagged.items()}
+        self.emit(Advance(-self.num_bytes, -self.num_clips, flagged))
+
+
+class _Reading:
+    """The members of one archive, as they are read."""
+
+    def __init__(
+        self, options: CheckOptions, prober: Prober, selection: frozenset[str] | None, part: DigestingFile, counted: _Counted
+    ) -> None:
+        self._options = options
+        self._prober = prober
+        self._selection = selection
+        self._part = part
+        self._counted = counted
+        self.clips: list[StagedClip] = []
+        self.refused: list[str] = []
+        self.num_members = 0
+        self.num_ignored = 0
+        self.num_unparsed = 0
+        self.num_unselected = 0
+
+    def read(self, member: Member) -> None:
+        """Sorts a member; if it is a clip, checks and stages it."""
+        self.num_members += 1
+        leaf = member.name.rstrip("/").rsplit("/", 1)[-1]
+        is_video = leaf.lower().endswith(_VIDEO_ENDINGS) and not leaf.startswith("._")
+        if not member.is_file or not is_video:
+            self.num_ignored += 1
+            if is_video:
+                self._refuse(member, "not a file of its own (a link, a folder or a device)")
+            return
+        try:
+            clip = Clip.from_name(leaf)
+        except ValueError as error:
+            self.num_unparsed += 1
+            self._refuse(member, str(error))
+            return
+        if self._selection is not None and clip.name not in self._selection:
+            self.num_unselected += 1
+            return
+        self._check(clip, member)
+
+    def _refuse(self, member: Member, why: str) -> None:
+        if len(self.refused) < MAX_LISTED:
+            self.refused.append(clean_detail(f"{_printable(member.name)}: {why}"))
+
+    def _check(self, clip: Clip, member: Member) -> None:
+        if member.size_bytes > MAX_CLIP_BYTES:
+            detail = f"declares {member.size_bytes:,} bytes, more than the limit of {MAX_CLIP_BYTES:,}; not read"
+            probed, data, digest = Probed(MediaFacts(), Fault("unreadable", detail)), b"", ""
+        else:
+            data = member.load()
+            digest = hashlib.sha256(data).hexdigest()
+            probed = self._prober.probe(data)
+        verdict = judge(probed, self._options)
+        offset = -1
+        if not rejecting_defect(verdict.defects, self._options.short):
+            offset = self._part.tell()
+            self._part.write(data)
+        self.clips.append(
+            StagedClip(
+                name=clip.name,
+                member=_printable(member.name),
+                defects=verdict.defects,
+                detail=verdict.detail,
+                size_bytes=member.size_bytes,
+                sha256=digest,
+                facts=probed.facts,
+                part_offset=offset,
+            )
+        )
+        self._counted.clip_checked(verdict.defects)
+
+
+def _printable(name: str) -> str:
+    """A member's name as text that can be stored and shown: what is not printable stands escaped."""
+    escaped = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in escaped)

@@ -1,0 +1,154 @@
+"""The manifest: every shard and table of a folder with counts and digests, written last.
+
+It holds no clock, host or absolute path, so that equal inputs and options give equal bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kconvert.errors import ManifestError
+from kconvert.version import FORMAT_VERSION
+
+MANIFEST_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """The account of one split. It closes:
+
+    - `num_annotations` = annotated clips among the rows + `num_unread_annotations`
+    - `num_members` = `num_ignored_members` + `num_unparsed_members` + `num_unselected_members` + `num_clip_members`
+    - rows of the table = `num_written` + all of `num_rejected` + `num_missing`
+    - `num_clip_members` + `num_replacement_only` = `num_written` + all of `num_rejected`
+    """
+
+    num_annotations: int
+    """Distinct clips in the annotation file."""
+    num_repeated_annotations: int
+    """Further rows of the annotation file for a clip that it named already."""
+    num_unread_annotations: int
+    """Annotated clips that `--classes` or `--max_archives` left out."""
+    num_unannotated: int
+    """Clips in an archive that no annotation names."""
+    num_archives: int
+    """Archives read, without the replacement archive."""
+    num_members: int
+    """Members of these archives, of any kind."""
+    num_ignored_members: int
+    """Folders, links, AppleDouble files and other members that are no clips."""
+    num_unparsed_members: int
+    """Videos whose name is not a clip's; `kconvert status` lists them."""
+    num_unselected_members: int
+    """Clips that `--classes` left out."""
+    num_clip_members: int
+    """Clips."""
+    num_written: int
+    num_short: int
+    """Written clips that are short."""
+    num_replaced: int
+    """Written clips whose bytes are a replacement's."""
+    num_replacement_only: int
+    """Of these, the ones that no archive of the split holds."""
+    num_unmatched_replacements: int
+    """Replacements of a clip that is neither annotated nor hosted; `kconvert status` lists them."""
+    num_rejected: Mapping[str, int]
+    """By reason; only reasons that occurred."""
+    num_missing: int
+    """Annotated clips that no archive holds."""
+    num_shards: int
+    num_bytes: int
+    """Size of all shards."""
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    path: str
+    """Below the folder of the manifest."""
+    split: str
+    num_samples: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TableEntry:
+    path: str
+    """Below the folder of the manifest."""
+    num_rows: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """A finished split: all that the manifest says of it."""
+
+    counts: SplitCounts
+    shards: tuple[ShardEntry, ...]
+    table: TableEntry
+
+    @classmethod
+    def from_content(cls, content: Mapping[str, Any]) -> SplitRecord:
+        """From what `dataclasses.asdict` made of one. Raises `KeyError` or `TypeError` for anything else."""
+        shards = tuple(ShardEntry(**entry) for entry in content["shards"])
+        return cls(SplitCounts(**content["counts"]), shards, TableEntry(**content["table"]))
+
+
+@dataclass(frozen=True)
+class LabelsEntry:
+    num: int
+    sha256: str
+    """Of `labels.txt`."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    release: str
+    options: Mapping[str, Any]
+    """Those that change the bytes."""
+    splits: Mapping[str, SplitCounts]
+    shards: tuple[ShardEntry, ...]
+    tables: tuple[TableEntry, ...]
+    labels: LabelsEntry
+    tools: Mapping[str, str]
+    """What judged the clips, with versions."""
+    kconvert_version: str
+    format_version: int = field(default=FORMAT_VERSION)
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`: keys in the documented order, two spaces of indentation, a final newline."""
+        content = dataclasses.asdict(self)
+        order = ["format_version", "kconvert_version", "release", "options", "splits", "shards", "tables", "labels"]
+        return json.dumps({key: content[key] for key in [*order, "tools"]}, indent=2, ensure_ascii=False) + "\n"
+
+    def record(self, split: str) -> SplitRecord:
+        """What the manifest says of one split. Raises `KeyError` if it has none of that name."""
+        shards = tuple(shard for shard in self.shards if shard.split == split)
+        table = next(table for table in self.tables if table.path == f"metadata/{split}.parquet")
+        return SplitRecord(self.splits[split], shards, table)
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Manifest:
+        """Reads what `to_json` wrote. Raises `ManifestError`, naming `where`, for anything else."""
+        try:
+            content = json.loads(text)
+            found = content["format_version"]
+            if found != FORMAT_VERSION:
+                raise ManifestError(f"{where}: format_version {found!r}, this kconvert reads {FORMAT_VERSION}")
+            return cls(
+                release=content["release"],
+                options=dict(content["options"]),
+                splits={name: SplitCounts(**counts) for name, counts in content["splits"].items()},
+                shards=tuple(ShardEntry(**entry) for entry in content["shards"]),
+                tables=tuple(TableEntry(**entry) for entry in content["tables"]),
+                labels=LabelsEntry(**content["labels"]),
+                tools=dict(content["tools"]),
+                kconvert_version=content["kconvert_version"],
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ManifestError(f"{where}: not a kconvert manifest ({type(error).__name__}: {error})") from error

@@ -1,0 +1,150 @@
+"""Packing: staged clips become one shard.
+
+A shard is cut where the next sample might not fit, by a bound that is known without writing it, so that the plan of
+all shards depends on nothing but the clips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from kconvert.engine import Context
+from kconvert.errors import StagingError
+from kconvert.events import Advance
+from kconvert.files import write_whole
+from kconvert.formats import Format, FormatName, Sample, open_format
+from kconvert.journal import ShardReceipt, SplitJournal
+from kconvert.units import ByteSize
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class ShardOptions:
+    """How large shards are."""
+
+    max_bytes: ByteSize = ByteSize(1_000_000_000)
+    """A shard is at most this large, unless a single clip is larger; a number, or one with kB, MB, GB or KiB, MiB, GiB."""
+    max_samples: int = 10_000
+    """A shard has at most this many clips."""
+
+    def __post_init__(self) -> None:
+        if self.max_bytes < 1:
+            raise ValueError(f"--shard.max_bytes {self.max_bytes}: expected 1 or more")
+        if self.max_samples < 1:
+            raise ValueError(f"--shard.max_samples {self.max_samples}: expected 1 or more")
+
+
+@dataclass(frozen=True)
+class PackSample:
+    """A staged clip and what is written with it."""
+
+    metadata: Mapping[str, Any]
+    """The sample's JSON: `key`, `label_id`, `size_bytes` and the rest."""
+    archive_id: str
+    """Which part it is in."""
+    part_offset: int
+    """Where it begins in the part."""
+
+
+@dataclass(frozen=True)
+class PackTask:
+    """One shard to be written."""
+
+    number: int
+    path: str
+    """Of the shard, below the output folder."""
+    out: Path
+    journal_folder: Path
+    """Of the split."""
+    format: FormatName
+    samples: tuple[PackSample, ...]
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True)
+class Cut(Generic[Item]):
+    """A planned shard."""
+
+    number: int
+    items: tuple[Item, ...]
+
+
+def cut(
+    items: Iterable[tuple[Item, int]], options: ShardOptions, layout: Format, first_number: int
+) -> Iterator[Cut[Item]]:
+    """Cuts items, given with the sizes of their videos in bytes, into shards; none is empty."""
+    pending: list[Item] = []
+    room = options.max_bytes - layout.overhead_bytes
+    size = 0
+    for item, video_bytes in items:
+        item_bytes = layout.max_sample_bytes(video_bytes)
+        if pending and (size + item_bytes > room or len(pending) == options.max_samples):
+            yield Cut(first_number, tuple(pending))
+            first_number, pending, size = first_number + 1, [], 0
+        pending.append(item)
+        size += item_bytes
+    if pending:
+        yield Cut(first_number, tuple(pending))
+
+
+def keys_digest(keys: Iterable[str]) -> str:
+    """What identifies the plan of a shard."""
+    return hashlib.sha256("".join(f"{key}\n" for key in keys).encode()).hexdigest()
+
+
+def pack(task: PackTask, context: Context) -> ShardReceipt:
+    """Writes a shard; the shard and then its receipt are in place when this returns.
+
+    Raises: `StagingError` if a part is not what it was.
+    """
+    (task.out / task.path).parent.mkdir(parents=True, exist_ok=True)
+    with write_whole(task.out / task.path) as file:
+        offsets = open_format(task.format).write(file, _samples(task, context))
+    receipt = ShardReceipt(
+        path=task.path,
+        num_samples=len(task.samples),
+        size_bytes=file.size_bytes,
+        sha256=file.sha256,
+        offsets=offsets,
+        keys_sha256=keys_digest(sample.metadata["key"] for sample in task.samples),
+    )
+    SplitJournal(task.journal_folder).set_shard_receipt(task.number, receipt)
+    return receipt
+
+
+def _samples(task: PackTask, context: Context) -> Iterator[Sample]:
+    journal = SplitJournal(task.journal_folder)
+    for planned in task.samples:
+        metadata = planned.metadata
+        part = journal.part_path(planned.archive_id)
+        video = _read_range(part, planned.part_offset, metadata["size_bytes"])
+        yield Sample(metadata["key"], metadata["label_id"], metadata, video)
+        context.emit(Advance(num_bytes=len(video), num_clips=1))
+
+
+def _read_range(part: Path, offset: int, size: int) -> bytes:
+    try:
+        with open(part, "rb", buffering=0) as file:
+            data = os.pread(file.fileno(), size, offset)
+    except FileNotFoundError as error:
+        raise StagingError(f"{part}: is gone; run again, its archive is then read again") from error
+    if len(data) != size:
+        raise StagingError(f"{part}: ends before byte {offset + size:,}; remove it and run again")
+    return data
+
+
+def is_packed(receipt: ShardReceipt | None, out: Path, keys: Sequence[str]) -> bool:
+    """Whether a shard of these keys is in place."""
+    if receipt is None or receipt.keys_sha256 != keys_digest(keys):
+        return False
+    path = out / receipt.path
+    return path.is_file() and path.stat().st_size == receipt.size_bytes

@@ -1,0 +1,164 @@
+"""Planning: what a conversion will read, and how much disk it takes at most, before anything big is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from kconvert.annotation import Annotations, parse_annotations
+from kconvert.errors import FetchError, OriginError, UsageError
+from kconvert.fetch import FetchOptions, describe
+from kconvert.journal import Inputs, SplitJournal
+from kconvert.origin import ArchiveRef, Origin
+from kconvert.release import Release, SplitInfo
+from kconvert.shuffle import ShuffleOptions, windows
+
+_NUM_DESCRIBERS = 16
+_EXPANSION = 1.05
+"""How much larger a part may be than its gzipped archive: videos do not compress."""
+_SLACK_BYTES = 1 << 20
+"""Beside the videos: tar headers, metadata, rows, the last record of a shard, for an archive."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which clips and archives a conversion reads."""
+
+    classes: tuple[str, ...] = ()
+    """Only these labels; all if empty."""
+    max_archives: int | None = None
+    """Only so many archives of each split."""
+
+    def covered_labels(self, info: SplitInfo, labels: tuple[str, ...], inputs: Inputs) -> frozenset[str] | None:
+        """The labels whose clips are in the archives that are read, wherever they are; `None` if that is all clips."""
+        classes = frozenset(self.classes) if self.classes else None
+        if self.max_archives is None or len(inputs.archives) == inputs.num_listed:
+            return classes
+        if not info.archives_hold_one_class:
+            return frozenset()
+        read = frozenset(label for name in inputs.archives if (label := info.label_of(name, labels)) is not None)
+        return read if classes is None else read & classes
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """What a split will be made from."""
+
+    info: SplitInfo
+    inputs: Inputs
+    annotations: Annotations
+    archives: Mapping[str, ArchiveRef]
+    """By name; the replacement archive too."""
+    sizes: Mapping[str, int | None]
+    """Of the archives in bytes, the replacement archive's too; `None` where the origin does not say."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all archives, as far as known."""
+        return sum(size or 0 for size in self.sizes.values())
+
+
+def plan_split(
+    release: Release, info: SplitInfo, origin: Origin, selection: Selection, journal: SplitJournal
+) -> tuple[SplitPlan, bytes | None]:
+    """What a split will be made from: as its journal fixed it, else as the origin says now.
+
+    Returns the plan, without sizes, and the annotation file if it is new to the journal.
+    Raises: `OriginError` if the origin does not say, `AnnotationError` if its annotations are malformed.
+    """
+    inputs = journal.inputs()
+    new_data: bytes | None = None
+    found: dict[str, ArchiveRef] = {}
+    if inputs is None:
+        listed = origin.archives(info)
+        found = {ref.name: ref for ref in listed}
+        replacement = origin.replacement(info)
+        file, data = origin.annotations(info)
+        names = _selected_archives(release, info, selection, listed)
+        inputs = Inputs(names, len(listed), replacement.name if replacement else None, file)
+        new_data = data
+    else:
+        data = journal.annotations_path.read_bytes()
+    annotations = parse_annotations(
+        data, inputs.annotations.form, inputs.annotations.path, info.name, release.label_ids
+    )
+    archives = {name: found.get(name) or origin.archive(info, name) for name in inputs.archives}
+    if inputs.replacement is not None:
+        replacement = origin.replacement(info)
+        if replacement is None:
+            raise OriginError(f"{inputs.replacement}: this origin does not have it, the one of the first run did")
+        archives[replacement.name] = replacement
+    return SplitPlan(info, inputs, annotations, archives, {}), new_data
+
+
+def _selected_archives(
+    release: Release, info: SplitInfo, selection: Selection, listed: Sequence[ArchiveRef]
+) -> tuple[str, ...]:
+    names = [ref.name for ref in listed]
+    if selection.classes and info.archives_hold_one_class:
+        labels = {name: info.label_of(name, release.labels) for name in names}
+        names = [name for name in names if labels[name] is None or labels[name] in selection.classes]
+    return tuple(names[: selection.max_archives])
+
+
+def measure(archives: Mapping[str, ArchiveRef], options: FetchOptions) -> dict[str, int | None]:
+    """The size of each archive in bytes; `None` where the origin does not say, or fails: reading will tell."""
+
+    def size(ref: ArchiveRef) -> int | None:
+        try:
+            return describe(ref.location, options).size_bytes
+        except FetchError:
+            return None
+
+    with ThreadPoolExecutor(_NUM_DESCRIBERS) as pool:
+        return dict(zip(archives, pool.map(size, archives.values()), strict=True))
+
+
+def max_disk_bytes(plans: Sequence[SplitPlan], shuffle: ShuffleOptions) -> int:
+    """The most that staging and output take together at any moment, splits being made one after the other."""
+    done = most = 0
+    for plan in plans:
+        output = sum(_unpacked(plan.sizes.get(name)) for name in plan.inputs.archives)
+        done += output
+        most = max(most, done + _staged_bytes(plan, shuffle))
+    return most
+
+
+def _staged_bytes(plan: SplitPlan, shuffle: ShuffleOptions) -> int:
+    groups = windows(plan.inputs.archives, shuffle, plan.info.name)
+    largest = max((sum(_unpacked(plan.sizes.get(name)) for name in group) for group in groups), default=0)
+    replacement = plan.inputs.replacement
+    return largest + (_unpacked(plan.sizes.get(replacement)) if replacement else 0)
+
+
+def _unpacked(size: int | None) -> int:
+    return round((size or 0) * _EXPANSION) + _SLACK_BYTES
+
+
+def require_disk(plans: Sequence[SplitPlan], shuffle: ShuffleOptions, free_bytes: int, used_bytes: int) -> None:
+    """Raises `UsageError` if the plans do not fit; `used_bytes` are those of earlier runs in the output folder.
+
+    The error names the `--shuffle.window` that would fit, if there is one.
+    """
+    have = free_bytes + used_bytes
+    need = max_disk_bytes(plans, shuffle)
+    if need <= have:
+        return
+    fitting = _largest_fitting_window(plans, shuffle, have)
+    advice = f"--shuffle.window {fitting} would fit" if fitting else "not even --shuffle.window 1 would fit"
+    raise UsageError(
+        f"--out: too little disk for staging and output: {need:,} bytes needed at most, {have:,} there; {advice}"
+    )
+
+
+def _largest_fitting_window(plans: Sequence[SplitPlan], shuffle: ShuffleOptions, have: int) -> int:
+    """By bisection, as a larger window never takes much less; 0 if none fits."""
+    low, high = 0, max(len(plan.inputs.archives) for plan in plans)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if max_disk_bytes(plans, ShuffleOptions(middle, shuffle.seed)) <= have:
+            low = middle
+        else:
+            high = middle - 1
+    return low

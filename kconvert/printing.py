@@ -1,0 +1,252 @@
+"""What the commands print on stdout: the same results as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kconvert.config import Conversion
+from kconvert.finish import table_path
+from kconvert.manifest import MANIFEST_NAME, Manifest, SplitCounts, SplitRecord
+from kconvert.release import Release
+from kconvert.run import Forecast, Summary
+from kconvert.status import Status
+from kconvert.units import format_bytes
+from kconvert.verification import Difference
+
+_MAX_LISTED = 20
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned columns: the first to the left, the others to the right."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def _counts_table(counts: Mapping[str, SplitCounts]) -> list[str]:
+    header = ["split", "annotated", "written", "short", "replaced", "rejected", "missing", "shards", "size"]
+    rows = [
+        [
+            split,
+            f"{found.num_annotations:,}",
+            f"{found.num_written:,}",
+            f"{found.num_short:,}",
+            f"{found.num_replaced:,}",
+            f"{sum(found.num_rejected.values()):,}",
+            f"{found.num_missing:,}",
+            f"{found.num_shards:,}",
+            format_bytes(found.num_bytes),
+        ]
+        for split, found in counts.items()
+    ]
+    return _table(header, rows)
+
+
+def _rejected_lines(counts: Mapping[str, SplitCounts]) -> list[str]:
+    return [
+        f"{split}: rejected " + ", ".join(f"{number:,} {reason}" for reason, number in found.num_rejected.items())
+        for split, found in counts.items()
+        if found.num_rejected
+    ]
+
+
+def _counts(records: Mapping[str, SplitRecord]) -> dict[str, SplitCounts]:
+    return {split: record.counts for split, record in records.items()}
+
+
+def summary_text(conversion: Conversion, summary: Summary) -> str:
+    """The result of a conversion."""
+    counts = _counts(summary.records)
+    lines = [*_counts_table(counts), *_rejected_lines(counts)] if counts else []
+    if summary.failures:
+        lines.append(f"{len(summary.failures)} failed; run the same command again to go on:")
+        lines += [f"  {failure.reason}" for failure in summary.failures]
+    else:
+        lines.append(f"done: {Path(conversion.out) / MANIFEST_NAME}")
+    return "\n".join(lines)
+
+
+def _summary(conversion: Conversion, summary: Summary) -> dict[str, Any]:
+    return {
+        "release": conversion.release,
+        "out": conversion.out,
+        "is_complete": not summary.failures,
+        "splits": {split: dataclasses.asdict(found) for split, found in _counts(summary.records).items()},
+        "tables": {split: table_path(split) for split in summary.records},
+        "failures": [dataclasses.asdict(failure) for failure in summary.failures],
+    }
+
+
+def summary_json(conversion: Conversion, summary: Summary) -> str:
+    return _json(_summary(conversion, summary))
+
+
+def batch_text(results: Sequence[tuple[Conversion, Summary | str]]) -> str:
+    """One line a conversion."""
+    rows = []
+    for conversion, result in results:
+        if isinstance(result, str):
+            rows.append([conversion.out, conversion.release, "-", f"error: {result}"])
+            continue
+        written = sum(record.counts.num_written for record in result.records.values())
+        state = f"{len(result.failures)} failed" if result.failures else "done"
+        rows.append([conversion.out, conversion.release, f"{written:,}", state])
+    return "\n".join(_table(["out", "release", "written", "result"], rows))
+
+
+def batch_json(results: Sequence[tuple[Conversion, Summary | str]]) -> str:
+    return _json(
+        [
+            {"release": conversion.release, "out": conversion.out, "is_complete": False, "error": result}
+            if isinstance(result, str)
+            else _summary(conversion, result)
+            for conversion, result in results
+        ]
+    )
+
+
+def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
+    """What a conversion would do."""
+    if not forecast.plans:
+        return f"nothing to do: {conversion.out} has every split that was asked for"
+    rows = []
+    for plan in forecast.plans:
+        unknown = sum(size is None for size in plan.sizes.values())
+        size = format_bytes(plan.num_bytes) + (f" + {unknown} of unknown size" if unknown else "")
+        shards = max(1, -(-plan.num_bytes // int(conversion.shard.max_bytes)))
+        reported = plan.info.reported
+        rows.append(
+            [
+                plan.info.name,
+                f"{len(plan.sizes):,} of {len(plan.archives):,}",
+                size,
+                f"{len(plan.annotations.labels):,}",
+                f"about {shards:,}",
+                f"{reported.num_archives:,} / {format_bytes(reported.size_bytes)} / {reported.num_clips:,}",
+            ]
+        )
+    header = ["split", "archives to fetch", "bytes", "annotated", "shards", "official archives / bytes / clips"]
+    return "\n".join(
+        [
+            *_table(header, rows),
+            f"to fetch: {format_bytes(forecast.num_bytes)} from {conversion.origin}",
+            f"disk at most: {format_bytes(forecast.max_disk_bytes)} (staging and output in {conversion.out})",
+        ]
+    )
+
+
+def forecast_json(forecast: Forecast) -> str:
+    return _json(
+        {
+            "num_bytes": forecast.num_bytes,
+            "max_disk_bytes": forecast.max_disk_bytes,
+            "splits": {
+                plan.info.name: {
+                    "num_archives": len(plan.archives),
+                    "num_annotations": len(plan.annotations.labels),
+                    "num_bytes": plan.num_bytes,
+                    "archives": {name: plan.sizes[name] for name in plan.sizes},
+                }
+                for plan in forecast.plans
+            },
+        }
+    )
+
+
+def differences_text(out: Path, manifest: Manifest, found: Sequence[Difference]) -> str:
+    """What `verify` found."""
+    if found:
+        return "\n".join([*(str(difference) for difference in found), f"{len(found)} differences in {out}"])
+    samples = sum(shard.num_samples for shard in manifest.shards)
+    rows = sum(table.num_rows for table in manifest.tables)
+    return f"all as written: {len(manifest.shards):,} shards, {samples:,} samples, {rows:,} rows in {out}"
+
+
+def differences_json(found: Sequence[Difference]) -> str:
+    return _json([dataclasses.asdict(difference) for difference in found])
+
+
+def status_json(status: Status) -> str:
+    return _json(dataclasses.asdict(status))
+
+
+def status_text(status: Status) -> str:
+    """How far a folder is."""
+    state = "complete" if status.is_complete else "not complete; run the same command again to go on"
+    lines = [f"{'a run is working on it; ' if status.is_running else ''}{state}"]
+    rows = [
+        [
+            split.split,
+            f"{split.num_archives_read:,} of {split.num_archives:,}",
+            f"{split.num_shards:,}",
+            f"{len(split.failures):,}",
+            "yes" if split.is_finished else "no",
+        ]
+        for split in status.splits
+    ]
+    lines += _table(["split", "archives read", "shards", "failed", "finished"], rows)
+    counts = {split.split: split.counts for split in status.splits if split.counts is not None}
+    lines += ["", *_counts_table(counts), *_rejected_lines(counts)] if counts else []
+    for split in status.splits:
+        for archive, reason in split.failures.items():
+            lines.append(f"{split.split}: {archive} failed: {reason}")
+        for kind, names in split.listings.items():
+            if names:
+                lines.append(f"{split.split}: {len(names)} {kind.replace('_', ' ')}:")
+                lines += [f"  {name}" for name in names[:_MAX_LISTED]]
+                lines += [f"  and {len(names) - _MAX_LISTED:,} more (--json lists all)"] * (len(names) > _MAX_LISTED)
+    return "\n".join(lines)
+
+
+def releases_text(releases: Sequence[Release], with_labels: bool) -> str:
+    """The catalogue."""
+    rows = []
+    for release in releases:
+        for split, info in release.splits.items():
+            reported = info.reported
+            rows.append(
+                [
+                    f"{release.name} {split}",
+                    f"{len(release.labels)}",
+                    f"{reported.num_archives:,}",
+                    format_bytes(reported.size_bytes),
+                    f"{reported.num_clips:,}",
+                    "-" if reported.num_annotations is None else f"{reported.num_annotations:,}",
+                    "one class each" if info.archives_hold_one_class else "classes mixed",
+                ]
+            )
+    header = ["release", "labels", "archives", "size", "clips", "annotated", "an archive holds"]
+    lines = [*_table(header, rows), "sizes and counts as people report them"]
+    if with_labels:
+        lines += ["", *(f"{number:3} {label}" for release in releases for number, label in enumerate(release.labels))]
+    return "\n".join(lines)
+
+
+def releases_json(releases: Sequence[Release]) -> str:
+    return _json(
+        {
+            release.name: {
+                "title": release.title,
+                "labels": list(release.labels),
+                "splits": {
+                    split: {"archives": info.archive, "reported": dataclasses.asdict(info.reported)}
+                    for split, info in release.splits.items()
+                },
+            }
+            for release in releases
+        }
+    )

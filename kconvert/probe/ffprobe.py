@@ -1,0 +1,191 @@
+"""The reference prober: the ffprobe and ffmpeg programs, a process or two a clip.
+
+Both get the clip as a file in memory (`memfd_create`, or a temporary file where there is none), as a container whose
+index stands at its end cannot be read from a pipe. ffmpeg-python 0.2 writes the command of ffmpeg; its `probe` is not
+used, as it has no timeout and drops what ffprobe says on stderr when it succeeds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import ffmpeg
+
+from kconvert.errors import UsageError
+from kconvert.media import MediaFacts
+from kconvert.verdict import CheckOptions, Fault, Probed
+
+_ENTRIES = (
+    "format=duration,bit_rate"
+    ":stream=index,codec_type,codec_name,width,height,pix_fmt,avg_frame_rate,nb_frames,duration_ts,time_base,bit_rate"
+    ":stream_disposition=attached_pic:stream_side_data=rotation"
+)
+_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
+_PARTIAL = re.compile(r".*partial file.*")
+_NOTHING = MediaFacts()
+
+
+def versions(options: CheckOptions) -> dict[str, str]:
+    """Names and versions of what judges. Raises `UsageError` if a program is missing."""
+    return {program: _version(program) for program in _programs(options)}
+
+
+def _programs(options: CheckOptions) -> tuple[str, ...]:
+    return ("ffprobe", "ffmpeg") if options.depth == "decode" else ("ffprobe",)
+
+
+def _version(program: str) -> str:
+    _require(program)
+    done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=60, check=True)
+    words = done.stdout.split()
+    return words[2] if len(words) > 2 else "unknown"
+
+
+def _require(program: str) -> None:
+    if shutil.which(program) is None:
+        raise UsageError(
+            f"--check.prober ffprobe: {program} is not on the PATH; install ffmpeg, or use --check.prober libav"
+        )
+
+
+@dataclass(frozen=True)
+class _Ran:
+    exit_code: int
+    stdout: str
+    messages: list[str]
+    """Lines of stderr, without addresses and the file's path."""
+
+    @property
+    def last(self) -> str:
+        return self.messages[-1] if self.messages else f"exit code {self.exit_code}"
+
+
+class FfprobeProber:
+    """Probes with ffprobe, and with ffmpeg for depth `decode`. Raises `UsageError` if they are missing."""
+
+    def __init__(self, options: CheckOptions) -> None:
+        self._options = options
+        for program in _programs(options):
+            _require(program)
+
+    def probe(self, data: bytes) -> Probed:
+        if not data:
+            return Probed(_NOTHING, Fault("empty", "0 bytes"))
+        with _file_of(data) as path:
+            try:
+                return self._look(path)
+            except subprocess.TimeoutExpired:
+                detail = f"the check took longer than {self._options.timeout:g} s"
+                return Probed(_NOTHING, Fault("timeout", detail))
+
+    def _look(self, path: str) -> Probed:
+        read_packets = self._options.depth != "header"
+        entries = _ENTRIES + (":packet=flags" if read_packets else "")
+        ran = self._run(["ffprobe", "-v", "error", "-of", "json", "-show_entries", entries, path], path)
+        if ran.exit_code < 0:
+            return Probed(_NOTHING, Fault("crashed", f"ffprobe was ended by signal {-ran.exit_code}"))
+        if ran.exit_code > 0:
+            return Probed(_NOTHING, Fault("unreadable", ran.last))
+        found = json.loads(ran.stdout)
+        streams = found.get("streams", [])
+        video = next((stream for stream in streams if _is_video(stream)), None)
+        if video is None:
+            kinds = ", ".join(stream.get("codec_type", "unknown") for stream in streams) or "nothing"
+            return Probed(_NOTHING, Fault("no_video", f"no video stream, only {kinds}"))
+        facts = _facts(found, video)
+        if read_packets and (detail := _cut(found.get("packets", []), ran)):
+            return Probed(facts, Fault("truncated", detail))
+        if self._options.depth == "decode":
+            return Probed(facts, self._decode(path))
+        return Probed(facts)
+
+    def _decode(self, path: str) -> Fault | None:
+        source = ffmpeg.input(path, threads=1)
+        sink = ffmpeg.output(source["V"], source["a?"], "-", f="null", fps_mode="passthrough")
+        command = sink.global_args("-v", "error", "-xerror", "-nostdin", "-progress", "pipe:1").compile()
+        ran = self._run(command, path)
+        if ran.exit_code < 0:
+            return Fault("crashed", f"ffmpeg was ended by signal {-ran.exit_code}")
+        if ran.exit_code > 0:
+            return Fault("undecodable", ran.last)
+        counts = re.findall(r"^frame=([0-9]+)", ran.stdout, re.MULTILINE)
+        return None if counts and int(counts[-1]) else Fault("undecodable", "no frame was decoded")
+
+    def _run(self, command: list[str], path: str) -> _Ran:
+        done = subprocess.run(
+            command, capture_output=True, timeout=self._options.timeout, check=False, stdin=subprocess.DEVNULL
+        )
+        text = _ADDRESS.sub("", done.stderr.decode("utf-8", "replace")).replace(path, "clip")
+        messages = [line.strip() for line in text.splitlines() if line.strip()]
+        return _Ran(done.returncode, done.stdout.decode("utf-8", "replace"), messages)
+
+
+@contextmanager
+def _file_of(data: bytes) -> Iterator[str]:
+    """A path that other processes of this user can read `data` from."""
+    if hasattr(os, "memfd_create"):
+        handle = os.memfd_create("clip")
+        with open(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            yield f"/proc/{os.getpid()}/fd/{handle}"
+    else:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            yield file.name
+
+
+def _is_video(stream: dict[str, Any]) -> bool:
+    return stream.get("codec_type") == "video" and not stream.get("disposition", {}).get("attached_pic")
+
+
+def _facts(found: dict[str, Any], video: dict[str, Any]) -> MediaFacts:
+    container = found.get("format", {})
+    audio = next((stream for stream in found["streams"] if stream.get("codec_type") == "audio"), {})
+    rate = video.get("avg_frame_rate", "0/0")
+    side_data = video.get("side_data_list", [])
+    return MediaFacts(
+        duration_seconds=_duration(container, video),
+        num_frames=int(video.get("nb_frames", 0)) or None,
+        fps=float(Fraction(rate)) if not rate.endswith("/0") and Fraction(rate) else None,
+        width=video.get("width") or None,
+        height=video.get("height") or None,
+        pix_fmt=video.get("pix_fmt", ""),
+        video_codec=video.get("codec_name", ""),
+        audio_codec=audio.get("codec_name", ""),
+        rotation_degrees=next((_rotation(entry) for entry in side_data if "rotation" in entry), 0),
+        bit_rate=int(video.get("bit_rate", 0)) or int(container.get("bit_rate", 0)) or None,
+    )
+
+
+def _rotation(side_data: dict[str, Any]) -> int:
+    """A matrix that is no rotation is printed as the most negative number."""
+    degrees = int(side_data["rotation"])
+    return degrees if -360 <= degrees <= 360 else 0
+
+
+def _duration(container: dict[str, Any], video: dict[str, Any]) -> float | None:
+    if "duration_ts" in video:
+        return float(round(video["duration_ts"] * Fraction(video["time_base"]), 6))
+    return float(container["duration"]) if "duration" in container else None
+
+
+def _cut(packets: list[dict[str, Any]], ran: _Ran) -> str:
+    """Why the file is cut: ffprobe complains of a packet beyond the end, or flags one as read in part; else `""`."""
+    for message in ran.messages:
+        if _PARTIAL.fullmatch(message):
+            return message
+    if any("C" in packet.get("flags", "") for packet in packets):
+        return "the last packet is read in part only"
+    return ""

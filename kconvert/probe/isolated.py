@@ -1,0 +1,65 @@
+"""A prober that runs another one in a process of its own for every clip, so that a clip can harm only itself.
+
+Used when a worker died: the clip that killed it gets its `crashed` or `timeout`, the others their usual verdicts.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from multiprocessing.connection import Connection
+
+from kconvert.media import MediaFacts
+from kconvert.probe import open_prober
+from kconvert.probe.deadline import SIGNAL
+from kconvert.verdict import CheckOptions, Fault, Probed
+
+_GRACE_SECONDS = 10.0
+"""Beyond the timeout, for a process to start; then it is killed from outside."""
+
+
+class IsolatedProber:
+    """Probes as the options say, each clip in a fresh process."""
+
+    def __init__(self, options: CheckOptions) -> None:
+        self._options = options
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["kconvert.probe.libav"])
+
+    def probe(self, data: bytes) -> Probed:
+        receiver, sender = self._context.Pipe(duplex=False)
+        with receiver:
+            child = self._context.Process(target=_probe_in_child, args=(sender, data, self._options))
+            child.start()
+            sender.close()
+            answered = receiver.poll(self._options.timeout + _GRACE_SECONDS)
+            probed = _receive(receiver) if answered else None
+            if not answered:
+                child.kill()
+            child.join()
+            exit_code = child.exitcode or 0
+            child.close()
+        if probed is not None:
+            return probed
+        return Probed(MediaFacts(), self._fault(exit_code, overran=not answered))
+
+    def _fault(self, exit_code: int, overran: bool) -> Fault:
+        if overran or exit_code == -SIGNAL:
+            return Fault("timeout", f"the check took longer than {self._options.timeout:g} s")
+        if exit_code < 0:
+            return Fault("crashed", f"the check was ended by {signal.Signals(-exit_code).name}")
+        return Fault("crashed", f"the check ended with exit code {exit_code}")
+
+
+def _receive(receiver: Connection) -> Probed | None:
+    """The child's answer; `None` if it died without one."""
+    try:
+        probed: Probed = receiver.recv()
+    except EOFError:
+        return None
+    return probed
+
+
+def _probe_in_child(sender: Connection, data: bytes, options: CheckOptions) -> None:
+    sender.send(open_prober(options).probe(data))
+    sender.close()

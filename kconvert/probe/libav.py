@@ -1,0 +1,194 @@
+"""The default prober: PyAV, that is the libraries that ffprobe is a shell of, in this process.
+
+Nothing is read twice: the container is opened from memory, `truncated` compares the container's sample index, which
+opening has built already, with the size of the file, and only depth `decode` goes through the packets.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+
+import av
+import av.logging
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from kconvert.media import MediaFacts
+from kconvert.probe.deadline import deadline
+from kconvert.verdict import CheckOptions, Fault, Probed
+
+_ROTATION = re.compile(r"rotation of (-?[0-9.]+) degrees")
+_BUFFER_BYTES = 1 << 18
+_NOTHING = MediaFacts()
+
+av.logging.set_level(av.logging.ERROR)
+
+
+def versions() -> dict[str, str]:
+    """Names and versions of what judges."""
+    return {"pyav": av.__version__, "ffmpeg_libraries": str(av.ffmpeg_version_info)}
+
+
+class LibavProber:
+    """Probes with PyAV. A clip that crashes the libraries, or hangs them for longer than the timeout, ends the
+    process: whoever runs it tries again with every clip on its own (see `isolated`)."""
+
+    def __init__(self, options: CheckOptions) -> None:
+        self._options = options
+
+    def probe(self, data: bytes) -> Probed:
+        if not data:
+            return Probed(_NOTHING, Fault("empty", "0 bytes"))
+        with deadline(self._options.timeout), _captured() as messages:
+            try:
+                container = av.open(io.BytesIO(data), buffer_size=_BUFFER_BYTES)
+            except (av.FFmpegError, ValueError) as error:
+                return Probed(_NOTHING, Fault("unreadable", _explain(error, messages)))
+            with container:
+                # ffprobe opens every stream's decoder. One that will not open has complained by now.
+                if messages and (fault := _closed_decoder(container, messages)):
+                    return Probed(_NOTHING, fault)
+                return self._look(container, len(data), messages)
+
+    def _look(self, container: InputContainer, size: int, messages: _Messages) -> Probed:
+        video = _first_video(container)
+        if video is None:
+            kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
+            return Probed(_NOTHING, Fault("no_video", f"no video stream, only {kinds}"))
+        facts = _facts(container, video)
+        if self._options.depth == "header":
+            return Probed(facts)
+        end = _indexed_end(container)
+        if end > size:
+            detail = f"the index points to byte {end:,}, the file has {size:,}"
+            return Probed(facts, Fault("truncated", detail))
+        if self._options.depth == "decode":
+            return Probed(facts, _decode(container, messages))
+        return Probed(facts)
+
+
+_Messages = list[tuple[int, str, str]]
+
+
+@contextmanager
+def _captured() -> Iterator[_Messages]:
+    """Collects what the libraries log in this thread."""
+    with av.logging.Capture(local=True) as messages:
+        yield messages
+
+
+def _explain(error: Exception, messages: _Messages) -> str:
+    """The error's own text, and the last thing that the libraries logged before it."""
+    text = getattr(error, "strerror", None) or str(error)
+    if not messages:
+        return text
+    _, source, message = messages[-1]
+    return f"{text} ({source}: {message.strip()})" if source else f"{text} ({message.strip()})"
+
+
+def _closed_decoder(container: InputContainer, messages: _Messages) -> Fault | None:
+    """The fault of a stream whose decoder does not open, as its headers are damaged."""
+    for stream in container.streams:
+        if stream.type not in ("audio", "video") or stream.codec_context is None:
+            continue
+        try:
+            stream.codec_context.thread_count = 1
+            stream.codec_context.open()
+        except (av.FFmpegError, ValueError) as error:
+            return Fault("unreadable", _explain(error, messages))
+    return None
+
+
+def _first_video(container: InputContainer) -> VideoStream | None:
+    """The first video stream that is no cover picture."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    return None
+
+
+def _facts(container: InputContainer, video: VideoStream) -> MediaFacts:
+    context = video.codec_context
+    audio = next(iter(container.streams.audio), None)
+    return MediaFacts(
+        duration_seconds=_duration(container, video),
+        num_frames=video.frames or None,
+        fps=float(video.average_rate) if video.average_rate else None,
+        width=context.width or None,
+        height=context.height or None,
+        pix_fmt=context.pix_fmt or "",
+        video_codec=_codec_name(video),
+        audio_codec=_codec_name(audio) if audio else "",
+        rotation_degrees=_rotation(container, video),
+        bit_rate=context.bit_rate or container.bit_rate or None,
+    )
+
+
+def _duration(container: InputContainer, video: VideoStream) -> float | None:
+    if video.duration is not None and video.time_base is not None:
+        return float(round(video.duration * video.time_base, 6))
+    if container.duration is not None:
+        return float(Fraction(container.duration, av.time_base))
+    return None
+
+
+def _codec_name(stream: Stream) -> str:
+    codec = getattr(stream.codec_context, "codec", None)
+    return codec.canonical_name if codec is not None else ""
+
+
+def _rotation(container: InputContainer, video: VideoStream) -> int:
+    """The display matrix is only to be had from the text that `ffmpeg -i` prints: PyAV 18 does not expose it."""
+    av.logging.set_level(av.logging.INFO)
+    try:
+        text = container.dumps_format()
+    finally:
+        av.logging.set_level(av.logging.ERROR)
+    if "rotation of" not in text:
+        return 0
+    start = text.find(f"Stream #0:{video.index}")
+    end = text.find(f"Stream #0:{video.index + 1}")
+    found = _ROTATION.search(text[start : end if end >= 0 else None])
+    return round(float(found[1])) if found else 0
+
+
+def _indexed_end(container: InputContainer) -> int:
+    """The first byte after the last sample of any stream, as the container's index has it; 0 without an index."""
+    return max((entry.pos + entry.size for stream in container.streams for entry in stream.index_entries), default=0)
+
+
+def _decode(container: InputContainer, messages: _Messages) -> Fault | None:
+    """Decodes all video and audio; what `ffmpeg -xerror` ends at is a fault."""
+    streams = [stream for stream in container.streams if _is_decoded(stream)]
+    for stream in streams:
+        if not stream.codec_context.is_open:
+            stream.codec_context.thread_count = 1
+    num_frames = 0
+    try:
+        for packet in container.demux(*streams):
+            if packet.is_corrupt:
+                return Fault("undecodable", f"corrupt packet in stream {packet.stream.index} at byte {packet.pos}")
+            for frame in packet.decode():
+                num_frames += packet.stream.type == "video"
+                if getattr(frame, "is_corrupt", False):
+                    detail = f"corrupt frame in stream {packet.stream.index}"
+                    return Fault("undecodable", _with_last(detail, messages))
+    except (av.FFmpegError, ValueError) as error:
+        return Fault("undecodable", _explain(error, messages))
+    return None if num_frames else Fault("undecodable", _with_last("no frame was decoded", messages))
+
+
+def _is_decoded(stream: Stream) -> bool:
+    return stream.type == "audio" or (
+        stream.type == "video" and not stream.disposition & Disposition.attached_pic
+    )
+
+
+def _with_last(detail: str, messages: _Messages) -> str:
+    return f"{detail} ({messages[-1][1]}: {messages[-1][2].strip()})" if messages else detail
+

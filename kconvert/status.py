@@ -1,0 +1,79 @@
+"""The status of an output folder: what is done, what is missing, what failed and why. Only looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kconvert.errors import UsageError
+from kconvert.journal import Journal, SplitJournal
+from kconvert.manifest import MANIFEST_NAME, SplitCounts
+from kconvert.run import finished, read_manifest
+
+
+@dataclass(frozen=True)
+class SplitStatus:
+    """How far a split is."""
+
+    split: str
+    is_finished: bool
+    num_archives: int
+    num_archives_read: int
+    num_shards: int
+    """Packed so far."""
+    failures: Mapping[str, str]
+    """Archives that failed the last time, with the reason."""
+    counts: SplitCounts | None
+    """The account; `None` while the split is not finished."""
+    listings: Mapping[str, Sequence[str]]
+    """Names that a person may want to look at, by kind."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a folder is."""
+
+    is_complete: bool
+    """Whether the manifest is there and every split that was begun is in it."""
+    is_running: bool
+    splits: Sequence[SplitStatus]
+
+
+def read_status(out: Path) -> Status:
+    """Raises `UsageError` if the folder has nothing of kconvert in it."""
+    journal = Journal(out)
+    manifest = read_manifest(out)
+    if not journal.exists() and manifest is None:
+        raise UsageError(f"{out}: no kconvert run has worked on this folder ({MANIFEST_NAME} and .kconvert not found)")
+    records = finished(out, journal)
+    splits = []
+    for split_journal in journal.splits():
+        record = records.pop(split_journal.name, None)
+        splits.append(_split_status(split_journal, record.counts if record else None))
+    for split, record in records.items():
+        counts = record.counts
+        splits.append(
+            SplitStatus(split, True, counts.num_archives, counts.num_archives, counts.num_shards, {}, counts, {})
+        )
+    is_complete = manifest is not None and all(status.split in manifest.splits for status in splits)
+    return Status(is_complete and all(status.is_finished for status in splits), journal.is_locked(), splits)
+
+
+def _split_status(journal: SplitJournal, counts: SplitCounts | None) -> SplitStatus:
+    inputs = journal.inputs()
+    assert inputs is not None
+    ids = inputs.ids()
+    receipts = {name: journal.archive_receipt(archive_id) for name, archive_id in ids.items()}
+    failures = {name: reason for name, archive_id in ids.items() if (reason := journal.failure(archive_id))}
+    refused = [f"{name}: {text}" for name, receipt in receipts.items() if receipt for text in receipt.refused]
+    return SplitStatus(
+        split=journal.name,
+        is_finished=counts is not None,
+        num_archives=len(ids),
+        num_archives_read=sum(receipt is not None for receipt in receipts.values()),
+        num_shards=counts.num_shards if counts else journal.num_shard_receipts(),
+        failures=failures,
+        counts=counts,
+        listings={"refused_members": refused, **journal.listings()},
+    )

@@ -1,0 +1,222 @@
+"""Tables: rows of clips as Arrow columns, in Parquet files.
+
+There are two kinds. The staged rows of an archive say what its clips are; the final table of a split says what became
+of each. Work on whole splits stays in columns: a release has 650,000 rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kconvert.files import write_whole
+from kconvert.media import MediaFacts
+
+_STRINGS = pa.list_(pa.string())
+
+_FACTS = [
+    ("duration_seconds", pa.float64()),
+    ("num_frames", pa.int64()),
+    ("fps", pa.float64()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("pix_fmt", pa.string()),
+    ("video_codec", pa.string()),
+    ("audio_codec", pa.string()),
+    ("rotation_degrees", pa.int32()),
+    ("bit_rate", pa.int64()),
+]
+
+STAGED = pa.schema(
+    [
+        ("name", pa.string()),
+        ("member", pa.string()),
+        ("defects", _STRINGS),
+        ("detail", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("sha256", pa.string()),
+        *_FACTS,
+        ("part_offset", pa.int64()),
+    ]
+)
+
+TABLE = pa.schema(
+    [
+        ("key", pa.string()),
+        ("split", pa.string()),
+        ("youtube_id", pa.string()),
+        ("start_seconds", pa.int32()),
+        ("end_seconds", pa.int32()),
+        ("label", pa.string()),
+        ("label_id", pa.int32()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("defects", _STRINGS),
+        ("detail", pa.string()),
+        ("source", pa.string()),
+        ("original_defects", _STRINGS),
+        ("archive", pa.string()),
+        ("member", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("sha256", pa.string()),
+        *_FACTS,
+        ("shard", pa.string()),
+        ("sample_index", pa.int32()),
+        ("offset_bytes", pa.int64()),
+    ]
+)
+"""The columns of `metadata/{split}.parquet`, format 1."""
+
+
+@dataclass(frozen=True)
+class StagedClip:
+    """What is known of a clip of an archive before anything is known of the others."""
+
+    name: str
+    """The clip's official name, without `.mp4`."""
+    member: str
+    """Its path in the archive."""
+    defects: tuple[str, ...]
+    detail: str
+    size_bytes: int
+    """As declared by the archive."""
+    sha256: str
+    """Of the video's bytes; `""` if they were not loaded."""
+    facts: MediaFacts
+    part_offset: int
+    """Where its bytes begin in the part; -1 if they are not staged."""
+
+
+class StagedRows:
+    """The staged rows of some archives, one after the other; a row goes by its place."""
+
+    def __init__(self, table: pa.Table, archives: Sequence[str], lengths: Sequence[int]) -> None:
+        self._table = table
+        self._archives = archives
+        self._lengths = lengths
+
+    @classmethod
+    def read(cls, files: Mapping[str, Path]) -> StagedRows:
+        """Reads the rows of archives, given by name, in that order."""
+        tables = [pq.read_table(path, schema=STAGED) for path in files.values()]
+        lengths = [table.num_rows for table in tables]
+        joined = pa.concat_tables(tables).combine_chunks() if tables else STAGED.empty_table()
+        return cls(joined, list(files), lengths)
+
+    def followed_by(self, others: StagedRows) -> StagedRows:
+        """These rows, and after them the others."""
+        joined = pa.concat_tables([self._table, others._table]).combine_chunks()
+        return StagedRows(joined, [*self._archives, *others._archives], [*self._lengths, *others._lengths])
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def archive_column(self) -> list[str]:
+        """The archive of every row."""
+        lengths = zip(self._archives, self._lengths, strict=True)
+        return [archive for archive, length in lengths for _ in range(length)]
+
+    def column(self, name: str) -> list[Any]:
+        """A column of `STAGED`."""
+        values: list[Any] = self._table.column(name).to_pylist()
+        return values
+
+    def take(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        """Some rows, as dictionaries by column name."""
+        rows: list[dict[str, Any]] = self._table.take(pa.array(places, pa.int64())).to_pylist()
+        return rows
+
+    def gather(self, places: Sequence[int | None], names: Iterable[str]) -> dict[str, pa.ChunkedArray]:
+        """Columns of the rows at these places; unknown where a place is `None`."""
+        indices = pa.array(places, pa.int64())
+        return {name: self._table.column(name).take(indices) for name in names}
+
+
+def write_staged(path: Path, clips: Sequence[StagedClip]) -> str:
+    """Writes the staged rows of an archive, whole or not at all; returns the file's sha256."""
+    columns: dict[str, list[Any]] = {name: [] for name in STAGED.names}
+    for clip in clips:
+        for field in dataclasses.fields(clip):
+            if field.name != "facts":
+                columns[field.name].append(getattr(clip, field.name))
+        for name, _ in _FACTS:
+            columns[name].append(getattr(clip.facts, name))
+    return _write(path, pa.table(columns, schema=STAGED))
+
+
+def write_table(path: Path, columns: Mapping[str, Any]) -> str:
+    """Writes a final table from its columns, sorted by key and then by the given order; strings are never null.
+
+    Returns the file's sha256.
+    """
+    arrays = [_without_nulls(_column(columns[field.name], field.type), field.type) for field in TABLE]
+    table = pa.table(arrays, schema=TABLE)
+    order = pa.table({"key": table["key"], "place": pa.array(range(table.num_rows))}).sort_by(
+        [("key", "ascending"), ("place", "ascending")]
+    )
+    return _write(path, table.take(order["place"]))
+
+
+def _column(values: Any, kind: pa.DataType) -> pa.ChunkedArray:
+    """A column from a list or from an Arrow array."""
+    array = pa.array(values, kind) if isinstance(values, list) else values
+    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array], kind)
+
+
+def _without_nulls(array: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if kind == pa.string():
+        return array.fill_null("")
+    if kind == _STRINGS:
+        return pa.chunked_array([[value or [] for value in array.to_pylist()]], _STRINGS)
+    return array
+
+
+class FinalTable:
+    """A final table that was read."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    @classmethod
+    def read(cls, path: Path) -> FinalTable:
+        """Reads a table. Raises `ValueError` if it is not one of format 1."""
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"not a Parquet file that can be read ({error})") from error
+        if not table.schema.equals(TABLE):
+            raise ValueError("its columns are not those of format 1")
+        return cls(table)
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def column(self, name: str) -> list[Any]:
+        """A column of `TABLE`."""
+        values: list[Any] = self._table.column(name).to_pylist()
+        return values
+
+    def rows_by_shard(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """The rows of each shard, by path and in the order of their samples; rows in no shard are left out."""
+        order = [("shard", "ascending"), ("sample_index", "ascending"), ("key", "ascending")]
+        ordered = self._table.sort_by(order)
+        shards = ordered.column("shard").to_pylist()
+        start = 0
+        for shard, group in itertools.groupby(shards):
+            length = sum(1 for _ in group)
+            if shard:
+                yield shard, ordered.slice(start, length).to_pylist()
+            start += length
+
+
+def _write(path: Path, table: pa.Table) -> str:
+    with write_whole(path) as file:
+        pq.write_table(table, file, compression="zstd", write_statistics=True)
+    return file.sha256

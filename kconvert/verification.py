@@ -1,0 +1,205 @@
+"""Verifying: reads a whole output folder again and lists everything that differs from what it says of itself.
+
+Checked are every digest and size of the manifest, every sample against its row (key, place, metadata, video digest),
+every row against its sample, the counts of the manifest against the rows, the labels, the card, and that no file is
+missing or stands where only shards and tables belong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kconvert.engine import Context, Engine, Failed
+from kconvert.events import Advance, Observer
+from kconvert.files import sha256_of
+from kconvert.finish import CARD_NAME, LABELS_NAME, card_text, labels_entry, labels_text
+from kconvert.formats import FormatName, StoredSample, open_format
+from kconvert.manifest import Manifest, ShardEntry, TableEntry
+from kconvert.release import SPLITS, load_release
+from kconvert.table import FinalTable
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that is not as it should be."""
+
+    path: str
+    """The file, below the output folder."""
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+def verify(out: Path, manifest: Manifest, engine: Engine, observer: Observer) -> list[Difference]:
+    """Everything in the folder that differs from its manifest and its tables, by path."""
+    found = list(folder_differences(out, manifest))
+    observer.begin(
+        f"verifying {len(manifest.shards)} shards",
+        sum(shard.size_bytes for shard in manifest.shards),
+        sum(shard.num_samples for shard in manifest.shards),
+    )
+    for outcome in engine.run(verify_shard, shard_tasks(out, manifest), observer.advance):
+        if isinstance(outcome, Failed):
+            found.append(Difference(outcome.task.entry.path, f"could not be read: {outcome.error}"))
+        else:
+            found.extend(outcome.result)
+    observer.end()
+    return sorted(found, key=lambda difference: (difference.path, difference.problem))
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to be verified."""
+
+    out: Path
+    entry: ShardEntry
+    format: FormatName
+    rows: tuple[Mapping[str, Any], ...]
+    """Of its samples in the table, in their order."""
+
+    @property
+    def name(self) -> str:
+        return self.entry.path
+
+
+def shard_tasks(out: Path, manifest: Manifest) -> Iterator[ShardTask]:
+    """A task for each shard of the manifest; a table that cannot be read counts as one without rows."""
+    for split in SPLITS:
+        tables = [entry for entry in manifest.tables if entry.path == f"metadata/{split}.parquet"]
+        shards = {entry.path: entry for entry in manifest.shards if entry.split == split}
+        for table in tables:
+            try:
+                by_shard = FinalTable.read(out / table.path).rows_by_shard()
+            except ValueError:
+                continue
+            for path, found in by_shard:
+                if path in shards:
+                    yield ShardTask(out, shards.pop(path), manifest.options["to"], tuple(found))
+        for entry in shards.values():
+            yield ShardTask(out, entry, manifest.options["to"], ())
+
+
+def verify_shard(task: ShardTask, context: Context) -> tuple[Difference, ...]:
+    """Everything that differs in one shard."""
+    path = task.out / task.entry.path
+    differences = list(_file_differences(path, task.entry.path, task.entry.size_bytes, task.entry.sha256))
+    context.emit(Advance(num_bytes=task.entry.size_bytes))
+    if not path.is_file():
+        return tuple(differences)
+    num_samples = 0
+    try:
+        for index, stored in enumerate(open_format(task.format).read(path)):
+            num_samples += 1
+            row = task.rows[index] if index < len(task.rows) else None
+            problem = _sample_problem(stored, index, row)
+            if problem:
+                differences.append(Difference(task.entry.path, f"sample {index} ({stored.sample.key}): {problem}"))
+            context.emit(Advance(num_clips=1))
+    except (ValueError, KeyError, TypeError) as error:
+        differences.append(Difference(task.entry.path, f"after {num_samples} samples: {error}"))
+    for number, what in ((task.entry.num_samples, "manifest"), (len(task.rows), "table")):
+        if number != num_samples:
+            differences.append(Difference(task.entry.path, f"{num_samples} samples, the {what} says {number}"))
+    return tuple(differences)
+
+
+def _sample_problem(stored: StoredSample, index: int, row: Mapping[str, Any] | None) -> str:
+    """How a sample differs from its row; `""` if it does not."""
+    if row is None:
+        return "has no row in the table"
+    sample = stored.sample
+    found: dict[str, Any] = {
+        **sample.metadata,
+        "sample_index": index,
+        "offset_bytes": stored.offset_bytes,
+        "label_id": sample.label_id,
+        "sha256": hashlib.sha256(sample.video).hexdigest(),
+        "size_bytes": len(sample.video),
+    }
+    expected = {name: row[name] for name in found if name in row}
+    expected = {name: type(found[name])() if value is None else value for name, value in expected.items()}
+    expected |= {"release": found.get("release"), "short": "short" in row["defects"]}
+    if row["key"] != sample.key:
+        return f"the row there is of {row['key']}"
+    wrong = sorted(name for name in found if found[name] != expected[name])
+    if sample.metadata.get("sha256") != found["sha256"] or sample.metadata.get("label_id") != found["label_id"]:
+        wrong.append("its own JSON")
+    return f"differs from its row in {', '.join(wrong)}" if wrong else ""
+
+
+def folder_differences(out: Path, manifest: Manifest) -> Iterator[Difference]:
+    """Everything that differs outside the shards."""
+    release = load_release(manifest.release)
+    yield from _content_differences(out, LABELS_NAME, labels_text(release))
+    yield from _content_differences(out, CARD_NAME, card_text(manifest).encode())
+    if manifest.labels != labels_entry(release):
+        yield Difference("manifest.json", "its labels are not those of the release")
+    for entry in manifest.tables:
+        yield from _file_differences(out / entry.path, entry.path, entry.size_bytes, entry.sha256)
+        yield from _table_differences(out, entry, manifest)
+    yield from _unexpected_files(out, manifest)
+
+
+def _content_differences(out: Path, name: str, expected: bytes) -> Iterator[Difference]:
+    path = out / name
+    if not path.is_file():
+        yield Difference(name, "is missing")
+    elif path.read_bytes() != expected:
+        yield Difference(name, "differs from what was written")
+
+
+def _file_differences(path: Path, name: str, size_bytes: int, sha256: str) -> Iterator[Difference]:
+    if not path.is_file():
+        yield Difference(name, "is missing")
+        return
+    size = path.stat().st_size
+    if size != size_bytes:
+        yield Difference(name, f"{size:,} bytes, the manifest says {size_bytes:,}")
+    elif (digest := sha256_of(path)) != sha256:
+        yield Difference(name, f"sha256 {digest}, the manifest says {sha256}")
+
+
+def _table_differences(out: Path, entry: TableEntry, manifest: Manifest) -> Iterator[Difference]:
+    if not (out / entry.path).is_file():
+        return
+    try:
+        table = FinalTable.read(out / entry.path)
+    except ValueError as error:
+        yield Difference(entry.path, str(error))
+        return
+    if len(table) != entry.num_rows:
+        yield Difference(entry.path, f"{len(table):,} rows, the manifest says {entry.num_rows:,}")
+    split = Path(entry.path).stem
+    counts = manifest.splits.get(split)
+    if counts is None:
+        yield Difference("manifest.json", f"has a table of {split}, but no counts")
+        return
+    statuses = Counter(table.column("status"))
+    reasons = Counter(reason for reason in table.column("reason") if reason)
+    shards = Counter(shard for shard in table.column("shard") if shard)
+    listed = {shard.path: shard.num_samples for shard in manifest.shards if shard.split == split}
+    found = (statuses["written"], dict(reasons), statuses["missing"], dict(shards), len(listed))
+    expected = (counts.num_written, dict(counts.num_rejected), counts.num_missing, listed, counts.num_shards)
+    names = ("num_written", "num_rejected", "num_missing", "samples of the shards", "num_shards")
+    for name, one, other in zip(names, found, expected, strict=True):
+        if one != other:
+            yield Difference(entry.path, f"{name}: the rows say {one}, the manifest {other}")
+    keys = table.column("key")
+    if any(first > second for first, second in zip(keys, keys[1:], strict=False)):
+        yield Difference(entry.path, "its rows are not sorted by key")
+
+
+def _unexpected_files(out: Path, manifest: Manifest) -> Iterator[Difference]:
+    """Files where only shards and tables belong; a reader that globs would take them in."""
+    known = {entry.path for entry in (*manifest.shards, *manifest.tables)}
+    for folder in (*SPLITS, "metadata"):
+        for path in sorted((out / folder).rglob("*")):
+            name = path.relative_to(out).as_posix()
+            if not path.is_dir() and name not in known:
+                yield Difference(name, "is not in the manifest")

@@ -1,0 +1,7 @@
+"""A miniature of the official server: every release, every anomaly, a few clips; and what a right conversion says of it.
+
+    python -m miniature build DIR [--clips DIR --annotations DIR]
+    python -m miniature serve DIR [--port N]
+
+`build` makes clips of its own, or takes real ones. `serve` answers on loopback as S3 does: Range, If-Range, ETag, 416.
+"""

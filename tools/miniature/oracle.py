@@ -1,0 +1,39 @@
+"""What is right to say of a real file, asked of ffprobe and of nothing that belongs to kconvert."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+MIN_SECONDS = 9.0
+
+
+def ffprobe(path: Path, *options: str) -> tuple[dict[str, Any], str, int]:
+    """What `ffprobe -of json` prints, its messages and its exit code."""
+    command = ["ffprobe", "-v", "error", "-of", "json", *options, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return json.loads(done.stdout or "{}"), done.stderr, done.returncode
+
+
+def duration_seconds(found: dict[str, Any]) -> float | None:
+    """The video stream's duration where stated, else the container's."""
+    video = next(stream for stream in found["streams"] if stream["codec_type"] == "video")
+    text = video.get("duration") or found["format"].get("duration")
+    return None if text is None else float(text)
+
+
+def probe_defects(path: Path) -> tuple[str, ...]:
+    """The defects of a file at the default depth."""
+    if path.stat().st_size == 0:
+        return ("empty",)
+    found, messages, code = ffprobe(path, "-show_format", "-show_streams", "-show_packets")
+    if code:
+        return ("unreadable",)
+    if not any(stream["codec_type"] == "video" for stream in found["streams"]):
+        return ("no_video",)
+    seconds = duration_seconds(found)
+    defects = ["short"] if seconds is not None and seconds < MIN_SECONDS else []
+    is_cut = "partial file" in messages or any("C" in packet.get("flags", "") for packet in found["packets"])
+    return (*defects, "truncated") if is_cut else tuple(defects)
