@@ -237,7 +237,7 @@ class _Inflated:
         self._packed = b""
         try:
             self._ready = memoryview(self._decompressor.decompress(packed, _MAX_INFLATED_BYTES))
-        except isal_zlib.IsalError as error:
+        except isal_zlib.error as error:  # type: ignore[misc]
             raise ArchiveError(
                 self._name, f"the gzip stream is damaged after {self.num_read:,} plain bytes ({error})"
             ) from error

@@ -6,14 +6,14 @@ the same, as it depends on nothing else.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kconvert.account import Account, Decision, Policy
 from kconvert.config import Conversion
-from kconvert.engine import Engine, Failed, Outcome, Task
+from kconvert.engine import Engine, Failed, Outcome
 from kconvert.events import Observer
 from kconvert.files import remove
 from kconvert.finish import Placement, sample_metadata, write_split_table
@@ -131,7 +131,7 @@ class Assembly:
         self.observer.end()
         return failures
 
-    def _failure(self, outcome: Outcome[Task, object]) -> Failure | None:
+    def _failure(self, outcome: Outcome[Any, Any]) -> Failure | None:
         if not isinstance(outcome, Failed):
             return None
         failure = Failure(outcome.task.name, str(outcome.error))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 from jsonargparse.typing import register_type
 
 from kconvert import __version__, printing
@@ -106,7 +105,9 @@ def _plan(words: list[str]) -> int:
 
 def _verify(words: list[str]) -> int:
     parser = _folder_parser("kconvert verify", "Read everything again and compare it with the manifest and the tables.")
-    parser.add_argument("--workers", type=int | None, default=None, help="How many processes work. Default: one a core.")
+    parser.add_argument(
+        "--workers", type=int | None, default=None, help="How many processes work. Default: one a core."
+    )
     options = parser.parse_args(words)
     out = Path(options.dir)
     manifest = read_manifest(out)
@@ -130,7 +131,9 @@ def _status(words: list[str]) -> int:
 
 def _batch(words: list[str]) -> int:
     parser = _Parser(prog="kconvert batch", description="Several conversions, one after the other.", **_STRICT)
-    parser.add_argument("file", type=str, help="YAML with a list `conversions`, and perhaps `defaults` for all of them.")
+    parser.add_argument(
+        "file", type=str, help="YAML with a list `conversions`, and perhaps `defaults` for all of them."
+    )
     parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
     options = parser.parse_args(words)
     conversions = _read_batch(Path(options.file))
@@ -161,7 +164,9 @@ def _read_batch(path: Path) -> list[Conversion]:
         raise UsageError(f"{path}: expected a list `conversions`, each entry with the options of one conversion")
     unknown = sorted(set(content) - {"conversions", "defaults"})
     if unknown:
-        raise UsageError(f"{path}: unknown {', '.join(map(repr, unknown))}, expected `conversions` and perhaps `defaults`")
+        raise UsageError(
+            f"{path}: unknown {', '.join(map(repr, unknown))}, expected `conversions` and perhaps `defaults`"
+        )
     conversions = []
     for number, entry in enumerate(content["conversions"], start=1):
         parser = _conversion_parser("kconvert", "")
@@ -208,7 +213,7 @@ def _conversion_parser(prog: str, description: str, epilog: str = "") -> _Parser
         formatter_class=_HelpFormatter,
         **_STRICT,
     )
-    parser.add_argument("--config", action=ActionConfigFile, help="Take options from a YAML file.")
+    parser.add_argument("--config", action="config", help="Take options from a YAML file.")
     parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
     parser.add_class_arguments(Conversion)
     return parser

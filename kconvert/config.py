@@ -1,4 +1,4 @@
-"""The configuration of a conversion: the options of all parts composed, as the command line and YAML files have them."""
+"""The configuration of a conversion: the options of all parts composed, for the command line and YAML files."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ class Conversion:
         wanted = _words(self.split)
         unknown = sorted(set(wanted) - set(SPLITS))
         if unknown:
-            raise UsageError(f"--split: unknown {', '.join(map(repr, unknown))}; {self.release} has {', '.join(SPLITS)}")
+            raise UsageError(
+                f"--split: unknown {', '.join(map(repr, unknown))}; {self.release} has {', '.join(SPLITS)}"
+            )
         return tuple(split for split in SPLITS if not wanted or split in wanted)
 
     def selection(self, release: Release) -> Selection:
@@ -80,7 +82,11 @@ class Conversion:
         unknown = [label for label in classes if label not in release.label_ids]
         if unknown:
             near = [label for label in release.labels if any(label.lower() == word.lower() for word in unknown)]
-            hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"`kconvert releases {release.name}` lists them"
+            hint = (
+                f"did you mean {', '.join(map(repr, near))}?"
+                if near
+                else f"`kconvert releases {release.name}` lists them"
+            )
             raise UsageError(f"--classes: unknown label {', '.join(map(repr, unknown))} in {release.name}; {hint}")
         return Selection(tuple(sorted(set(classes))), self.max_archives)
 

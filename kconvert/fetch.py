@@ -81,8 +81,9 @@ OnBytes = Callable[[int], None]
 class ByteStream(Protocol):
     """A resource being read, from its first byte to its last."""
 
-    location: str
-    remote: Remote
+    @property
+    def remote(self) -> Remote:
+        """Size and version of the resource, as far as the server said so far."""
 
     def read(self) -> bytes:
         """Some next bytes; `b""` at the end, and only if all have come.
@@ -151,12 +152,11 @@ def describe(location: str, options: FetchOptions) -> Remote:
             attempts.failed(_reason(error))
 
 
-def keep_archive(
-    location: str, folder: Path, name: str, options: FetchOptions, on_bytes: OnBytes
-) -> Path:
+def keep_archive(location: str, folder: Path, name: str, options: FetchOptions, on_bytes: OnBytes) -> Path:
     """Downloads an archive to `folder`/`name`, going on with what is there; reused if size and version still agree.
 
-    While incomplete it is `name.partial`; the version that either has is kept beside it as `….etag`. Raises as `ByteStream.read` does.
+    While incomplete it is `name.partial`; the version that either has is kept beside it as `….etag`.
+    Raises as `ByteStream.read` does.
     """
     if not is_url(location):
         return Path(location)

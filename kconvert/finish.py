@@ -80,9 +80,7 @@ def write_split_table(
     (out / path).parent.mkdir(parents=True, exist_ok=True)
     archives = rows.archive_column()
     nowhere = Placement("", -1, -1)
-    placed = [
-        placements[decision.name] if decision.status == "written" else nowhere for decision in decisions
-    ]
+    placed = [placements[decision.name] if decision.status == "written" else nowhere for decision in decisions]
     columns: dict[str, Any] = rows.gather([decision.place for decision in decisions], _STAGED_COLUMNS)
     columns |= {
         "key": [f"{split}_{decision.name}" for decision in decisions],

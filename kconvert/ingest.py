@@ -137,7 +137,12 @@ class _Reading:
     """The members of one archive, as they are read."""
 
     def __init__(
-        self, options: CheckOptions, prober: Prober, selection: frozenset[str] | None, part: DigestingFile, counted: _Counted
+        self,
+        options: CheckOptions,
+        prober: Prober,
+        selection: frozenset[str] | None,
+        part: DigestingFile,
+        counted: _Counted,
     ) -> None:
         self._options = options
         self._prober = prober

@@ -117,7 +117,9 @@ class Journal:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise UsageError(f"{self.out}: another kconvert is working on this folder; wait for it or stop it") from error
+                raise UsageError(
+                    f"{self.out}: another kconvert is working on this folder; wait for it or stop it"
+                ) from error
             yield
 
     def is_locked(self) -> bool:
@@ -132,7 +134,8 @@ class Journal:
 
     def identity(self) -> Mapping[str, Any] | None:
         """What was written by `set_identity`; `None` if nothing was."""
-        return _read(self.folder / "identity.json")
+        identity: Mapping[str, Any] | None = _read(self.folder / "identity.json")
+        return identity
 
     def set_identity(self, identity: Mapping[str, Any]) -> None:
         _write(self.folder / "identity.json", identity)

@@ -86,9 +86,7 @@ class _Mirror:
         return tuple(ArchiveRef(name, self._locate(name)) for name in names)
 
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
-        return _first_annotations(
-            ((file, self._locate(file.path)) for file in info.annotations), self._options
-        )
+        return _first_annotations(((file, self._locate(file.path)) for file in info.annotations), self._options)
 
     def replacement(self, info: SplitInfo) -> ArchiveRef | None:
         if info.replacement is None:

@@ -28,8 +28,8 @@ Item = TypeVar("Item")
 class ShardOptions:
     """How large shards are."""
 
-    max_bytes: ByteSize = ByteSize(1_000_000_000)
-    """A shard is at most this large, unless a single clip is larger; a number, or one with kB, MB, GB or KiB, MiB, GiB."""
+    max_bytes: ByteSize = ByteSize(10**9)  # noqa: RUF009
+    """A shard is at most this large, unless a single clip is larger; also with kB, MB, GB, KiB, MiB or GiB."""
     max_samples: int = 10_000
     """A shard has at most this many clips."""
 

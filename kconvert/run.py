@@ -123,10 +123,8 @@ def finished(out: Path, journal: Journal) -> dict[str, SplitRecord]:
 
 
 def _is_in_place(out: Path, record: SplitRecord) -> bool:
-    return all(
-        (out / entry.path).is_file() and (out / entry.path).stat().st_size == entry.size_bytes
-        for entry in (*record.shards, record.table)
-    )
+    sizes = {shard.path: shard.size_bytes for shard in record.shards} | {record.table.path: record.table.size_bytes}
+    return all((out / path).is_file() and (out / path).stat().st_size == size for path, size in sizes.items())
 
 
 def _plan(
@@ -256,11 +254,13 @@ def _clear(out: Path) -> None:
 
 
 def _clear_temporaries(out: Path) -> None:
-    for folder in (out, out / "metadata", *(out / split for split in SPLITS)):
+    """Removes what a killed run left half-written."""
+    for folder in (out, out / "metadata", Journal(out).folder):
         remove_temporaries(folder)
     for split in SPLITS:
-        for folder in ("", "archives", "shards"):
-            remove_temporaries(Journal(out).folder / split / folder)
+        remove_temporaries(out / split)
+        for name in ("", "archives", "shards"):
+            remove_temporaries(Journal(out).folder / split / name)
 
 
 def _used_bytes(out: Path) -> int:

@@ -10,9 +10,7 @@ from typing import Literal, get_args
 
 from kconvert.media import MediaFacts
 
-Defect = Literal[
-    "empty", "unreadable", "no_video", "short", "truncated", "undecodable", "crashed", "timeout"
-]
+Defect = Literal["empty", "unreadable", "no_video", "short", "truncated", "undecodable", "crashed", "timeout"]
 DEFECTS: tuple[Defect, ...] = get_args(Defect)
 """All defects, in the order in which a row lists them."""
 

@@ -8,6 +8,7 @@ missing or stands where only shards and tables belong.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -191,13 +192,13 @@ def _table_differences(out: Path, entry: TableEntry, manifest: Manifest) -> Iter
         if one != other:
             yield Difference(entry.path, f"{name}: the rows say {one}, the manifest {other}")
     keys = table.column("key")
-    if any(first > second for first, second in zip(keys, keys[1:], strict=False)):
+    if any(first > second for first, second in itertools.pairwise(keys)):
         yield Difference(entry.path, "its rows are not sorted by key")
 
 
 def _unexpected_files(out: Path, manifest: Manifest) -> Iterator[Difference]:
     """Files where only shards and tables belong; a reader that globs would take them in."""
-    known = {entry.path for entry in (*manifest.shards, *manifest.tables)}
+    known = {shard.path for shard in manifest.shards} | {table.path for table in manifest.tables}
     for folder in (*SPLITS, "metadata"):
         for path in sorted((out / folder).rglob("*")):
             name = path.relative_to(out).as_posix()

@@ -74,7 +74,7 @@ def attempt(work: Work[T, R], task: T, context: Context) -> Outcome[T, R]:
         return Failed(task, error)
     except OSError as error:
         return Failed(task, DiskError(f"{task.name}: {error.strerror or error}: {error.filename or 'unknown file'}"))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         summary = f"{type(error).__name__}: {error}"
         return Failed(task, UnexpectedError(task.name, summary, traceback.format_exc()))
 

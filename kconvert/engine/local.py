@@ -51,7 +51,7 @@ class LocalEngine:
             if not busy:
                 return
             for connection in wait(list(busy)):
-                outcome = self._hear(busy[connection], retries, emit)  # type: ignore[index]
+                outcome: Outcome[T, R] | None = self._hear(busy[connection], retries, emit)  # type: ignore[index]
                 if outcome is not None:
                     yield outcome
 

@@ -152,7 +152,7 @@ def _is_video(stream: dict[str, Any]) -> bool:
 
 def _facts(found: dict[str, Any], video: dict[str, Any]) -> MediaFacts:
     container = found.get("format", {})
-    audio = next((stream for stream in found["streams"] if stream.get("codec_type") == "audio"), {})
+    audio: dict[str, Any] = next((stream for stream in found["streams"] if stream.get("codec_type") == "audio"), {})
     rate = video.get("avg_frame_rate", "0/0")
     side_data = video.get("side_data_list", [])
     return MediaFacts(

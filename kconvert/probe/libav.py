@@ -46,7 +46,7 @@ class LibavProber:
             return Probed(_NOTHING, Fault("empty", "0 bytes"))
         with deadline(self._options.timeout), _captured() as messages:
             try:
-                container = av.open(io.BytesIO(data), buffer_size=_BUFFER_BYTES)
+                container = av.open(io.BytesIO(data), "r", buffer_size=_BUFFER_BYTES)
             except (av.FFmpegError, ValueError) as error:
                 return Probed(_NOTHING, Fault("unreadable", _explain(error, messages)))
             with container:
@@ -146,7 +146,7 @@ def _rotation(container: InputContainer, video: VideoStream) -> int:
     """The display matrix is only to be had from the text that `ffmpeg -i` prints: PyAV 18 does not expose it."""
     av.logging.set_level(av.logging.INFO)
     try:
-        text = container.dumps_format()
+        text: str = container.dumps_format()  # type: ignore[attr-defined]
     finally:
         av.logging.set_level(av.logging.ERROR)
     if "rotation of" not in text:
@@ -184,11 +184,8 @@ def _decode(container: InputContainer, messages: _Messages) -> Fault | None:
 
 
 def _is_decoded(stream: Stream) -> bool:
-    return stream.type == "audio" or (
-        stream.type == "video" and not stream.disposition & Disposition.attached_pic
-    )
+    return stream.type == "audio" or (stream.type == "video" and not stream.disposition & Disposition.attached_pic)
 
 
 def _with_last(detail: str, messages: _Messages) -> str:
     return f"{detail} ({messages[-1][1]}: {messages[-1][2].strip()})" if messages else detail
-

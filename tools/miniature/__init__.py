@@ -1,4 +1,4 @@
-"""A miniature of the official server: every release, every anomaly, a few clips; and what a right conversion says of it.
+"""A miniature of the official server: every release and anomaly, a few clips, and what is right to say of them.
 
     python -m miniature build DIR [--clips DIR --annotations DIR]
     python -m miniature serve DIR [--port N]

@@ -204,7 +204,9 @@ def _k700(root: Path, videos: Videos, rows: Rows) -> list[Split]:
         archives = []
         annotated: list[Row] = []
         for rank, label in _K700.items():
-            archive = Archive(f"700_2020/{name}/k700_{name}_{rank:03d}.tar.gz", f"{label}/", label, others=[(label, None)])
+            archive = Archive(
+                f"700_2020/{name}/k700_{name}_{rank:03d}.tar.gz", f"{label}/", label, others=[(label, None)]
+            )
             found = list(rows.rows("k700-2020", name, label))[:12]
             annotated += found
             _fill(archive, found[:8] + found[9:10], videos, ["any"] * 7 + ["good", "good"])
@@ -215,7 +217,9 @@ def _k700(root: Path, videos: Videos, rows: Rows) -> list[Split]:
         spelt = "validate" if name == "val" else name
         write(root / f"700_2020/annotations/{name}.csv", _csv(annotated, spelt))
     found = list(rows.rows("k700-2020", "test", None))
-    archives = [Archive(f"700_2020/test/k700_test_{number:03d}.tar.gz", "./", others=[("./", None)]) for number in (1, 2)]
+    archives = [
+        Archive(f"700_2020/test/k700_test_{number:03d}.tar.gz", "./", others=[("./", None)]) for number in (1, 2)
+    ]
     # A5: some of the test set are genuinely short.
     _fill(archives[0], found[:6], videos, ["short", *["any"] * 5])
     _fill(archives[1], found[6:12], videos, ["any"] * 5 + ["short"])
@@ -226,7 +230,9 @@ def _k700(root: Path, videos: Videos, rows: Rows) -> list[Split]:
 
 
 def _path_list(split: Split) -> str:
-    folder, stem = {"k400": ("400", "k400"), "k600": ("600", "k600"), "k700-2020": ("700_2020", "k700_2020")}[split.release]
+    folder, stem = {"k400": ("400", "k400"), "k600": ("600", "k600"), "k700-2020": ("700_2020", "k700_2020")}[
+        split.release
+    ]
     return f"{folder}/{split.name}/{stem}_{split.name}_path.txt"
 
 
@@ -239,7 +245,14 @@ def _csv(
     rows: Iterable[Row], split: str, quoted: bool = False, with_cc: bool = False, with_label: bool = True
 ) -> bytes:
     with_label = with_label and any(row.label for row in rows)
-    columns = [*(["label"] if with_label else []), "youtube_id", "time_start", "time_end", "split", *["is_cc"] * with_cc]
+    columns = [
+        *(["label"] if with_label else []),
+        "youtube_id",
+        "time_start",
+        "time_end",
+        "split",
+        *["is_cc"] * with_cc,
+    ]
     buffer = io.StringIO()
     buffer.write(",".join(columns) + "\n")
     for row in rows:
@@ -255,7 +268,10 @@ def _listing(split: str, rows: Iterable[Row]) -> bytes:
     by_label: dict[str, list[str]] = {}
     for row in rows:
         by_label.setdefault(row.label, []).append(f"{row.name}.mp4")
-    sections = [f"{split}/{label}:\n" + "".join(f"{name}\n" for name in sorted(names)) for label, names in sorted(by_label.items())]
+    sections = [
+        f"{split}/{label}:\n" + "".join(f"{name}\n" for name in sorted(names))
+        for label, names in sorted(by_label.items())
+    ]
     return "\n".join([*sections, f"{split}:\n" + "".join(f"{label}\n" for label in sorted(by_label))]).encode()
 
 

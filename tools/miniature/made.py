@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-
 import struct
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -34,7 +34,7 @@ _SIZE = (64, 48)
 
 
 def make_clip(kind: str, name: str) -> bytes:
-    """A clip of that kind; clips of different names differ in their bytes, except where there is nothing to differ in."""
+    """A clip of that kind; clips of different names differ in their bytes where they can."""
     base = _base(kind)
     if kind in ("cut", "cut_index_at_end", "empty"):
         return base
@@ -46,7 +46,7 @@ def make_clip(kind: str, name: str) -> bytes:
 
 @functools.cache
 def _base(kind: str) -> bytes:
-    makers = {
+    makers: dict[str, Callable[[], bytes]] = {
         "good": lambda: encode(100),
         "with_audio": lambda: encode(100, audio_seconds=10),
         "index_at_end": lambda: encode(100, faststart=False),
@@ -72,7 +72,7 @@ def encode(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         with av.open(str(path), "w", options={"movflags": "+faststart"} if faststart else {}) as container:
-            packets: list[av.Packet] = []
+            packets: list[av.Packet[Any]] = []
             if num_frames:
                 packets += _video(container, num_frames, rate, varying)
             if audio_seconds:
@@ -82,11 +82,11 @@ def encode(
         return path.read_bytes()
 
 
-def _video(container: av.container.OutputContainer, num_frames: int, rate: int, varying: bool) -> list[av.Packet]:
+def _video(container: av.container.OutputContainer, num_frames: int, rate: int, varying: bool) -> list[av.Packet[Any]]:
     stream = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "bf": "0", "threads": "1"})
     stream.width, stream.height = _SIZE
     stream.pix_fmt = "yuv420p"
-    packets: list[av.Packet] = []
+    packets: list[av.Packet[Any]] = []
     place = 0
     for number in range(num_frames):
         pixels = np.fromfunction(
@@ -99,11 +99,11 @@ def _video(container: av.container.OutputContainer, num_frames: int, rate: int, 
     return packets + stream.encode(None)
 
 
-def _audio(container: av.container.OutputContainer, seconds: float) -> list[av.Packet]:
+def _audio(container: av.container.OutputContainer, seconds: float) -> list[av.Packet[Any]]:
     rate = 8000
     stream = container.add_stream("aac", rate=rate, layout="mono")
     times = np.arange(round(seconds * rate)) / rate
-    packets: list[av.Packet] = []
+    packets: list[av.Packet[Any]] = []
     for start in range(0, len(times), 1024):
         wave = np.sin(2 * np.pi * 440 * times[start : start + 1024]).astype(np.float32)[None, :]
         frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
@@ -137,5 +137,3 @@ def made_clips() -> Iterator[tuple[str, bytes]]:
     """Every kind with one clip of it."""
     for kind in KINDS:
         yield kind, make_clip(kind, "AAAAAAAAAAA_000000_000010")
-
-

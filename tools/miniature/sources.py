@@ -110,8 +110,9 @@ class RealRows:
             self._rows[release, "test"] = _read_csv(folder / f"{release}_test_unlabelled.csv")
         entries = json.loads((folder / "deepmind_json_subset.json").read_text("utf-8"))
         self._rows["k400", "train"] = [
-            Row(youtube_id, *map(int, entry["annotations"]["segment"]), entry["annotations"]["label"])
+            Row(youtube_id, round(start), round(end), entry["annotations"]["label"])
             for youtube_id, entry in entries.items()
+            for start, end in [entry["annotations"]["segment"]]
         ]
         for release in ("k600", "k700-2020"):
             rows = self._rows[release, "val"]
