@@ -31,7 +31,8 @@ _ENTRIES = (
     ":stream_disposition=attached_pic:stream_side_data=rotation"
 )
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
-_PARTIAL = re.compile(r".*partial file.*")
+_CUT = re.compile("partial file|Packet corrupt")
+"""What the demuxers say of a packet that lies beyond the end, and of one that is read in part."""
 _NOTHING = MediaFacts()
 
 
@@ -90,8 +91,8 @@ class FfprobeProber:
 
     def _look(self, path: str) -> Probed:
         read_packets = self._options.depth != "header"
-        entries = _ENTRIES + (":packet=flags" if read_packets else "")
-        ran = self._run(["ffprobe", "-v", "error", "-of", "json", "-show_entries", entries, path], path)
+        entries = _ENTRIES + (":packet=size" if read_packets else "")
+        ran = self._run(["ffprobe", "-v", "warning", "-of", "json", "-show_entries", entries, path], path)
         if ran.exit_code < 0:
             return Probed(_NOTHING, Fault("crashed", f"ffprobe was ended by signal {-ran.exit_code}"))
         if ran.exit_code > 0:
@@ -103,7 +104,7 @@ class FfprobeProber:
             kinds = ", ".join(stream.get("codec_type", "unknown") for stream in streams) or "nothing"
             return Probed(_NOTHING, Fault("no_video", f"no video stream, only {kinds}"))
         facts = _facts(found, video)
-        if read_packets and (detail := _cut(found.get("packets", []), ran)):
+        if read_packets and (detail := _cut(ran)):
             return Probed(facts, Fault("truncated", detail))
         if self._options.depth == "decode":
             return Probed(facts, self._decode(path))
@@ -181,11 +182,6 @@ def _duration(container: dict[str, Any], video: dict[str, Any]) -> float | None:
     return float(container["duration"]) if "duration" in container else None
 
 
-def _cut(packets: list[dict[str, Any]], ran: _Ran) -> str:
-    """Why the file is cut: ffprobe complains of a packet beyond the end, or flags one as read in part; else `""`."""
-    for message in ran.messages:
-        if _PARTIAL.fullmatch(message):
-            return message
-    if any("C" in packet.get("flags", "") for packet in packets):
-        return "the last packet is read in part only"
-    return ""
+def _cut(ran: _Ran) -> str:
+    """What ffprobe says of packets that are not all there; `""` if they are."""
+    return next((message for message in ran.messages if _CUT.search(message)), "")

@@ -12,9 +12,9 @@ MIN_SECONDS = 9.0
 
 def ffprobe(path: Path, *options: str) -> tuple[dict[str, Any], str, int]:
     """What `ffprobe -of json` prints, its messages and its exit code."""
-    command = ["ffprobe", "-v", "error", "-of", "json", *options, str(path)]
+    command = ["ffprobe", "-v", "warning", "-of", "json", *options, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    return json.loads(done.stdout or "{}"), done.stderr, done.returncode
+    return {} if done.returncode else json.loads(done.stdout), done.stderr, done.returncode
 
 
 def duration_seconds(found: dict[str, Any]) -> float | None:
@@ -35,5 +35,5 @@ def probe_defects(path: Path) -> tuple[str, ...]:
         return ("no_video",)
     seconds = duration_seconds(found)
     defects = ["short"] if seconds is not None and seconds < MIN_SECONDS else []
-    is_cut = "partial file" in messages or any("C" in packet.get("flags", "") for packet in found["packets"])
+    is_cut = "partial file" in messages or "Packet corrupt" in messages
     return (*defects, "truncated") if is_cut else tuple(defects)

@@ -1,0 +1,47 @@
+"""Work for engines, of all kinds; in a module of its own, as it is sent to other processes."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from kconvert.engine import Context
+from kconvert.errors import ArchiveError
+from kconvert.events import Advance
+from kconvert.probe.deadline import deadline
+
+
+@dataclass(frozen=True)
+class Job:
+    number: int
+    kind: str = "good"
+    folder: Path = Path()
+
+    @property
+    def name(self) -> str:
+        return f"job {self.number}"
+
+
+def do(job: Job, context: Context) -> tuple[int, int]:
+    """Returns the job's number squared, and the attempt."""
+    with open(job.folder / f"{job.number}", "a") as file:
+        file.write("x")
+    context.emit(Advance(num_clips=1))
+    match job.kind:
+        case "raises":
+            raise ArchiveError(job.name, "is damaged")
+        case "surprises":
+            raise KeyError(job.name)
+        case "disk":
+            raise OSError(28, "No space left on device", str(job.folder / "x"))
+        case "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "dies once" if context.attempt == 0:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "hangs once" if context.attempt == 0:
+            with deadline(0.2):
+                time.sleep(60)
+        case "exits once" if context.attempt == 0:
+            os._exit(7)
+    return job.number**2, context.attempt

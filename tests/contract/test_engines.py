@@ -1,0 +1,99 @@
+"""What holds for every engine."""
+
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from engine_work import Job, do
+
+from kconvert.engine import Engine, Failed, Finished, open_engine
+from kconvert.errors import ArchiveError, DiskError, UnexpectedError, WorkerDiedError
+from kconvert.events import Advance
+
+
+@pytest.fixture(params=[1, 3])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    engine = open_engine("local", request.param)
+    yield engine
+    engine.close()
+
+
+def ignore(event: Advance) -> None:
+    pass
+
+
+def test_every_task_has_one_outcome(engine: Engine, tmp_path: Path) -> None:
+    told: list[Advance] = []
+    jobs = [Job(number, folder=tmp_path) for number in range(50)]
+    outcomes = list(engine.run(do, iter(jobs), told.append))
+    assert all(isinstance(outcome, Finished) for outcome in outcomes)
+    found = {outcome.task.number: outcome.result for outcome in outcomes if isinstance(outcome, Finished)}
+    assert found == {number: (number**2, 0) for number in range(50)}
+    assert sum(event.num_clips for event in told) == 50
+
+
+def test_no_task_is_no_outcome_and_an_engine_can_run_again(engine: Engine, tmp_path: Path) -> None:
+    assert list(engine.run(do, [], ignore)) == []
+    assert len(list(engine.run(do, [Job(1, folder=tmp_path)], ignore))) == 1
+    assert len(list(engine.run(do, [Job(2, folder=tmp_path)], ignore))) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [("raises", ArchiveError), ("surprises", UnexpectedError), ("disk", DiskError), ("dies", WorkerDiedError)],
+)
+def test_a_task_that_fails_fails_alone(engine: Engine, tmp_path: Path, kind: str, error: type[Exception]) -> None:
+    jobs = [Job(number, kind if number == 3 else "good", tmp_path) for number in range(8)]
+    outcomes = {outcome.task.number: outcome for outcome in engine.run(do, jobs, ignore)}
+    assert len(outcomes) == 8
+    failed = outcomes[3]
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, error)
+    assert "job 3" in str(failed.error)
+    assert sum(isinstance(outcome, Finished) for outcome in outcomes.values()) == 7
+
+
+@pytest.mark.parametrize("kind", ["dies once", "hangs once", "exits once"])
+def test_a_worker_that_dies_or_hangs_costs_one_more_attempt(engine: Engine, tmp_path: Path, kind: str) -> None:
+    jobs = [Job(number, kind if number % 4 == 3 else "good", tmp_path) for number in range(8)]
+    outcomes = [outcome for outcome in engine.run(do, jobs, ignore) if isinstance(outcome, Finished)]
+    assert {outcome.task.number: outcome.result[1] for outcome in outcomes} == {
+        number: int(number % 4 == 3) for number in range(8)
+    }
+    assert [len((tmp_path / str(number)).read_text()) for number in range(8)] == [1, 1, 1, 2] * 2
+
+
+def test_tasks_are_made_as_they_can_be_run(engine: Engine, tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def jobs() -> Iterator[Job]:
+        for number in range(20):
+            made.append(number)
+            yield Job(number, folder=tmp_path)
+
+    outcomes = engine.run(do, jobs(), ignore)
+    next(outcomes)
+    assert len(made) < 10
+    assert len(list(outcomes)) == 19
+
+
+def test_closing_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
+    def leftovers() -> tuple[int, int]:
+        gc.collect()
+        me = psutil.Process()
+        return sum(child.name() != "python" or "worker" in " ".join(child.cmdline()) for child in me.children()), me.num_fds()
+
+    open_engine("local", 1).close()
+    counts = []
+    for _ in range(3):
+        engine = open_engine("local", 2)
+        jobs = [Job(number, "dies" if number == 0 else "good", tmp_path) for number in range(4)]
+        assert len(list(engine.run(do, jobs, ignore))) == 4
+        engine.close()
+        counts.append(leftovers())
+    assert counts[1] == counts[2]
+    assert not [pid for pid in psutil.Process().children() if pid.status() == psutil.STATUS_ZOMBIE]
+    assert os.getpid()

@@ -1,0 +1,120 @@
+"""What holds for both probers, at every depth, on real files and on made ones; and that they say the same."""
+
+import dataclasses
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import SHARED_DATA
+from miniature.made import KINDS, make_clip
+from miniature.oracle import duration_seconds, ffprobe, probe_defects
+
+from kconvert.probe import open_prober
+from kconvert.probe.isolated import IsolatedProber
+from kconvert.verdict import CheckOptions, Depth, Probed, judge
+
+DEPTHS: tuple[Depth, ...] = ("header", "index", "decode")
+REAL = sorted(path.name for path in (SHARED_DATA / "clips").glob("*")) if SHARED_DATA.is_dir() else []
+FACTS_THAT_DIFFER = {
+    # The libraries in PyAV's wheels are FFmpeg 8, those of the system FFmpeg 5.1. Version 8 takes the end of the
+    # presentation from the edit lists, version 5.1 the longest media; the bit rate is computed from it.
+    "mp4parse-rust__mp4parse_capi__tests__no_timescale.mp4": {"bit_rate"},
+}
+"""Facts, never verdicts, in which the versions differ."""
+
+
+def probe(data: bytes, depth: Depth, prober: str) -> Probed:
+    return open_prober(CheckOptions(depth=depth, prober=prober)).probe(data)  # type: ignore[arg-type]
+
+
+def defects(probed: Probed) -> tuple[str, ...]:
+    return judge(probed, CheckOptions()).defects
+
+
+@pytest.mark.parametrize("prober", ["libav", "ffprobe"])
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_made_clip_gets_the_verdict_it_was_made_for(kind: str, depth: Depth, prober: str) -> None:
+    at_index, at_decode = KINDS[kind]
+    expected = {"header": tuple(d for d in at_index if d != "truncated"), "index": at_index, "decode": at_decode}
+    found = probe(make_clip(kind, "AAAAAAAAAAA_000000_000010"), depth, prober)
+    assert defects(found) == expected[depth]
+    assert (found.fault is None) == (not set(expected[depth]) - {"short"})
+    assert found.fault is None or found.fault.detail
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_probers_state_the_same_facts_of_made_clips(kind: str) -> None:
+    data = make_clip(kind, "AAAAAAAAAAA_000000_000010")
+    assert probe(data, "index", "libav").facts == probe(data, "index", "ffprobe").facts
+
+
+@pytest.mark.usefixtures("shared_data")
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("name", REAL)
+def test_both_probers_say_the_same_of_real_files(name: str, depth: Depth) -> None:
+    data = (SHARED_DATA / "clips" / name).read_bytes()
+    one, other = probe(data, depth, "libav"), probe(data, depth, "ffprobe")
+    assert defects(one) == defects(other)
+    differing = {
+        field.name
+        for field in dataclasses.fields(one.facts)
+        if getattr(one.facts, field.name) != getattr(other.facts, field.name)
+    }
+    assert differing == FACTS_THAT_DIFFER.get(name, set())
+
+
+def test_the_real_files_are_there(shared_data: Path) -> None:
+    assert len(list((shared_data / "clips").iterdir())) == len(REAL) == 68
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_verdict_on_a_real_file_is_what_ffprobe_says_when_asked_directly(name: str) -> None:
+    path = SHARED_DATA / "clips" / name
+    found = probe(path.read_bytes(), "index", "libav")
+    assert defects(found) == probe_defects(path)
+    if found.fault is None or found.fault.defect == "truncated":
+        said, _, _ = ffprobe(path, "-show_format", "-show_streams")
+        video = next(stream for stream in said["streams"] if stream["codec_type"] == "video")
+        assert found.facts.duration_seconds == duration_seconds(said)
+        assert (found.facts.width, found.facts.height) == (video["width"], video["height"])
+        assert found.facts.video_codec == video["codec_name"]
+        assert found.facts.num_frames == (int(video["nb_frames"]) if "nb_frames" in video else None)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_depth_decode_rejects_what_ffmpeg_cannot_decode(name: str) -> None:
+    path = SHARED_DATA / "clips" / name
+    command = ["ffmpeg", "-v", "error", "-xerror", "-nostdin", "-i", str(path), "-map", "0:V", "-map", "0:a?"]
+    command += ["-fps_mode", "passthrough", "-progress", "pipe:1", "-f", "null", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    frames = [line for line in done.stdout.splitlines() if line.startswith("frame=")]
+    decodes = done.returncode == 0 and frames and frames[-1] != "frame=0"
+    found = probe(path.read_bytes(), "decode", "libav")
+    assert (found.fault is None) == bool(decodes)
+
+
+@pytest.mark.parametrize("prober", ["libav", "ffprobe"])
+def test_a_message_names_no_address_and_no_path(prober: str) -> None:
+    for kind in KINDS:
+        for depth in DEPTHS:
+            fault = probe(make_clip(kind, "AAAAAAAAAAA_000000_000010"), depth, prober).fault
+            assert fault is None or ("0x" not in fault.detail.split("offset")[0] and "/proc" not in fault.detail)
+
+
+@pytest.mark.parametrize("prober", ["libav", "ffprobe"])
+def test_a_cut_is_found_wherever_a_sample_is_missing(prober: str) -> None:
+    """From just behind the header to the last byte of the last sample."""
+    data = make_clip("good", "x")
+    start, end = data.index(b"mdat") + 4, data.rindex(b"free") - 4
+    for length in (start, start + 1, (start + end) // 2, end - 1):
+        assert defects(probe(data[:length], "index", prober)) == ("truncated",), length
+    assert defects(probe(data[:end], "index", prober)) == ()
+
+
+@pytest.mark.parametrize("prober", ["libav", "ffprobe"])
+def test_an_isolated_prober_says_the_same(prober: str) -> None:
+    options = CheckOptions(prober=prober)  # type: ignore[arg-type]
+    for kind in ("good", "short", "cut", "html", "empty"):
+        data = make_clip(kind, "x")
+        assert IsolatedProber(options).probe(data) == open_prober(options).probe(data)

@@ -1,0 +1,82 @@
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+import webdataset
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kconvert.files import DigestingFile
+from kconvert.formats import Sample
+from kconvert.formats.webdataset import WebDataset
+
+LAYOUT = WebDataset()
+
+
+def sample(number: int, video: bytes) -> Sample:
+    key = f"train_abcdefghij{number}_000000_000010"
+    return Sample(key, number, {"key": key, "label": "massaging person's head", "fps": 29.97}, video)
+
+
+def write(samples: list[Sample]) -> tuple[bytes, tuple[int, ...]]:
+    buffer = io.BytesIO()
+    offsets = LAYOUT.write(DigestingFile(buffer), samples)
+    return buffer.getvalue(), offsets
+
+
+@given(st.lists(st.binary(max_size=2000), min_size=1, max_size=9))
+def test_offsets_point_at_the_videos_and_sizes_stay_within_their_bounds(videos: list[bytes]) -> None:
+    data, offsets = write([sample(number, video) for number, video in enumerate(videos)])
+    assert [data[offset : offset + len(video)] for offset, video in zip(offsets, videos, strict=True)] == videos
+    assert len(data) <= LAYOUT.overhead_bytes + sum(LAYOUT.max_sample_bytes(len(video)) for video in videos)
+
+
+# webdataset leaves it to the garbage collector to close the file.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_webdataset_library_reads_what_is_written(tmp_path: Path) -> None:
+    samples = [sample(number, bytes([number]) * 700) for number in range(5)]
+    (tmp_path / "x.tar").write_bytes(write(samples)[0])
+    found = list(webdataset.WebDataset(str(tmp_path / "x.tar"), shardshuffle=False))
+    assert [entry["__key__"] for entry in found] == [entry.key for entry in samples]
+    assert [int(entry["cls"]) for entry in found] == [entry.label_id for entry in samples]
+    assert [json.loads(entry["json"]) for entry in found] == [entry.metadata for entry in samples]
+    assert [entry["mp4"] for entry in found] == [entry.video for entry in samples]
+
+
+def test_headers_are_plain_ustar_without_times_owners_or_pax_records(tmp_path: Path) -> None:
+    data, _ = write([sample(0, b"x")])
+    (tmp_path / "x.tar").write_bytes(data)
+    with tarfile.open(tmp_path / "x.tar") as tar:
+        for member in tar:
+            assert (member.mtime, member.uid, member.gid, member.mode) == (0, 0, 0, 0o444)
+            assert (member.uname, member.gname, member.pax_headers, member.type) == ("", "", {}, tarfile.REGTYPE)
+    listed = subprocess.run(["tar", "tf", tmp_path / "x.tar"], capture_output=True, text=True, check=True).stdout
+    assert [name.rpartition(".")[2] for name in listed.split()] == ["cls", "json", "mp4"]
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    samples = [sample(number, bytes([number]) * number) for number in range(5)]
+    data, offsets = write(samples)
+    (tmp_path / "x.tar").write_bytes(data)
+    found = list(LAYOUT.read(tmp_path / "x.tar"))
+    assert [stored.sample for stored in found] == samples
+    assert tuple(stored.offset_bytes for stored in found) == offsets
+
+
+@pytest.mark.parametrize("num_bytes", [0, 100, 512, 3 * 1024, 5 * 1024, 20479])
+def test_a_cut_shard_is_refused(tmp_path: Path, num_bytes: int) -> None:
+    data, _ = write([sample(number, b"x" * 1000) for number in range(5)])
+    assert len(data) == 20480
+    (tmp_path / "x.tar").write_bytes(data[:num_bytes])
+    with pytest.raises(ValueError, match=r".+"):
+        list(LAYOUT.read(tmp_path / "x.tar"))
+
+
+def test_a_shard_without_one_of_its_members_is_refused(tmp_path: Path) -> None:
+    data, offsets = write([sample(number, b"x" * 10) for number in range(2)])
+    (tmp_path / "x.tar").write_bytes(data[: offsets[0] - 512] + data[offsets[0] + 512 :])
+    with pytest.raises(ValueError, match="expected"):
+        list(LAYOUT.read(tmp_path / "x.tar"))

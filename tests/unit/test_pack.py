@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kconvert.engine import Context
+from kconvert.errors import StagingError
+from kconvert.events import Advance
+from kconvert.formats.webdataset import WebDataset
+from kconvert.journal import Inputs, SplitJournal
+from kconvert.pack import PackSample, PackTask, ShardOptions, cut, is_packed, pack
+from kconvert.release import AnnotationFile
+from kconvert.units import ByteSize
+
+LAYOUT = WebDataset()
+
+
+@given(st.lists(st.integers(0, 300_000), max_size=40), st.integers(1, 1_000_000), st.integers(1, 10))
+def test_shards_have_no_gaps_none_is_empty_and_none_is_too_large(
+    sizes: list[int], max_bytes: int, max_samples: int
+) -> None:
+    options = ShardOptions(ByteSize(max_bytes), max_samples)
+    cuts = list(cut(((number, size) for number, size in enumerate(sizes)), options, LAYOUT, 5))
+    assert [item for planned in cuts for item in planned.items] == list(range(len(sizes)))
+    assert [planned.number for planned in cuts] == list(range(5, 5 + len(cuts)))
+    for planned in cuts:
+        assert 1 <= len(planned.items) <= max_samples
+        bound = LAYOUT.overhead_bytes + sum(LAYOUT.max_sample_bytes(sizes[item]) for item in planned.items)
+        assert bound <= max_bytes or len(planned.items) == 1
+
+
+def make_task(tmp_path: Path, videos: list[bytes]) -> PackTask:
+    journal = SplitJournal(tmp_path / ".kconvert" / "train")
+    journal.set_inputs(Inputs((), 0, None, AnnotationFile("x", "csv")), b"", [])
+    journal.part_path("000000").write_bytes(b"".join(videos))
+    samples = []
+    offset = 0
+    for number, video in enumerate(videos):
+        metadata = {"key": f"train_clip{number}", "label_id": number, "size_bytes": len(video)}
+        samples.append(PackSample(metadata, "000000", offset))
+        offset += len(video)
+    return PackTask(3, "train/x-000003.tar", tmp_path, journal.folder, "webdataset", tuple(samples))
+
+
+def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
+    videos = [b"one" * 1000, b"", b"two" * 77]
+    task = make_task(tmp_path, videos)
+    told: list[Advance] = []
+    receipt = pack(task, Context(0, told.append))
+    shard = (tmp_path / task.path).read_bytes()
+    assert receipt == SplitJournal(task.journal_folder).shard_receipt(3)
+    assert receipt.size_bytes == len(shard)
+    for offset, video in zip(receipt.offsets, videos, strict=True):
+        assert shard[offset : offset + len(video)] == video
+    assert sum(event.num_clips for event in told) == 3
+    keys = [sample.metadata["key"] for sample in task.samples]
+    assert is_packed(receipt, tmp_path, keys)
+    assert not is_packed(receipt, tmp_path, keys[::-1])
+    (tmp_path / task.path).write_bytes(b"short")
+    assert not is_packed(receipt, tmp_path, keys)
+
+
+def test_a_part_that_is_gone_or_cut_fails_the_shard_by_name(tmp_path: Path) -> None:
+    task = make_task(tmp_path, [b"x" * 100])
+    part = SplitJournal(task.journal_folder).part_path("000000")
+    part.write_bytes(b"x" * 99)
+    with pytest.raises(StagingError, match=r"000000\.part"):
+        pack(task, Context(0, lambda event: None))
+    part.unlink()
+    with pytest.raises(StagingError, match=r"000000\.part"):
+        pack(task, Context(0, lambda event: None))
+    assert not list((tmp_path / "train").iterdir())
