@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,26 +122,23 @@ def finish(out: Path, manifest: Manifest) -> None:
 
 
 def card_text(manifest: Manifest) -> str:
-    """The dataset card, a function of the manifest."""
+    """The dataset card, a function of the manifest.
+
+    Its front matter has no config for the tables: datasets takes the builder of the first config for all of them
+    (`LocalDatasetModuleFactory.get_module`, datasets 5.2), so that tables beside tars are read as tars. They are
+    loaded by their folder.
+    """
     release = load_release(manifest.release)
-    tabled = [split for split in SPLITS if split in manifest.splits]
-    packed = [split for split in tabled if manifest.splits[split].num_shards]
+    packed = [split for split in SPLITS if split in manifest.splits and manifest.splits[split].num_shards]
+    files = [{"split": _CARD_SPLITS[split], "path": f"{split}/*.tar"} for split in packed]
     front = {
         "pretty_name": f"{release.title}, packed by kconvert",
         "task_categories": ["video-classification"],
-        "configs": [
-            *([_card_config("default", packed, "{split}/*.tar")] if packed else []),
-            _card_config("metadata", tabled, "metadata/{split}.parquet"),
-        ],
+        **({"configs": [{"config_name": "default", "data_files": files}]} if files else {}),
     }
     lines = ["---", yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(), "---", ""]
     lines += [f"# {release.title}", "", *_card_body(manifest), ""]
     return "\n".join(lines)
-
-
-def _card_config(name: str, splits: Iterable[str], path: str) -> dict[str, Any]:
-    files = [{"split": _CARD_SPLITS[split], "path": path.format(split=split)} for split in splits]
-    return {"config_name": name, "data_files": files}
 
 
 def _card_body(manifest: Manifest) -> list[str]:
@@ -164,4 +161,6 @@ def _card_body(manifest: Manifest) -> list[str]:
         "unchanged). `metadata/SPLIT.parquet` has a row for every clip, written or not, with the reason;",
         "`shard` and `offset_bytes` give random access with one read. `labels.txt` names the label ids.",
         "`manifest.json` has counts and digests; `kconvert verify` checks them.",
+        "",
+        "With Hugging Face datasets, `load_dataset(DIR)` gives the samples, `load_dataset(DIR + \"/metadata\")` the rows.",
     ]

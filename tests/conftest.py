@@ -1,60 +1,16 @@
-"""What all tests share: the real data beside the repository, the miniatures, and the installed command."""
+"""What all tests share: the real data beside the repository, and the miniatures."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness import SHARED_DATA
 from miniature.build import build
 from miniature.server import Server, serving
 from miniature.sources import MadeRows, MadeVideos, RealRows, RealVideos
-
-from kconvert.fetch import FetchOptions
-
-ROOT = Path(__file__).parent.parent
-SHARED_DATA = ROOT.parent / "shared" / "data"
-COMMAND = Path(sys.executable).parent / "kconvert"
-
-QUICK = FetchOptions(
-    connect_seconds=5, read_seconds=2, max_retries=4, min_backoff_seconds=0.01, max_backoff_seconds=0.05
-)
-"""Patience for tests."""
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-
-def kconvert(*words: str | Path, env: Mapping[str, str] | None = None, timeout: float = 300) -> Ran:
-    """Runs the installed command."""
-    done = subprocess.run(
-        [str(COMMAND), *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        env={**os.environ, **(env or {})},
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, without the journal."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".kconvert" not in path.relative_to(folder).parts
-    }
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import SHARED_DATA
+from harness import SHARED_DATA
 from miniature.made import KINDS, make_clip
 from miniature.oracle import duration_seconds, ffprobe, probe_defects
 

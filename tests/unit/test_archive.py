@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import QUICK
+from harness import QUICK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QUICK
+from harness import QUICK
 from miniature.server import Handler, Server, serving
 
 from kconvert.errors import FetchError, NotFoundError, SourceChangedError

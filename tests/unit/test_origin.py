@@ -2,7 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import QUICK
+from harness import QUICK
 from hypothesis import given
 from hypothesis import strategies as st
 from miniature.server import serving

@@ -1,0 +1,61 @@
+"""What tests run the product with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kconvert.fetch import FetchOptions
+
+ROOT = Path(__file__).parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+RELEASES = ("k400", "k600", "k700-2020")
+COMMAND = Path(sys.executable).parent / "kconvert"
+
+QUICK = FetchOptions(
+    connect_seconds=5, read_seconds=2, max_retries=4, min_backoff_seconds=0.01, max_backoff_seconds=0.05
+)
+"""Patience for tests."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+def kconvert(*words: str | Path, env: Mapping[str, str] | None = None, timeout: float = 300) -> Ran:
+    """Runs the installed command."""
+    done = subprocess.run(
+        [str(COMMAND), *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, without the journal."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".kconvert" not in path.relative_to(folder).parts
+    }
+
+
+def one_line(ran: Ran) -> str:
+    """The one line that an error is told in."""
+    lines = [line for line in ran.err.splitlines() if line]
+    assert len(lines) == 1, ran.err
+    assert lines[0].startswith("kconvert: ")
+    return lines[0]

@@ -1,0 +1,36 @@
+"""Conversions that several tests look at."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness import RELEASES, kconvert
+from miniature.server import serving
+
+@pytest.fixture(scope="session")
+def real_converted(real_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All three releases, converted over HTTP by the installed command from real clips. Not to be changed."""
+    folder = tmp_path_factory.mktemp("real_converted")
+    with serving(real_mini) as http:
+        for release in RELEASES:
+            ran = kconvert(release, "--to", "webdataset", "--out", folder / release, "--origin", http.url)
+            assert ran.code == 0, ran.err
+    return folder
+
+
+@pytest.fixture(scope="session")
+def converted(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """k400, converted from made clips with shards of few samples. Not to be changed."""
+    out = tmp_path_factory.mktemp("converted") / "k400"
+    ran = kconvert("k400", "--out", out, "--origin", mini, "--shard.max_samples", 5)
+    assert ran.code == 0, ran.err
+    return out
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
+    """A copy that a test may change."""
+    return lambda folder: Path(shutil.copytree(folder, tmp_path / "copy"))
