@@ -26,7 +26,6 @@ _MAX_EXTENSION_BYTES = 1 << 20
 _MAX_INFLATED_BYTES = 1 << 20
 """What one call of the decompressor may give."""
 _GZIP_MAGIC = b"\x1f\x8b"
-_TAR_MAGIC = slice(257, 262)
 _REGULAR = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 
 
@@ -182,8 +181,11 @@ class _Inflated:
             data += more
         if not data:
             raise ArchiveError(self._name, "is empty (0 bytes), expected a gzip or a tar")
-        if not data.startswith(_GZIP_MAGIC) and not data[_TAR_MAGIC] == b"ustar" and data[:1] in b"<{":
-            raise ArchiveError(self._name, f"begins with {data[:40]!r}, expected a gzip or a tar")
+        if not data.startswith(_GZIP_MAGIC) and not data[:BLOCK_BYTES].strip(b"\0"):
+            # By the letter an empty tar; in truth a file that was allocated and never filled.
+            raise ArchiveError(self._name, "begins with zeros only, expected a gzip or a tar")
+        if not data.startswith(_GZIP_MAGIC) and len(data) < BLOCK_BYTES:
+            raise ArchiveError(self._name, f"is {data[:40]!r}, expected a gzip or a tar")
         return data
 
     def take(self, size: int) -> bytes:

@@ -44,6 +44,8 @@ exit codes: 0 done, 1 unexpected, 2 wrong use, 3 some archives failed (run again
 4 verify found differences, 130 interrupted (run again to go on)
 """
 
+_OVERWRITE_HELP = "Start again; without it a folder that was made with other options is refused, with the differences."
+
 register_type(ByteSize, serializer=str, deserializer=ByteSize.parse, fail_already_registered=False)
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -215,7 +217,8 @@ def _conversion_parser(prog: str, description: str, epilog: str = "") -> _Parser
     )
     parser.add_argument("--config", action="config", help="Take options from a YAML file.")
     parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
-    parser.add_class_arguments(Conversion)
+    parser.add_class_arguments(Conversion, skip={"overwrite"})
+    parser.add_argument("--overwrite", action="store_true", help=_OVERWRITE_HELP)
     return parser
 
 

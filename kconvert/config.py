@@ -55,7 +55,7 @@ class Conversion:
     workers: int | None = None
     """How many processes work. Default: one for each core."""
     overwrite: bool = False
-    """Start again; without it a folder that was made with other options is refused, with the differences."""
+    """Start again, removing what kconvert made in the folder."""
 
     def __post_init__(self) -> None:
         if not self.out:

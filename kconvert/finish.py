@@ -162,5 +162,5 @@ def _card_body(manifest: Manifest) -> list[str]:
         "`shard` and `offset_bytes` give random access with one read. `labels.txt` names the label ids.",
         "`manifest.json` has counts and digests; `kconvert verify` checks them.",
         "",
-        "With Hugging Face datasets, `load_dataset(DIR)` gives the samples, `load_dataset(DIR + \"/metadata\")` the rows.",
+        'With Hugging Face datasets, `load_dataset(DIR)` gives samples, `load_dataset(DIR + "/metadata")` the rows.',
     ]

@@ -57,7 +57,7 @@ def convert(conversion: Conversion, observer: Observer) -> Summary:
 
     Raises: `UsageError` for everything that is wrong before anything big is fetched.
     """
-    release = load_release(conversion.release)
+    release, splits = load_release(conversion.release), conversion.splits
     identity = conversion.identity(tool_versions(conversion.check))
     out = Path(conversion.out).absolute()
     _require_ours(out)
@@ -68,7 +68,7 @@ def convert(conversion: Conversion, observer: Observer) -> Summary:
             _clear(out)
         _require_same(out, journal, identity)
         records = finished(out, journal)
-        wanted = [split for split in conversion.splits if split not in records]
+        wanted = [split for split in splits if split not in records]
         failures: list[Failure] = []
         if wanted:
             plans = _plan(conversion, release, wanted, journal, observer)

@@ -158,7 +158,7 @@ def write_table(path: Path, columns: Mapping[str, Any]) -> str:
     """
     arrays = [_without_nulls(_column(columns[field.name], field.type), field.type) for field in TABLE]
     table = pa.table(arrays, schema=TABLE)
-    order = pa.table({"key": table["key"], "place": pa.array(range(table.num_rows))}).sort_by(
+    order = pa.table({"key": table["key"], "place": pa.array(range(table.num_rows), pa.int64())}).sort_by(
         [("key", "ascending"), ("place", "ascending")]
     )
     return _write(path, table.take(order["place"]))

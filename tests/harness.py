@@ -31,7 +31,7 @@ class Ran:
     err: str
 
 
-def kconvert(*words: str | Path, env: Mapping[str, str] | None = None, timeout: float = 300) -> Ran:
+def kconvert(*words: str | int | Path, env: Mapping[str, str] | None = None, timeout: float = 300) -> Ran:
     """Runs the installed command."""
     done = subprocess.run(
         [str(COMMAND), *map(str, words)],

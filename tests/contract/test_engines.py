@@ -84,7 +84,9 @@ def test_closing_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
     def leftovers() -> tuple[int, int]:
         gc.collect()
         me = psutil.Process()
-        return sum(child.name() != "python" or "worker" in " ".join(child.cmdline()) for child in me.children()), me.num_fds()
+        return sum(
+            child.name() != "python" or "worker" in " ".join(child.cmdline()) for child in me.children()
+        ), me.num_fds()
 
     open_engine("local", 1).close()
     counts = []

@@ -10,6 +10,7 @@ import pytest
 from harness import RELEASES, kconvert
 from miniature.server import serving
 
+
 @pytest.fixture(scope="session")
 def real_converted(real_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All three releases, converted over HTTP by the installed command from real clips. Not to be changed."""

@@ -84,7 +84,7 @@ def test_every_row_is_what_ffprobe_says_of_the_file(
             assert row["duration_seconds"] is None
             continue
         video = next(stream for stream in said["streams"] if stream["codec_type"] == "video")
-        audio = next((stream for stream in said["streams"] if stream["codec_type"] == "audio"), {})
+        audio: dict[str, Any] = next((stream for stream in said["streams"] if stream["codec_type"] == "audio"), {})
         assert row["duration_seconds"] == duration_seconds(said)
         assert (row["width"], row["height"]) == (video["width"], video["height"])
         assert row["pix_fmt"] == video.get("pix_fmt", "")
@@ -108,7 +108,9 @@ def test_the_manifest_adds_up(real_converted: Path, release_split: tuple[str, st
     assert counts["num_short"] == sum("short" in row["defects"] for row in rows if row["status"] == "written")
     assert counts["num_replaced"] == sum(row["source"] == "replacement" for row in rows if row["status"] == "written")
     # What GNU tar lists is what was read.
-    lists = [path for path in (real_mini).rglob("*_path.txt") if path.parent.name == split and release[1:4] in str(path)]
+    lists = [
+        path for path in (real_mini).rglob("*_path.txt") if path.parent.name == split and release[1:4] in str(path)
+    ]
     urls = lists[0].read_text().splitlines()
     assert counts["num_archives"] == len(urls)
     listed = 0

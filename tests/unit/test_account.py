@@ -28,9 +28,7 @@ labels = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["zumba", "abse
 
 
 def staged(folder: Path, archive: str, contents: list[tuple[str, tuple[str, ...]]]) -> StagedRows:
-    rows = [
-        StagedClip(name, f"./{name}.mp4", defects, "", 7, "", MediaFacts(), 0) for name, defects in contents
-    ]
+    rows = [StagedClip(name, f"./{name}.mp4", defects, "", 7, "", MediaFacts(), 0) for name, defects in contents]
     write_staged(folder / "rows", rows)
     return StagedRows.read({archive: folder / "rows"})
 

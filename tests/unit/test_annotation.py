@@ -80,7 +80,8 @@ def test_all_problems_are_told_with_their_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<!DOCTYPE html><html></html>", "label,youtube_id,time_start,time_end,split\n", b"\xff\xfe\x00", "a,b\n"]
+    "text",
+    ["", "<!DOCTYPE html><html></html>", "label,youtube_id,time_start,time_end,split\n", b"\xff\xfe\x00", "a,b\n"],
 )
 def test_what_is_no_annotation_file_is_refused(text: str | bytes) -> None:
     assert problems(text)
@@ -112,7 +113,9 @@ def test_a_listing_with_clips_in_no_class_or_other_names_in_one_is_refused() -> 
     assert found[1].startswith("line 5")
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"0wR5jVB-WPk": {}}', '{"0wR5jVB-WPk": {"annotations": {"segment": [1]}}}'])
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"0wR5jVB-WPk": {}}', '{"0wR5jVB-WPk": {"annotations": {"segment": [1]}}}']
+)
 def test_malformed_json_is_refused(text: str) -> None:
     assert problems(text, "json")
 

@@ -6,9 +6,7 @@ import pytest
 from kconvert import errors
 from kconvert.errors import AnnotationError, KconvertError, Problem
 
-CLASSES = [
-    value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, KconvertError)
-]
+CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, KconvertError)]
 
 
 def make(kind: type[KconvertError]) -> KconvertError:

@@ -38,7 +38,9 @@ def test_all_kinds_of_origin_name_the_same_archives(mini: Path, tmp_path: Path, 
     scripts = script_folders(mini, tmp_path, release)
     with serving(mini) as http:
         for split in ("train", "val", "test"):
-            origins = [open_origin(where, load_release(release), QUICK) for where in (http.url, str(mini), str(scripts))]
+            origins = [
+                open_origin(where, load_release(release), QUICK) for where in (http.url, str(mini), str(scripts))
+            ]
             found = [names(origin, release, split) for origin in origins]
             assert found[0] == found[1]
             assert sorted(found[0]) == sorted(found[2])
@@ -131,7 +133,9 @@ def test_a_path_list_with_other_lines_is_refused(text: str) -> None:
 
 def test_a_path_list_may_name_the_mirror_itself_and_be_encoded_and_have_crlf() -> None:
     text = "http://mirror/600/train/hurling%20(sport).tar.gz\r\n"
-    assert parse_path_list(text.encode(), "x", "http://mirror/", "600/train/l.txt") == ("600/train/hurling (sport).tar.gz",)
+    assert parse_path_list(text.encode(), "x", "http://mirror/", "600/train/l.txt") == (
+        "600/train/hurling (sport).tar.gz",
+    )
 
 
 @given(st.binary(max_size=300))

@@ -48,7 +48,9 @@ def test_the_order_is_that_of_the_documented_hash() -> None:
     """BLAKE2b of 128 bits over seed, split and name, as coreutils computes it: no other order may come of a seed."""
     names = [f"clip{number}" for number in range(10)]
     digests = {
-        name: subprocess.run(["b2sum", "-l", "128"], input=f"7\nval\n{name}".encode(), capture_output=True, check=True).stdout
+        name: subprocess.run(
+            ["b2sum", "-l", "128"], input=f"7\nval\n{name}".encode(), capture_output=True, check=True
+        ).stdout
         for name in names
     }
     found = [decision.name for decision in shuffled(map(written, names), ShuffleOptions(seed=7), "val")]

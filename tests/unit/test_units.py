@@ -25,4 +25,10 @@ def test_a_size_is_written_so_that_it_is_read_as_the_same(size: int) -> None:
 
 
 def test_sizes_are_shown_with_three_digits() -> None:
-    assert [format_bytes(size) for size in (0, 999, 1000, 1_234_567, 603e9)] == ["0 B", "999 B", "1 kB", "1.23 MB", "603 GB"]
+    assert [format_bytes(size) for size in (0, 999, 1000, 1_234_567, 603e9)] == [
+        "0 B",
+        "999 B",
+        "1 kB",
+        "1.23 MB",
+        "603 GB",
+    ]
