@@ -14,6 +14,8 @@ import pytest
 from harness import COMMAND, kconvert, one_line, tree
 from miniature.server import Handler, Server, serving
 
+from kconvert.journal import Journal
+
 SMALL = ("--shard.max_samples", "5")
 QUICK = (
     "--fetch.max_retries=2", "--fetch.min_backoff_seconds=0.01", "--fetch.max_backoff_seconds=0.05",
@@ -103,6 +105,10 @@ def test_an_archive_that_is_replaced_while_it_is_read_is_started_again(
     assert tree(tmp_path / "out") == tree(converted)
 
 
+def kconvert_is_working(out: Path) -> bool:
+    return out.is_dir() and Journal(out).is_locked()
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_ended_goes_on_to_the_same_bytes(
     mini: Path, converted: Path, tmp_path: Path, signal_number: signal.Signals
@@ -117,7 +123,7 @@ def test_a_run_that_is_ended_goes_on_to_the_same_bytes(
 
     with serving(mini, Slow) as http:
         command = ["k400", "--out", str(out), "--origin", http.url, *SMALL]
-        for pause in (1.2, 1.8, 2.4, 3.0):
+        for pause in (0.1, 0.7, 1.3, 1.9):
             run = subprocess.Popen(
                 [str(COMMAND), *command],
                 stdout=subprocess.PIPE,
@@ -125,6 +131,8 @@ def test_a_run_that_is_ended_goes_on_to_the_same_bytes(
                 text=True,
                 start_new_session=True,
             )
+            while run.poll() is None and not kconvert_is_working(out):
+                time.sleep(0.02)
             time.sleep(pause)
             os.killpg(run.pid, signal_number)
             start = time.monotonic()
