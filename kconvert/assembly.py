@@ -81,7 +81,8 @@ class Assembly:
             rows = rows.followed_by(window_rows)
             decisions = [*account.admit(window_rows), *(account.close() if number == len(groups) - 1 else [])]
             window_cuts = list(self._cut(decisions, rows, len(cuts)))
-            unpacked = [cut for cut in window_cuts if not self._is_packed(cut)]
+            digests = rows.column("sha256")
+            unpacked = [cut for cut in window_cuts if not self._is_packed(cut, digests)]
             if unstaged := self._unstaged(unpacked, rows):
                 return self._ingest(unstaged) or None
             if failures := self._pack(unpacked, rows):
@@ -144,9 +145,11 @@ class Assembly:
         sized = ((decision, sizes[_place(decision)]) for decision in order)
         return cut(sized, self.conversion.shard, self._layout, first)
 
-    def _is_packed(self, planned: Cut[Decision]) -> bool:
-        keys = [f"{self._split}_{decision.name}" for decision in planned.items]
-        return is_packed(self.journal.shard_receipt(planned.number), self._out, keys)
+    def _is_packed(self, planned: Cut[Decision], digests: Sequence[str]) -> bool:
+        samples = (
+            (f"{self._split}_{decision.name}", digests[_place(decision)], decision.source) for decision in planned.items
+        )
+        return is_packed(self.journal.shard_receipt(planned.number), self._out, samples)
 
     def _unstaged(self, unpacked: Iterable[Cut[Decision]], rows: StagedRows) -> list[str]:
         """Archives whose clips are to be packed, but are staged no more."""

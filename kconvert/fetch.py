@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -63,6 +63,14 @@ class FetchOptions:
         for name in ("max_retries", "max_restarts"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--fetch.{name} {getattr(self, name)}: expected 0 or more")
+
+
+_MAX_EARLY_RETRIES = 3
+
+
+def without_patience(options: FetchOptions) -> FetchOptions:
+    """The same with few retries: before anything is running a person waits for the answer."""
+    return replace(options, max_retries=min(options.max_retries, _MAX_EARLY_RETRIES))
 
 
 @dataclass(frozen=True)

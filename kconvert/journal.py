@@ -88,8 +88,8 @@ class ShardReceipt:
     sha256: str
     offsets: tuple[int, ...]
     """Where each sample's video begins in the shard, in the order of the samples."""
-    keys_sha256: str
-    """Of the samples' keys, a line each: which plan this shard is of."""
+    plan_sha256: str
+    """Of what was planned for it: each sample's key, digest and source."""
 
 
 MAX_LISTED = 1000

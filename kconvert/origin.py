@@ -6,7 +6,6 @@ scripts leave. An archive goes by its official path in both, so that what is wri
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,13 +14,11 @@ from typing import Protocol
 from urllib.parse import quote, unquote
 
 from kconvert.errors import FetchError, NotFoundError, OriginError
-from kconvert.fetch import FetchOptions, describe, is_url, read_small
+from kconvert.fetch import FetchOptions, describe, is_url, read_small, without_patience
 from kconvert.release import OFFICIAL_BASE, AnnotationFile, Release, SplitInfo
 
 _MAX_LIST_BYTES = 16 << 20
 _MAX_ANNOTATION_BYTES = 1 << 30
-_MAX_EARLY_RETRIES = 3
-"""Before anything is running a person waits for the answer."""
 _ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
 
 
@@ -53,7 +50,7 @@ class Origin(Protocol):
 
 def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
     """The origin at a URL or in a folder, whose layout is detected. Raises `OriginError` if it is none."""
-    early = dataclasses.replace(options, max_retries=min(options.max_retries, _MAX_EARLY_RETRIES))
+    early = without_patience(options)
     if is_url(where):
         return _Mirror(where.rstrip("/") + "/", early)
     if "://" in where:

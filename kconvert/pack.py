@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -96,9 +96,10 @@ def cut(
         yield Cut(first_number, tuple(pending))
 
 
-def keys_digest(keys: Iterable[str]) -> str:
-    """What identifies the plan of a shard."""
-    return hashlib.sha256("".join(f"{key}\n" for key in keys).encode()).hexdigest()
+def plan_digest(samples: Iterable[tuple[str, str, str]]) -> str:
+    """What identifies the plan of a shard: the key, the video's sha256 and the source of each sample."""
+    lines = "".join(f"{key} {sha256} {source}\n" for key, sha256, source in samples)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def pack(task: PackTask, context: Context) -> ShardReceipt:
@@ -115,7 +116,10 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
         size_bytes=file.size_bytes,
         sha256=file.sha256,
         offsets=offsets,
-        keys_sha256=keys_digest(sample.metadata["key"] for sample in task.samples),
+        plan_sha256=plan_digest(
+            (metadata["key"], metadata["sha256"], metadata["source"])
+            for metadata in (sample.metadata for sample in task.samples)
+        ),
     )
     SplitJournal(task.journal_folder).set_shard_receipt(task.number, receipt)
     return receipt
@@ -142,9 +146,9 @@ def _read_range(part: Path, offset: int, size: int) -> bytes:
     return data
 
 
-def is_packed(receipt: ShardReceipt | None, out: Path, keys: Sequence[str]) -> bool:
-    """Whether a shard of these keys is in place."""
-    if receipt is None or receipt.keys_sha256 != keys_digest(keys):
+def is_packed(receipt: ShardReceipt | None, out: Path, samples: Iterable[tuple[str, str, str]]) -> bool:
+    """Whether a shard of these samples (see `plan_digest`) is in place."""
+    if receipt is None or receipt.plan_sha256 != plan_digest(samples):
         return False
     path = out / receipt.path
     return path.is_file() and path.stat().st_size == receipt.size_bytes

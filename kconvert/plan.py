@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kconvert.annotation import Annotations, parse_annotations
 from kconvert.errors import FetchError, OriginError, UsageError
-from kconvert.fetch import FetchOptions, describe
+from kconvert.fetch import FetchOptions, describe, without_patience
 from kconvert.journal import Inputs, SplitJournal
 from kconvert.origin import ArchiveRef, Origin
 from kconvert.release import Release, SplitInfo
@@ -50,24 +50,25 @@ class SplitPlan:
     annotations: Annotations
     archives: Mapping[str, ArchiveRef]
     """By name; the replacement archive too."""
+    new_annotations: bytes | None
+    """The annotation file, if the split has no journal yet that keeps it."""
     sizes: Mapping[str, int | None]
-    """Of the archives in bytes, the replacement archive's too; `None` where the origin does not say."""
+    """Of the archives that are still to be read, in bytes; `None` where the origin does not say."""
 
     @property
     def num_bytes(self) -> int:
-        """Of all archives, as far as known."""
+        """Of the archives that are still to be read, as far as known."""
         return sum(size or 0 for size in self.sizes.values())
 
 
 def plan_split(
-    release: Release, info: SplitInfo, origin: Origin, selection: Selection, journal: SplitJournal
-) -> tuple[SplitPlan, bytes | None]:
-    """What a split will be made from: as its journal fixed it, else as the origin says now.
+    release: Release, info: SplitInfo, origin: Origin, selection: Selection, journal: SplitJournal | None
+) -> SplitPlan:
+    """What a split will be made from, as yet without sizes: as its journal fixed it, else as the origin says now.
 
-    Returns the plan, without sizes, and the annotation file if it is new to the journal.
     Raises: `OriginError` if the origin does not say, `AnnotationError` if its annotations are malformed.
     """
-    inputs = journal.inputs()
+    inputs = journal.inputs() if journal is not None else None
     new_data: bytes | None = None
     found: dict[str, ArchiveRef] = {}
     if inputs is None:
@@ -79,6 +80,7 @@ def plan_split(
         inputs = Inputs(names, len(listed), replacement.name if replacement else None, file)
         new_data = data
     else:
+        assert journal is not None
         data = journal.annotations_path.read_bytes()
     annotations = parse_annotations(
         data, inputs.annotations.form, inputs.annotations.path, info.name, release.label_ids
@@ -89,7 +91,7 @@ def plan_split(
         if replacement is None:
             raise OriginError(f"{inputs.replacement}: this origin does not have it, the one of the first run did")
         archives[replacement.name] = replacement
-    return SplitPlan(info, inputs, annotations, archives, {}), new_data
+    return SplitPlan(info, inputs, annotations, archives, new_data, {})
 
 
 def _selected_archives(
@@ -104,10 +106,11 @@ def _selected_archives(
 
 def measure(archives: Mapping[str, ArchiveRef], options: FetchOptions) -> dict[str, int | None]:
     """The size of each archive in bytes; `None` where the origin does not say, or fails: reading will tell."""
+    early = without_patience(options)
 
     def size(ref: ArchiveRef) -> int | None:
         try:
-            return describe(ref.location, options).size_bytes
+            return describe(ref.location, early).size_bytes
         except FetchError:
             return None
 

@@ -6,7 +6,6 @@ fails its split only, and the manifest waits until every split that was asked fo
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from kconvert.errors import UsageError
 from kconvert.events import Observer
 from kconvert.files import remove, remove_temporaries
 from kconvert.finish import CARD_NAME, LABELS_NAME, finish, labels_entry
-from kconvert.journal import Journal, SplitJournal, is_empty
+from kconvert.journal import Journal, is_empty
 from kconvert.manifest import MANIFEST_NAME, Manifest, SplitRecord
 from kconvert.origin import open_origin
 from kconvert.plan import Selection, SplitPlan, max_disk_bytes, measure, plan_split, require_disk
@@ -74,6 +73,7 @@ def convert(conversion: Conversion, observer: Observer) -> Summary:
             plans = _plan(conversion, release, wanted, journal, observer)
             require_disk(plans, conversion.shuffle, shutil.disk_usage(out).free, _used_bytes(out))
             journal.set_identity(identity)
+            _fix_inputs(plans, journal, conversion.selection(release))
             _clear_temporaries(out)
             failures = _assemble(conversion, release, plans, journal, observer)
             records = finished(out, journal)
@@ -91,15 +91,13 @@ def forecast(conversion: Conversion, observer: Observer) -> Forecast:
     identity = conversion.identity(tool_versions(conversion.check))
     out = Path(conversion.out).absolute()
     _require_ours(out)
-    journal = Journal(out)
+    journal = None if conversion.overwrite else Journal(out)
     records: Mapping[str, SplitRecord] = {}
-    if not conversion.overwrite:
+    if journal is not None:
         _require_same(out, journal, identity)
         records = finished(out, journal)
-    else:
-        journal = Journal(Path(os.devnull))
     wanted = [split for split in conversion.splits if split not in records]
-    plans = _plan(conversion, release, wanted, journal, observer, is_dry=True) if wanted else []
+    plans = _plan(conversion, release, wanted, journal, observer) if wanted else []
     return Forecast(plans, sum(plan.num_bytes for plan in plans), max_disk_bytes(plans, conversion.shuffle))
 
 
@@ -131,25 +129,27 @@ def _plan(
     conversion: Conversion,
     release: Release,
     wanted: Sequence[str],
-    journal: Journal,
+    journal: Journal | None,
     observer: Observer,
-    is_dry: bool = False,
 ) -> list[SplitPlan]:
-    """Plans the splits, and fixes in the journal what they are made from unless it is only for a look."""
+    """Plans the splits; without a journal, as if nothing were done yet."""
     selection = conversion.selection(release)
     origin = open_origin(conversion.origin, release, conversion.fetch)
     plans = []
     for split in wanted:
-        split_journal = journal.split(split)
-        plan, new_annotations = plan_split(release, release.splits[split], origin, selection, split_journal)
+        split_journal = journal.split(split) if journal is not None else None
+        plan = plan_split(release, release.splits[split], origin, selection, split_journal)
         if selection.classes and not plan.annotations.has_labels:
             _refuse_unlabelled(conversion, split)
             observer.note(f"{split}: left out, as its clips have no labels for --classes to choose from")
             continue
         _note_peculiarities(plan, observer)
-        if not is_dry and new_annotations is not None:
-            _fix(split_journal, plan, new_annotations, selection)
-        unread = {name: ref for name, ref in plan.archives.items() if not _is_read(split_journal, plan, name)}
+        ids = plan.inputs.ids()
+        unread = {
+            name: ref
+            for name, ref in plan.archives.items()
+            if split_journal is None or split_journal.archive_receipt(ids[name]) is None
+        }
         plans.append(replace(plan, sizes=measure(unread, conversion.fetch)))
     return plans
 
@@ -170,14 +170,12 @@ def _note_peculiarities(plan: SplitPlan, observer: Observer) -> None:
         observer.note(f"{name}: {len(plan.annotations.repeated)} clips are annotated more than once; the first counts")
 
 
-def _fix(journal: SplitJournal, plan: SplitPlan, annotations: bytes, selection: Selection) -> None:
-    """Fixes in the journal what a split is made from."""
-    chosen = [name for name, label in plan.annotations.labels.items() if label in selection.classes]
-    journal.set_inputs(plan.inputs, annotations, chosen)
-
-
-def _is_read(journal: SplitJournal, plan: SplitPlan, name: str) -> bool:
-    return journal.archive_receipt(plan.inputs.ids()[name]) is not None
+def _fix_inputs(plans: Sequence[SplitPlan], journal: Journal, selection: Selection) -> None:
+    """Fixes in the journal what new splits are made from."""
+    for plan in plans:
+        if plan.new_annotations is not None:
+            chosen = [name for name, label in plan.annotations.labels.items() if label in selection.classes]
+            journal.split(plan.info.name).set_inputs(plan.inputs, plan.new_annotations, chosen)
 
 
 def _assemble(
@@ -249,8 +247,9 @@ def _clear(out: Path) -> None:
     journal = Journal(out)
     remove(journal.folder / "identity.json")
     for folder in (*SPLITS, "metadata"):
-        shutil.rmtree(out / folder, ignore_errors=True)
-        shutil.rmtree(journal.folder / folder, ignore_errors=True)
+        for path in (out / folder, journal.folder / folder):
+            if path.is_dir():
+                shutil.rmtree(path)
 
 
 def _clear_temporaries(out: Path) -> None:

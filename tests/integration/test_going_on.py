@@ -1,5 +1,6 @@
 """Failing, going on, adding to a folder, and refusing to mix."""
 
+import gzip
 import json
 import os
 import shutil
@@ -355,4 +356,45 @@ def test_what_disappears_is_made_again_and_the_same(
         (out / ".kconvert/train/archives/000000.rows").unlink()
     ran = kconvert("k400", "--out", out, "--origin", server.url, *SMALL)
     assert ran.code == 0, ran.err
+    assert tree(out) == tree(converted)
+
+
+def test_a_run_that_was_refused_fixes_nothing(server_copy: Path, converted: Path, tmp_path: Path) -> None:
+    """Its archives are those of other options, perhaps."""
+    out = tmp_path / "out"
+    path = server_copy / "400/annotations/val.csv"
+    good = path.read_bytes()
+    path.write_bytes(good + b"?\n")
+    command = ("k400", "--out", out, "--origin", server_copy, *SMALL)
+    assert kconvert(*command, "--max_archives", 1).code == 2
+    path.write_bytes(good)
+    assert kconvert(*command).code == 0
+    assert tree(out) == tree(converted)
+
+
+def test_an_archive_that_changed_since_it_was_packed_is_packed_again_where_it_is_read_again(
+    server_copy: Path, converted: Path, copy_of: Callable[[Path], Path]
+) -> None:
+    """A shard is lost, its archives are read again, and one of them has other bytes under the same names by now."""
+    out = copy_of(converted)
+    (out / "manifest.json").unlink()
+    (out / "train/k400-train-000000.tar").unlink()
+    (out / "train/k400-train-000001.tar").unlink()
+    archive = server_copy / "400/train/part_0.tar.gz"
+    data = gzip.decompress(archive.read_bytes())
+    changed = data.replace(b"Lavc", b"lAVC")
+    assert changed != data
+    archive.write_bytes(gzip.compress(changed))
+    ran = kconvert("k400", "--out", out, "--origin", server_copy, *SMALL)
+    assert ran.code == 0, ran.err
+    assert kconvert("verify", out).code == 0
+    assert tree(out) != tree(converted)
+
+
+def test_a_plan_to_start_again_plans_everything(mini: Path, converted: Path, copy_of: Callable[[Path], Path]) -> None:
+    out = copy_of(converted)
+    command = ("plan", "k400", "--out", out, "--origin", mini, "--json")
+    assert json.loads(kconvert(*command, *SMALL).out)["splits"] == {}
+    assert kconvert(*command).code == 2
+    assert set(json.loads(kconvert(*command, "--overwrite").out)["splits"]) == {"train", "val", "test"}
     assert tree(out) == tree(converted)

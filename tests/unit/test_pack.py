@@ -37,7 +37,13 @@ def make_task(tmp_path: Path, videos: list[bytes]) -> PackTask:
     samples = []
     offset = 0
     for number, video in enumerate(videos):
-        metadata = {"key": f"train_clip{number}", "label_id": number, "size_bytes": len(video)}
+        metadata = {
+            "key": f"train_clip{number}",
+            "label_id": number,
+            "size_bytes": len(video),
+            "sha256": "",
+            "source": "",
+        }
         samples.append(PackSample(metadata, "000000", offset))
         offset += len(video)
     return PackTask(3, "train/x-000003.tar", tmp_path, journal.folder, "webdataset", tuple(samples))
@@ -54,11 +60,12 @@ def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
     for offset, video in zip(receipt.offsets, videos, strict=True):
         assert shard[offset : offset + len(video)] == video
     assert sum(event.num_clips for event in told) == 3
-    keys = [sample.metadata["key"] for sample in task.samples]
-    assert is_packed(receipt, tmp_path, keys)
-    assert not is_packed(receipt, tmp_path, keys[::-1])
+    planned = [(sample.metadata["key"], "", "") for sample in task.samples]
+    assert is_packed(receipt, tmp_path, planned)
+    assert not is_packed(receipt, tmp_path, planned[::-1])
+    assert not is_packed(receipt, tmp_path, [(key, "other bytes", "") for key, _, _ in planned])
     (tmp_path / task.path).write_bytes(b"short")
-    assert not is_packed(receipt, tmp_path, keys)
+    assert not is_packed(receipt, tmp_path, planned)
 
 
 def test_a_part_that_is_gone_or_cut_fails_the_shard_by_name(tmp_path: Path) -> None:
