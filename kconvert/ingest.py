@@ -16,9 +16,10 @@ from kconvert.clip import Clip
 from kconvert.engine import Context
 from kconvert.errors import SourceChangedError
 from kconvert.events import Advance, Emit
-from kconvert.fetch import ByteStream, FetchOptions, keep_archive, open_stream
+from kconvert.fetch import ByteStream, FetchOptions, open_stream
 from kconvert.files import DigestingFile, write_whole
 from kconvert.journal import MAX_LISTED, ArchiveReceipt, SplitJournal
+from kconvert.kept import keep_archive
 from kconvert.media import MediaFacts
 from kconvert.origin import ArchiveRef
 from kconvert.probe import Prober, open_prober

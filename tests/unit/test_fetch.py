@@ -12,7 +12,8 @@ from harness import QUICK
 from miniature.server import Handler, Server, serving
 
 from kconvert.errors import FetchError, NotFoundError, SourceChangedError
-from kconvert.fetch import FetchOptions, Remote, describe, keep_archive, open_stream, read_small
+from kconvert.fetch import FetchOptions, Remote, describe, open_stream, read_small
+from kconvert.kept import keep_archive
 
 DATA = bytes(range(256)) * 8192
 """Two megabytes."""

@@ -1,7 +1,7 @@
-"""Fetching: the bytes of one resource, over HTTP or from a file, as a stream that survives.
+"""Fetching over HTTP: a stream that survives.
 
-An HTTP stream that breaks goes on at the byte it had (`Range` with `If-Range`, RFC 9110 sections 13.1.5 and 14). It is
-never spliced from two versions: a server that ignores the range, or that has another version by now, raises
+One that breaks goes on at the byte it had (`Range` with `If-Range`, RFC 9110 sections 13.1.5 and 14). It is never
+spliced from two versions: a server that ignores the range, or that has another version by now, raises
 `SourceChangedError`, and whoever reads starts this resource again. Lengths are checked at the end.
 """
 
@@ -11,22 +11,17 @@ import email.utils
 import logging
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from http import HTTPStatus
-from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Protocol, Self
 
 import requests
 import urllib3
 
 from kconvert.errors import FetchError, NotFoundError, SourceChangedError
+from kconvert.fetch import CHUNK_BYTES, ByteStream, FetchOptions, OnBytes, Remote
 from kconvert.version import VERSION
 
 _log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 1 << 18
 _FINAL = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 """Asking again does not help. S3 answers 403 to an anonymous request for what is not there."""
 _BUSY = {
@@ -39,116 +34,8 @@ _BUSY = {
 }
 
 
-@dataclass(frozen=True)
-class FetchOptions:
-    """How patient fetching is."""
-
-    connect_seconds: float = 10.0
-    """A connection that takes longer to open has failed."""
-    read_seconds: float = 60.0
-    """A connection that is silent for longer has failed."""
-    max_retries: int = 8
-    """Failures in a row, without a byte between them, after which an archive is given up until the next run."""
-    min_backoff_seconds: float = 1.0
-    """The pause after the first failure; it doubles with each further one."""
-    max_backoff_seconds: float = 60.0
-    """The longest pause; a Retry-After of the server is obeyed up to ten times this."""
-    max_restarts: int = 3
-    """How often an archive is started again because the server has another version of it by now, or no ranges."""
-
-    def __post_init__(self) -> None:
-        for name in ("connect_seconds", "read_seconds", "min_backoff_seconds", "max_backoff_seconds"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"--fetch.{name} {getattr(self, name)}: expected more than 0 seconds")
-        for name in ("max_retries", "max_restarts"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--fetch.{name} {getattr(self, name)}: expected 0 or more")
-
-
-_MAX_EARLY_RETRIES = 3
-
-
-def without_patience(options: FetchOptions) -> FetchOptions:
-    """The same with few retries: before anything is running a person waits for the answer."""
-    return replace(options, max_retries=min(options.max_retries, _MAX_EARLY_RETRIES))
-
-
-@dataclass(frozen=True)
-class Remote:
-    """What a server, or a file system, says of a resource."""
-
-    size_bytes: int | None
-    """`None` where the server does not say."""
-    etag: str
-    """The version of the resource: an entity tag, else the time of change, else `""`."""
-
-
-OnBytes = Callable[[int], None]
-
-
-class ByteStream(Protocol):
-    """A resource being read, from its first byte to its last."""
-
-    @property
-    def remote(self) -> Remote:
-        """Size and version of the resource, as far as the server said so far."""
-
-    def read(self) -> bytes:
-        """Some next bytes; `b""` at the end, and only if all have come.
-
-        Raises: `FetchError` if they cannot be had, `SourceChangedError` if the resource must be started again.
-        """
-
-    def close(self) -> None: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-def is_url(location: str) -> bool:
-    """Whether a location is fetched over HTTP; all others are local paths."""
-    return location.startswith(("http://", "https://"))
-
-
-def _ignore(num_bytes: int) -> None:
-    """Nobody wants to know."""
-
-
-def open_stream(location: str, options: FetchOptions, on_bytes: OnBytes = _ignore) -> ByteStream:
-    """Starts reading a URL or a local path; `on_bytes` hears of every chunk.
-
-    Raises `FetchError`; `NotFoundError` if there is no such thing.
-    """
-    return _HttpStream(location, options, on_bytes) if is_url(location) else _FileStream(location, on_bytes)
-
-
-def read_small(location: str, options: FetchOptions, max_bytes: int) -> bytes:
-    """A whole small resource, such as a path list. Raises `FetchError`, also if it is over `max_bytes`."""
-    for _ in range(options.max_restarts + 1):
-        try:
-            return _read_once(location, options, max_bytes)
-        except SourceChangedError as error:
-            last = error
-    raise last
-
-
-def _read_once(location: str, options: FetchOptions, max_bytes: int) -> bytes:
-    with open_stream(location, options) as stream:
-        data = bytearray()
-        while chunk := stream.read():
-            data += chunk
-            if len(data) > max_bytes:
-                raise FetchError(location, f"is larger than {max_bytes:,} bytes, which no such file is")
-        return bytes(data)
-
-
-def describe(location: str, options: FetchOptions) -> Remote:
-    """Size and version of a resource, without reading it. Raises as `open_stream` does."""
-    if not is_url(location):
-        return _describe_file(location)
+def describe_url(location: str, options: FetchOptions) -> Remote:
+    """Size and version of a resource, by a HEAD request. Raises `FetchError`; `NotFoundError` if it is not there."""
     attempts = _Attempts(location, options)
     while True:
         try:
@@ -158,42 +45,6 @@ def describe(location: str, options: FetchOptions) -> Remote:
                 attempts.refused(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             attempts.failed(_reason(error))
-
-
-def keep_archive(location: str, folder: Path, name: str, options: FetchOptions, on_bytes: OnBytes) -> Path:
-    """Downloads an archive to `folder`/`name`, going on with what is there; reused if size and version still agree.
-
-    While incomplete it is `name.partial`; the version that either has is kept beside it as `….etag`.
-    Raises as `ByteStream.read` does.
-    """
-    if not is_url(location):
-        return Path(location)
-    path, partial = folder / name, folder / f"{name}.partial"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remote = describe(location, options)
-    if _is_version(path, remote) and path.stat().st_size == remote.size_bytes:
-        on_bytes(path.stat().st_size)
-        return path
-    offset = partial.stat().st_size if _is_version(partial, remote) else 0
-    _etag_file(partial).write_text(remote.etag, "utf-8")
-    with open(partial, "ab" if offset else "wb") as file:
-        on_bytes(offset)
-        with _HttpStream(location, options, on_bytes, offset, remote) as stream:
-            while chunk := stream.read():
-                file.write(chunk)
-    partial.replace(path)
-    _etag_file(partial).replace(_etag_file(path))
-    return path
-
-
-def _etag_file(path: Path) -> Path:
-    return path.with_name(path.name + ".etag")
-
-
-def _is_version(path: Path, remote: Remote) -> bool:
-    """Whether `path` is there and was fetched, whole or in part, from this version."""
-    etag = _etag_file(path)
-    return path.is_file() and etag.is_file() and remote.etag != "" and etag.read_text("utf-8") == remote.etag
 
 
 class _Attempts:
@@ -229,7 +80,7 @@ class _Attempts:
         time.sleep(pause)
 
 
-class _HttpStream:
+class HttpStream(ByteStream):
     """A resource over HTTP, from `offset` on, which must then be a place in the version that `remote` names."""
 
     def __init__(
@@ -345,60 +196,6 @@ class _HttpStream:
 
     def close(self) -> None:
         self._disconnect()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class _FileStream:
-    """A local file."""
-
-    def __init__(self, location: str, on_bytes: OnBytes) -> None:
-        self.location = location
-        self._on_bytes = on_bytes
-        self.remote = _describe_file(location)
-        self._num_read = 0
-        try:
-            self._file: BinaryIO = open(location, "rb", buffering=0)  # noqa: SIM115
-        except OSError as error:
-            raise FetchError(location, error.strerror or str(error)) from error
-
-    def read(self) -> bytes:
-        try:
-            chunk = self._file.read(CHUNK_BYTES)
-        except OSError as error:
-            raise FetchError(self.location, error.strerror or str(error)) from error
-        self._num_read += len(chunk)
-        if not chunk and self._num_read != self.remote.size_bytes:
-            raise FetchError(self.location, f"ended after {self._num_read:,} of {self.remote.size_bytes:,} bytes")
-        self._on_bytes(len(chunk))
-        return chunk
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _describe_file(location: str) -> Remote:
-    try:
-        state = Path(location).stat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFoundError(location, "no such file") from error
-    except OSError as error:
-        raise FetchError(location, error.strerror or str(error)) from error
-    return Remote(state.st_size, f"mtime-{state.st_mtime_ns}")
 
 
 _session: requests.Session | None = None

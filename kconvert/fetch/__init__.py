@@ -1,0 +1,148 @@
+"""Fetching: the bytes of one resource as a stream, from wherever it is.
+
+A stream promises all bytes of one version of the resource, in order: it never splices two versions and never ends
+early in silence. What can be mended by trying again is mended inside; what is left is an error that says so.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from kconvert.errors import FetchError, SourceChangedError
+
+CHUNK_BYTES = 1 << 18
+"""What is read at a time."""
+
+
+@dataclass(frozen=True)
+class FetchOptions:
+    """How patient fetching is."""
+
+    connect_seconds: float = 10.0
+    """A connection that takes longer to open has failed."""
+    read_seconds: float = 60.0
+    """A connection that is silent for longer has failed."""
+    max_retries: int = 8
+    """Failures in a row, without a byte between them, after which an archive is given up until the next run."""
+    min_backoff_seconds: float = 1.0
+    """The pause after the first failure; it doubles with each further one."""
+    max_backoff_seconds: float = 60.0
+    """The longest pause; a Retry-After of the server is obeyed up to ten times this."""
+    max_restarts: int = 3
+    """How often an archive is started again because the server has another version of it by now, or no ranges."""
+
+    def __post_init__(self) -> None:
+        for name in ("connect_seconds", "read_seconds", "min_backoff_seconds", "max_backoff_seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"--fetch.{name} {getattr(self, name)}: expected more than 0 seconds")
+        for name in ("max_retries", "max_restarts"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--fetch.{name} {getattr(self, name)}: expected 0 or more")
+
+
+_MAX_EARLY_RETRIES = 3
+
+
+def without_patience(options: FetchOptions) -> FetchOptions:
+    """The same with few retries: before anything is running a person waits for the answer."""
+    return replace(options, max_retries=min(options.max_retries, _MAX_EARLY_RETRIES))
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What a server, or a file system, says of a resource."""
+
+    size_bytes: int | None
+    """`None` where the server does not say."""
+    etag: str
+    """The version of the resource: an entity tag, else the time of change, else `""`."""
+
+
+OnBytes = Callable[[int], None]
+"""Hears how many bytes have come."""
+
+
+class ByteStream(ABC):
+    """A resource being read, from its first byte to its last."""
+
+    @property
+    @abstractmethod
+    def remote(self) -> Remote:
+        """Size and version of the resource, as far as is known by now."""
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """Some next bytes; `b""` at the end, and only if all have come.
+
+        Raises: `FetchError` if they cannot be had, `SourceChangedError` if the resource must be started again.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Frees what the stream holds."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def is_url(location: str) -> bool:
+    """Whether a location is fetched over HTTP; all others are local paths."""
+    return location.startswith(("http://", "https://"))
+
+
+def _ignore(num_bytes: int) -> None:
+    """Nobody wants to know."""
+
+
+def open_stream(location: str, options: FetchOptions, on_bytes: OnBytes = _ignore) -> ByteStream:
+    """Starts reading a URL or a local path; `on_bytes` hears of every chunk.
+
+    Raises `FetchError`; `NotFoundError` if there is no such thing.
+    """
+    if is_url(location):
+        from kconvert.fetch.http import HttpStream
+
+        return HttpStream(location, options, on_bytes)
+    from kconvert.fetch.local import FileStream
+
+    return FileStream(location, on_bytes)
+
+
+def describe(location: str, options: FetchOptions) -> Remote:
+    """Size and version of a resource, without reading it. Raises as `open_stream` does."""
+    if is_url(location):
+        from kconvert.fetch.http import describe_url
+
+        return describe_url(location, options)
+    from kconvert.fetch.local import describe_file
+
+    return describe_file(location)
+
+
+def read_small(location: str, options: FetchOptions, max_bytes: int) -> bytes:
+    """A whole small resource, such as a path list. Raises `FetchError`, also if it is over `max_bytes`."""
+    for _ in range(options.max_restarts + 1):
+        try:
+            return _read_once(location, options, max_bytes)
+        except SourceChangedError as error:
+            last = error
+    raise last
+
+
+def _read_once(location: str, options: FetchOptions, max_bytes: int) -> bytes:
+    with open_stream(location, options) as stream:
+        data = bytearray()
+        while chunk := stream.read():
+            data += chunk
+            if len(data) > max_bytes:
+                raise FetchError(location, f"is larger than {max_bytes:,} bytes, which no such file is")
+        return bytes(data)
