@@ -177,8 +177,8 @@ def _parse_json(text: str, collector: _Collector) -> None:
     except json.JSONDecodeError as error:
         collector.problem(f"line {error.lineno}", text[error.pos : error.pos + 40], f"JSON: {error.msg}")
         return
-    except RecursionError:
-        collector.problem("line 1", text[:40], "JSON that is not nested beyond reason")
+    except (RecursionError, ValueError) as error:
+        collector.problem("line 1", text[:40], f"JSON within reason ({type(error).__name__})")
         return
     if not isinstance(entries, dict):
         collector.problem("line 1", text[:40], "a JSON object keyed by YouTube id")

@@ -93,8 +93,8 @@ class ArchiveReader:
             raise self._damaged(f"member {header.name!r} is sparse, which no official archive has")
         size = header.size
         if "size" in overrides:
-            if not (overrides["size"].isascii() and overrides["size"].isdigit()):
-                raise self._damaged(f"size {overrides['size']!r} in a PAX header, expected a number")
+            if not (overrides["size"].isascii() and overrides["size"].isdigit() and len(overrides["size"]) < 20):
+                raise self._damaged(f"size {overrides['size'][:40]!r} in a PAX header, expected a number")
             size = int(overrides["size"])
         if size < 0:
             raise self._damaged(f"member {header.name!r} declares {size} bytes")

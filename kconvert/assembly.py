@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kconvert.account import Account, Decision, Policy
@@ -51,7 +50,7 @@ class Assembly:
     observer: Observer
 
     def __post_init__(self) -> None:
-        self._out = Path(self.conversion.out).absolute()
+        self._out = self.conversion.out_path
         self._split = self.plan.info.name
         self._ids = self.plan.inputs.ids()
         self._layout = open_format(self.conversion.to)
@@ -120,7 +119,7 @@ class Assembly:
                 check=self.conversion.check,
                 fetch=self.conversion.fetch,
                 keep_folder=self.conversion.keep_folder,
-                is_selective=bool(self.conversion.classes),
+                is_selective=bool(self.conversion.selection(self.release).classes),
             )
             for name in names
         ]
@@ -203,6 +202,8 @@ class Assembly:
             )
             for index, (decision, offset) in enumerate(zip(planned.items, receipt.offsets, strict=True)):
                 placements[decision.name] = Placement(receipt.path, index, offset)
+        for path in self.journal.forget_shards_from(len(cuts)):
+            remove(self._out / path)
         table = write_split_table(self._out, self.release, self._split, rows, account.decisions, placements)
         num_bytes = sum(shard.size_bytes for shard in shards)
         counts = account.counts(self._member_counts(), len(shards), num_bytes)

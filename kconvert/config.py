@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ class Conversion:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits to convert, in their usual order. Raises `UsageError` for an unknown one."""
-        wanted = _words(self.split)
+        wanted = _words("--split", self.split)
         unknown = sorted(set(wanted) - set(SPLITS))
         if unknown:
             raise UsageError(
@@ -78,16 +79,12 @@ class Conversion:
 
     def selection(self, release: Release) -> Selection:
         """What is read of each split. Raises `UsageError` for an unknown label."""
-        classes = _words(self.classes)
+        classes = _words("--classes", self.classes)
         unknown = [label for label in classes if label not in release.label_ids]
         if unknown:
-            near = [label for label in release.labels if any(label.lower() == word.lower() for word in unknown)]
-            hint = (
-                f"did you mean {', '.join(map(repr, near))}?"
-                if near
-                else f"`kconvert releases {release.name}` lists them"
-            )
-            raise UsageError(f"--classes: unknown label {', '.join(map(repr, unknown))} in {release.name}; {hint}")
+            hints = [hint for word in unknown if (hint := did_you_mean(word, release.labels))]
+            hints.append(f"`kconvert releases {release.name}` lists them")
+            raise UsageError(f"--classes: {release.name} has no {', '.join(map(repr, unknown))}; {' '.join(hints)}")
         return Selection(tuple(sorted(set(classes))), self.max_archives)
 
     @property
@@ -98,7 +95,12 @@ class Conversion:
     @property
     def keep_folder(self) -> Path | None:
         """Where archives are kept."""
-        return Path(self.archives).absolute() if self.archives else None
+        return Path(self.archives).expanduser().absolute() if self.archives else None
+
+    @property
+    def out_path(self) -> Path:
+        """The folder to write to, absolute."""
+        return Path(self.out).expanduser().absolute()
 
     def identity(self, tools: Mapping[str, str]) -> dict[str, Any]:
         """Everything that changes the bytes that are written; a folder has one identity."""
@@ -147,7 +149,17 @@ def differences(there: Mapping[str, Any], asked: Mapping[str, Any], above: str =
     return found
 
 
-def _words(value: list[str] | str | None) -> list[str]:
-    """The words of a comma list, or of a list of words."""
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint at what is spelt alike; `""` if nothing is."""
+    by_lower = {one.lower(): one for one in known}
+    found = difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.75)
+    return f"did you mean {', '.join(repr(by_lower[one]) for one in found)}?" if found else ""
+
+
+def _words(option: str, value: list[str] | str | None) -> list[str]:
+    """The words of a comma list, or of a list of words; none for `None`. Raises `UsageError` if it holds nothing."""
     pieces = value.split(",") if isinstance(value, str) else value or []
-    return [word for piece in pieces if (word := piece.strip())]
+    words = [word for piece in pieces if (word := piece.strip())]
+    if value is not None and not words:
+        raise UsageError(f"{option}: is empty; leave it out to have all")
+    return words

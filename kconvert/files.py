@@ -60,7 +60,8 @@ def write_whole(path: Path) -> Iterator[DigestingFile]:
 
     The file's mode is 0644 whatever the umask. Raises `OSError` naming `path` if the disk refuses.
     """
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    # Of this process alone: a worker of a killed run may still be at it.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         with open(temporary, "wb") as raw:
             yield DigestingFile(raw)

@@ -12,7 +12,7 @@ import yaml
 from kconvert.account import Decision
 from kconvert.clip import Clip
 from kconvert.files import write_bytes
-from kconvert.manifest import MANIFEST_NAME, LabelsEntry, Manifest, TableEntry
+from kconvert.manifest import MANIFEST_NAME, LabelsEntry, Manifest, TableEntry, table_path
 from kconvert.release import SPLITS, Release, load_release
 from kconvert.table import TABLE, StagedRows, write_table
 
@@ -34,11 +34,6 @@ class Placement(NamedTuple):
     sample_index: int
     offset_bytes: int
     """Of the video's first byte in the shard."""
-
-
-def table_path(split: str) -> str:
-    """Of a split's table, below the output folder."""
-    return f"metadata/{split}.parquet"
 
 
 def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release, split: str) -> dict[str, Any]:
@@ -119,6 +114,16 @@ def finish(out: Path, manifest: Manifest) -> None:
     write_bytes(out / LABELS_NAME, labels_text(release))
     write_bytes(out / CARD_NAME, card_text(manifest).encode())
     write_bytes(out / MANIFEST_NAME, manifest.to_json().encode())
+
+
+def is_finished(out: Path, manifest: Manifest) -> bool:
+    """Whether `finish` has nothing to do."""
+    contents = {
+        LABELS_NAME: labels_text(load_release(manifest.release)),
+        CARD_NAME: card_text(manifest).encode(),
+        MANIFEST_NAME: manifest.to_json().encode(),
+    }
+    return all((out / name).is_file() and (out / name).read_bytes() == data for name, data in contents.items())
 
 
 def card_text(manifest: Manifest) -> str:

@@ -14,12 +14,12 @@ from pathlib import Path
 from kconvert.archive import MAX_CLIP_BYTES, ArchiveReader, Member
 from kconvert.clip import Clip
 from kconvert.engine import Context
-from kconvert.errors import SourceChangedError
+from kconvert.errors import ArchiveError, SourceChangedError
 from kconvert.events import Advance, Emit
-from kconvert.fetch import ByteStream, FetchOptions, open_stream
+from kconvert.fetch import ByteStream, FetchOptions, is_url, open_stream
 from kconvert.files import DigestingFile, write_whole
 from kconvert.journal import MAX_LISTED, ArchiveReceipt, SplitJournal
-from kconvert.kept import keep_archive
+from kconvert.kept import discard, keep_archive
 from kconvert.media import MediaFacts
 from kconvert.origin import ArchiveRef
 from kconvert.probe import Prober, open_prober
@@ -67,6 +67,10 @@ def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
             if restart == task.fetch.max_restarts:
                 raise
             counted.take_back()
+        except ArchiveError:
+            if task.keep_folder is not None and is_url(task.archive.location):
+                discard(task.keep_folder, task.archive.name)
+            raise
         else:
             journal.set_archive_receipt(task.archive_id, receipt)
             return receipt

@@ -22,18 +22,22 @@ import dataclasses
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kconvert.errors import UsageError
 from kconvert.files import remove, sha256_of, write_bytes
 from kconvert.manifest import SplitRecord
+from kconvert.records import Record, build
 from kconvert.release import SPLITS, AnnotationFile
 
 JOURNAL_FOLDER = ".kconvert"
+_LOCK_ATTEMPTS = 5
+_LOCK_PAUSE_SECONDS = 0.1
 REPLACEMENT_ID = "replacement"
 """What the replacement archive goes by instead of a number."""
 
@@ -45,7 +49,7 @@ class Inputs:
     archives: tuple[str, ...]
     """Official paths, in the order of the path list; only those that this conversion reads."""
     num_listed: int
-    """Archives in the path list."""
+    """Archives that the split has."""
     replacement: str | None
     """The official path of the replacement archive."""
     annotations: AnnotationFile
@@ -92,6 +96,11 @@ class ShardReceipt:
     """Of what was planned for it: each sample's key, digest and source."""
 
 
+@dataclass(frozen=True)
+class _Listings:
+    names: Mapping[str, tuple[str, ...]]
+
+
 MAX_LISTED = 1000
 """Names listed of one archive; more are counted only."""
 
@@ -114,23 +123,21 @@ class Journal:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / "lock", "a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UsageError(
-                    f"{self.out}: another kconvert is working on this folder; wait for it or stop it"
-                ) from error
+            # A glance of `kconvert status` is over in a moment.
+            for _ in range(_LOCK_ATTEMPTS):
+                if _flock(file, fcntl.LOCK_EX):
+                    break
+                time.sleep(_LOCK_PAUSE_SECONDS)
+            else:
+                raise UsageError(f"{self.out}: another kconvert is working on this folder; wait for it or stop it")
             yield
 
     def is_locked(self) -> bool:
         """Whether a run works on the folder now."""
         if not (self.folder / "lock").is_file():
             return False
-        try:
-            with self.lock():
-                return False
-        except UsageError:
-            return True
+        with open(self.folder / "lock") as file:
+            return not _flock(file, fcntl.LOCK_SH)
 
     def identity(self) -> Mapping[str, Any] | None:
         """What was written by `set_identity`; `None` if nothing was."""
@@ -139,6 +146,9 @@ class Journal:
 
     def set_identity(self, identity: Mapping[str, Any]) -> None:
         _write(self.folder / "identity.json", identity)
+
+    def forget_identity(self) -> None:
+        remove(self.folder / "identity.json")
 
     def split(self, name: str) -> SplitJournal:
         return SplitJournal(self.folder / name)
@@ -156,11 +166,7 @@ class SplitJournal:
         self.name = folder.name
 
     def inputs(self) -> Inputs | None:
-        content = _read(self.folder / "inputs.json")
-        if content is None:
-            return None
-        file = AnnotationFile(**content.pop("annotations"))
-        return Inputs(archives=tuple(content.pop("archives")), annotations=file, **content)
+        return _read_record(self.folder / "inputs.json", Inputs)
 
     def set_inputs(self, inputs: Inputs, annotations: bytes, selected: Iterable[str]) -> None:
         """Fixes what the split is made from; `selected` are the names of the clips that `--classes` selects."""
@@ -186,16 +192,18 @@ class SplitJournal:
 
     def archive_receipt(self, archive_id: str) -> ArchiveReceipt | None:
         """The receipt of a read archive; `None` if it is not read, or its rows are not what the receipt says."""
-        content = _read(self.folder / "archives" / f"{archive_id}.json")
-        if content is None:
-            return None
-        receipt = ArchiveReceipt(**{**content, "refused": tuple(content["refused"])})
+        receipt = _read_record(self.folder / "archives" / f"{archive_id}.json", ArchiveReceipt)
         rows = self.rows_path(archive_id)
-        return receipt if rows.is_file() and sha256_of(rows) == receipt.rows_sha256 else None
+        return receipt if receipt is not None and rows.is_file() and sha256_of(rows) == receipt.rows_sha256 else None
 
     def set_archive_receipt(self, archive_id: str, receipt: ArchiveReceipt) -> None:
         _write(self.folder / "archives" / f"{archive_id}.json", dataclasses.asdict(receipt))
         remove(self._failure_path(archive_id))
+
+    def archive_receipts(self, ids: Mapping[str, str]) -> dict[str, ArchiveReceipt]:
+        """The receipts of the archives that are read, by name."""
+        found = {name: self.archive_receipt(archive_id) for name, archive_id in ids.items()}
+        return {name: receipt for name, receipt in found.items() if receipt is not None}
 
     def is_staged(self, archive_id: str, receipt: ArchiveReceipt) -> bool:
         """Whether the clips of a read archive are still there to be packed."""
@@ -214,29 +222,47 @@ class SplitJournal:
         return self.folder / "archives" / f"{archive_id}.failed"
 
     def shard_receipt(self, number: int) -> ShardReceipt | None:
-        content = _read(self.folder / "shards" / f"{number:06d}.json")
-        return None if content is None else ShardReceipt(**{**content, "offsets": tuple(content["offsets"])})
+        return _read_record(self.folder / "shards" / f"{number:06d}.json", ShardReceipt)
 
     def set_shard_receipt(self, number: int, receipt: ShardReceipt) -> None:
         _write(self.folder / "shards" / f"{number:06d}.json", dataclasses.asdict(receipt))
+
+    def forget_shards_from(self, number: int) -> list[str]:
+        """Removes the receipts of the shards from this number on; returns the paths of the shards."""
+        paths = []
+        for path in sorted((self.folder / "shards").glob("*.json")):
+            if path.stem.isdigit() and int(path.stem) >= number:
+                if (receipt := self.shard_receipt(int(path.stem))) is not None:
+                    paths.append(receipt.path)
+                remove(path)
+        return paths
 
     def num_shard_receipts(self) -> int:
         return len(list((self.folder / "shards").glob("*.json")))
 
     def record(self) -> SplitRecord | None:
         """The split as the manifest will have it; `None` while it is not finished."""
-        content = _read(self.folder / "record.json")
-        return None if content is None else SplitRecord.from_content(content)
+        return _read_record(self.folder / "record.json", SplitRecord)
 
     def set_record(self, record: SplitRecord) -> None:
         _write(self.folder / "record.json", dataclasses.asdict(record))
 
-    def listings(self) -> Mapping[str, list[str]]:
+    def listings(self) -> Mapping[str, Sequence[str]]:
         """What a person may want to look at in a finished split, by kind."""
-        return _read(self.folder / "listings.json") or {}
+        found = _read_record(self.folder / "listings.json", _Listings)
+        return {} if found is None else found.names
 
-    def set_listings(self, listings: Mapping[str, list[str]]) -> None:
-        _write(self.folder / "listings.json", listings)
+    def set_listings(self, listings: Mapping[str, Sequence[str]]) -> None:
+        _write(self.folder / "listings.json", {"names": listings})
+
+
+def _flock(file: IO[str], kind: int) -> bool:
+    """Locks an open file, until it is closed, if that is possible at once."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _read(path: Path) -> Any:
@@ -246,7 +272,20 @@ def _read(path: Path) -> Any:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise UsageError(f"{path}: was changed by hand ({error}); remove it to have that step done again") from error
+        raise _spoilt(path, error) from error
+
+
+def _read_record(path: Path, kind: type[Record]) -> Record | None:
+    """A record from its file; `None` if it is not there. Raises `UsageError` if it was spoilt."""
+    content = _read(path)
+    try:
+        return None if content is None else build(kind, content)
+    except ValueError as error:
+        raise _spoilt(path, error) from error
+
+
+def _spoilt(path: Path, error: ValueError) -> UsageError:
+    return UsageError(f"{path}: was changed by hand ({error}); remove it to have that step done again")
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

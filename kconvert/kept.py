@@ -2,36 +2,61 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 
+from kconvert.errors import SourceChangedError
 from kconvert.fetch import FetchOptions, OnBytes, Remote, describe, is_url
 from kconvert.fetch.http import HttpStream
+from kconvert.files import remove
 
 
 def keep_archive(location: str, folder: Path, name: str, options: FetchOptions, on_bytes: OnBytes) -> Path:
     """Downloads an archive to `folder`/`name`, going on with what is there; reused if size and version still agree.
 
     While incomplete it is `name.partial`; the version that either has is kept beside it as `….etag`.
-    Raises as `ByteStream.read` does.
+    Raises as `ByteStream.read` does; after a `SourceChangedError` the next call starts from the first byte.
     """
     if not is_url(location):
         return Path(location)
-    path, partial = folder / name, folder / f"{name}.partial"
+    path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    remote = describe(location, options)
-    if _is_version(path, remote) and path.stat().st_size == remote.size_bytes:
-        on_bytes(path.stat().st_size)
-        return path
+    with open(path.with_name(f".{path.name}.lock"), "a") as lock:
+        # Another run may be downloading it for another output folder.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        remote = describe(location, options)
+        if _is_version(path, remote) and path.stat().st_size == remote.size_bytes:
+            on_bytes(path.stat().st_size)
+        else:
+            _download(location, path, remote, options, on_bytes)
+    return path
+
+
+def discard(folder: Path, name: str) -> None:
+    """Removes a kept archive that turned out to be damaged, so that it is downloaded again."""
+    remove(folder / name)
+
+
+def _download(location: str, path: Path, remote: Remote, options: FetchOptions, on_bytes: OnBytes) -> None:
+    partial = path.with_name(f"{path.name}.partial")
     offset = partial.stat().st_size if _is_version(partial, remote) else 0
-    _etag_file(partial).write_text(remote.etag, "utf-8")
-    with open(partial, "ab" if offset else "wb") as file:
-        on_bytes(offset)
-        with HttpStream(location, options, on_bytes, offset, remote) as stream:
+    if offset == 0:
+        # In this order: a partial file is never to stand beside the version of another one.
+        remove(partial)
+        _etag_file(partial).write_text(remote.etag, "utf-8")
+    on_bytes(offset)
+    try:
+        with open(partial, "ab") as file, HttpStream(location, options, on_bytes, offset, remote) as stream:
             while chunk := stream.read():
                 file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+    except SourceChangedError:
+        remove(partial)
+        raise
     partial.replace(path)
     _etag_file(partial).replace(_etag_file(path))
-    return path
 
 
 def _etag_file(path: Path) -> Path:

@@ -12,9 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kconvert.errors import ManifestError
+from kconvert.records import build
+from kconvert.release import RELEASE_NAMES
 from kconvert.version import FORMAT_VERSION
 
 MANIFEST_NAME = "manifest.json"
+
+
+def table_path(split: str) -> str:
+    """Of a split's table, below the output folder."""
+    return f"metadata/{split}.parquet"
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,23 @@ class SplitCounts:
     num_bytes: int
     """Size of all shards."""
 
+    def contradictions(self) -> list[str]:
+        """The sums that do not add up."""
+        num_rows_of_clips = self.num_written + sum(self.num_rejected.values())
+        kinds = (
+            self.num_ignored_members,
+            self.num_unparsed_members,
+            self.num_unselected_members,
+            self.num_clip_members,
+        )
+        num_named = num_rows_of_clips - self.num_rejected.get("duplicate", 0) - self.num_unannotated + self.num_missing
+        sums = {
+            "num_members": (self.num_members, sum(kinds)),
+            "num_clip_members": (self.num_clip_members + self.num_replacement_only, num_rows_of_clips),
+            "num_annotations": (self.num_annotations, num_named + self.num_unread_annotations),
+        }
+        return [f"{name}: {one} is not {other}" for name, (one, other) in sums.items() if one != other]
+
 
 @dataclass(frozen=True)
 class ShardEntry:
@@ -91,12 +115,6 @@ class SplitRecord:
     counts: SplitCounts
     shards: tuple[ShardEntry, ...]
     table: TableEntry
-
-    @classmethod
-    def from_content(cls, content: Mapping[str, Any]) -> SplitRecord:
-        """From what `dataclasses.asdict` made of one. Raises `KeyError` or `TypeError` for anything else."""
-        shards = tuple(ShardEntry(**entry) for entry in content["shards"])
-        return cls(SplitCounts(**content["counts"]), shards, TableEntry(**content["table"]))
 
 
 @dataclass(frozen=True)
@@ -129,26 +147,22 @@ class Manifest:
     def record(self, split: str) -> SplitRecord:
         """What the manifest says of one split. Raises `KeyError` if it has none of that name."""
         shards = tuple(shard for shard in self.shards if shard.split == split)
-        table = next(table for table in self.tables if table.path == f"metadata/{split}.parquet")
+        table = next(table for table in self.tables if table.path == table_path(split))
         return SplitRecord(self.splits[split], shards, table)
 
     @classmethod
-    def from_json(cls, text: str, where: str) -> Manifest:
+    def from_json(cls, text: str | bytes, where: str) -> Manifest:
         """Reads what `to_json` wrote. Raises `ManifestError`, naming `where`, for anything else."""
         try:
             content = json.loads(text)
-            found = content["format_version"]
+            found = content.get("format_version") if isinstance(content, dict) else None
             if found != FORMAT_VERSION:
-                raise ManifestError(f"{where}: format_version {found!r}, this kconvert reads {FORMAT_VERSION}")
-            return cls(
-                release=content["release"],
-                options=dict(content["options"]),
-                splits={name: SplitCounts(**counts) for name, counts in content["splits"].items()},
-                shards=tuple(ShardEntry(**entry) for entry in content["shards"]),
-                tables=tuple(TableEntry(**entry) for entry in content["tables"]),
-                labels=LabelsEntry(**content["labels"]),
-                tools=dict(content["tools"]),
-                kconvert_version=content["kconvert_version"],
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ManifestError(f"{where}: not a kconvert manifest ({type(error).__name__}: {error})") from error
+                raise ValueError(f"format_version {found!r}, this kconvert reads {FORMAT_VERSION}")
+            manifest = build(cls, content)
+        except (ValueError, RecursionError) as error:
+            raise ManifestError(f"{where}: not a kconvert manifest ({error})") from error
+        if manifest.release not in RELEASE_NAMES or manifest.options.get("to") != "webdataset":
+            raise ManifestError(f"{where}: of a release or format that this kconvert does not know")
+        if [table.path for table in manifest.tables] != [table_path(split) for split in manifest.splits]:
+            raise ManifestError(f"{where}: its tables are not those of its splits")
+        return manifest

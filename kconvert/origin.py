@@ -7,7 +7,7 @@ scripts leave. An archive goes by its official path in both, so that what is wri
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -41,6 +41,9 @@ class Origin(Protocol):
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
         """The first annotation file of the catalogue's candidates that is there, and its content."""
 
+    def num_archives(self, info: SplitInfo, listed: Sequence[ArchiveRef]) -> int:
+        """How many archives the split has, where `listed` are those that are there."""
+
     def replacement(self, info: SplitInfo) -> ArchiveRef | None:
         """The archive of replacements for a split; `None` if the release, or the origin, has none."""
 
@@ -55,11 +58,11 @@ def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
         return _Mirror(where.rstrip("/") + "/", early)
     if "://" in where:
         raise OriginError(f"--origin {where}: expected http://…, https://… or a folder")
-    folder = Path(where)
+    folder = Path(where).expanduser()
     if not folder.is_dir():
         raise OriginError(f"--origin {where}: no such folder, and not a URL")
     if (folder / release.root).is_dir():
-        return _Mirror(where, early)
+        return _Mirror(str(folder), early)
     scripts = release.script_folders.archives.partition("/")[0]
     if (folder / scripts).is_dir():
         return _ScriptFolders(folder, release, early)
@@ -84,6 +87,9 @@ class _Mirror:
 
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
         return _first_annotations(((file, self._locate(file.path)) for file in info.annotations), self._options)
+
+    def num_archives(self, info: SplitInfo, listed: Sequence[ArchiveRef]) -> int:
+        return len(listed)
 
     def replacement(self, info: SplitInfo) -> ArchiveRef | None:
         if info.replacement is None:
@@ -118,11 +124,15 @@ class _ScriptFolders:
         folder = self._root / self._release.script_folders.archives.format(split=info.name)
         if not folder.is_dir():
             raise OriginError(f"{folder}: no such folder; the official script puts the {info.name} archives there")
-        found = [path for path in folder.iterdir() if path.name.endswith(_ARCHIVE_ENDINGS)]
+        found = sorted(path for path in folder.iterdir() if _is_archive_name(path.name) and path.is_file())
         if not found:
             raise OriginError(f"{folder}: holds no {' or '.join(_ARCHIVE_ENDINGS)} file")
-        refs = [ArchiveRef(self._official_name(info, path), str(path)) for path in found]
-        return tuple(sorted(refs, key=lambda ref: _natural(ref.name)))
+        refs: dict[str, ArchiveRef] = {}
+        for path in found:
+            ref = ArchiveRef(self._official_name(info, path), str(path))
+            if refs.setdefault(ref.name, ref) != ref:
+                raise OriginError(f"{folder}: {path.name} is there in both spellings; remove one of them")
+        return tuple(sorted(refs.values(), key=lambda ref: _natural(ref.name)))
 
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
         folder = self._root / self._release.script_folders.annotations
@@ -130,18 +140,24 @@ class _ScriptFolders:
             ((file, str(folder / Path(file.path).name)) for file in info.annotations), self._options
         )
 
+    def num_archives(self, info: SplitInfo, listed: Sequence[ArchiveRef]) -> int:
+        # There is no path list among the files that the scripts leave, and downloads may be missing.
+        return max(len(listed), info.reported.num_archives)
+
     def replacement(self, info: SplitInfo) -> ArchiveRef | None:
         if info.replacement is None or self._release.script_folders.replacement is None:
             return None
         folder = self._root / self._release.script_folders.replacement
-        found = sorted(path for path in folder.glob("*") if path.name.endswith(_ARCHIVE_ENDINGS))
+        found = sorted(path for path in folder.glob("*") if _is_archive_name(path.name))
         return ArchiveRef(info.replacement, str(found[0])) if found else None
 
     def archive(self, info: SplitInfo, name: str) -> ArchiveRef:
         for ref in self.archives(info):
             if ref.name == name:
                 return ref
-        raise OriginError(f"{self._root}: {name} is not there any more")
+        # It may have been read and removed since; if it is needed, reading it will tell that it is not there.
+        folder = self._root / self._release.script_folders.archives.format(split=info.name)
+        return ArchiveRef(name, str(folder / Path(name).name))
 
     def _official_name(self, info: SplitInfo, path: Path) -> str:
         """The official path of a file; k600's may be spelt with underscores on disk."""
@@ -185,7 +201,7 @@ def parse_path_list(data: bytes, where: str, base: str, list_path: str) -> tuple
 
 def _below_base(url: str, base: str) -> str:
     plain = unquote(url) if re.search("%[0-9A-Fa-f]{2}", url) else url
-    for start in (base, OFFICIAL_BASE, OFFICIAL_BASE.replace("https:", "http:")):
+    for start in (base, unquote(base), OFFICIAL_BASE, OFFICIAL_BASE.replace("https:", "http:")):
         if plain.startswith(start):
             return plain.removeprefix(start)
     return ""

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from kconvert.engine import Context
 from kconvert.errors import StagingError
 from kconvert.events import Advance
-from kconvert.files import write_whole
+from kconvert.files import remove, write_whole
 from kconvert.formats import Format, FormatName, Sample, open_format
 from kconvert.journal import ShardReceipt, SplitJournal
 from kconvert.units import ByteSize
@@ -131,6 +131,11 @@ def _samples(task: PackTask, context: Context) -> Iterator[Sample]:
         metadata = planned.metadata
         part = journal.part_path(planned.archive_id)
         video = _read_range(part, planned.part_offset, metadata["size_bytes"])
+        if hashlib.sha256(video).hexdigest() != metadata["sha256"]:
+            remove(part)
+            raise StagingError(
+                f"{part}: {metadata['key']} is not what was staged; run again: its archive is then read again"
+            )
         yield Sample(metadata["key"], metadata["label_id"], metadata, video)
         context.emit(Advance(num_bytes=len(video), num_clips=1))
 

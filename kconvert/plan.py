@@ -13,6 +13,7 @@ from kconvert.journal import Inputs, SplitJournal
 from kconvert.origin import ArchiveRef, Origin
 from kconvert.release import Release, SplitInfo
 from kconvert.shuffle import ShuffleOptions, windows
+from kconvert.units import format_bytes
 
 _NUM_DESCRIBERS = 16
 _EXPANSION = 1.05
@@ -33,12 +34,10 @@ class Selection:
     def covered_labels(self, info: SplitInfo, labels: tuple[str, ...], inputs: Inputs) -> frozenset[str] | None:
         """The labels whose clips are in the archives that are read, wherever they are; `None` if that is all clips."""
         classes = frozenset(self.classes) if self.classes else None
-        if self.max_archives is None or len(inputs.archives) == inputs.num_listed:
-            return classes
-        if not info.archives_hold_one_class:
-            return frozenset()
-        read = frozenset(label for name in inputs.archives if (label := info.label_of(name, labels)) is not None)
-        return read if classes is None else read & classes
+        if info.archives_hold_one_class:
+            read = frozenset(label for name in inputs.archives if (label := info.label_of(name, labels)) is not None)
+            return read if classes is None else read & classes
+        return classes if len(inputs.archives) == inputs.num_listed else frozenset()
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,14 @@ class SplitPlan:
     new_annotations: bytes | None
     """The annotation file, if the split has no journal yet that keeps it."""
     sizes: Mapping[str, int | None]
-    """Of the archives that are still to be read, in bytes; `None` where the origin does not say."""
+    """Of all archives, the replacement archive's too, in bytes; `None` where the origin does not say."""
+    unread: tuple[str, ...] = ()
+    """The archives that are still to be read."""
 
     @property
     def num_bytes(self) -> int:
         """Of the archives that are still to be read, as far as known."""
-        return sum(size or 0 for size in self.sizes.values())
+        return sum(self.sizes.get(name) or 0 for name in self.unread)
 
 
 def plan_split(
@@ -77,7 +78,7 @@ def plan_split(
         replacement = origin.replacement(info)
         file, data = origin.annotations(info)
         names = _selected_archives(release, info, selection, listed)
-        inputs = Inputs(names, len(listed), replacement.name if replacement else None, file)
+        inputs = Inputs(names, origin.num_archives(info, listed), replacement.name if replacement else None, file)
         new_data = data
     else:
         assert journal is not None
@@ -139,19 +140,19 @@ def _unpacked(size: int | None) -> int:
     return round((size or 0) * _EXPANSION) + _SLACK_BYTES
 
 
-def require_disk(plans: Sequence[SplitPlan], shuffle: ShuffleOptions, free_bytes: int, used_bytes: int) -> None:
-    """Raises `UsageError` if the plans do not fit; `used_bytes` are those of earlier runs in the output folder.
+def require_disk(plans: Sequence[SplitPlan], shuffle: ShuffleOptions, have: int) -> None:
+    """Raises `UsageError` if the plans do not fit into `have` bytes, those of earlier runs in the folder included.
 
     The error names the `--shuffle.window` that would fit, if there is one.
     """
-    have = free_bytes + used_bytes
     need = max_disk_bytes(plans, shuffle)
     if need <= have:
         return
     fitting = _largest_fitting_window(plans, shuffle, have)
     advice = f"--shuffle.window {fitting} would fit" if fitting else "not even --shuffle.window 1 would fit"
     raise UsageError(
-        f"--out: too little disk for staging and output: {need:,} bytes needed at most, {have:,} there; {advice}"
+        f"--out: too little disk for staging and output: {format_bytes(need)} needed at most, "
+        f"{format_bytes(have)} there; {advice}"
     )
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kconvert.config import Conversion
-from kconvert.finish import table_path
-from kconvert.manifest import MANIFEST_NAME, Manifest, SplitCounts, SplitRecord
+from kconvert.manifest import MANIFEST_NAME, Manifest, SplitCounts, SplitRecord, table_path
 from kconvert.release import Release
 from kconvert.run import Forecast, Summary
 from kconvert.status import Status
@@ -76,7 +75,7 @@ def summary_text(conversion: Conversion, summary: Summary) -> str:
         lines.append(f"{len(summary.failures)} failed; run the same command again to go on:")
         lines += [f"  {failure.reason}" for failure in summary.failures]
     else:
-        lines.append(f"done: {Path(conversion.out) / MANIFEST_NAME}")
+        lines.append(f"done: {conversion.out_path / MANIFEST_NAME}")
     return "\n".join(lines)
 
 
@@ -125,14 +124,14 @@ def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
         return f"nothing to do: {conversion.out} has every split that was asked for"
     rows = []
     for plan in forecast.plans:
-        unknown = sum(size is None for size in plan.sizes.values())
+        unknown = sum(plan.sizes[name] is None for name in plan.unread)
         size = format_bytes(plan.num_bytes) + (f" + {unknown} of unknown size" if unknown else "")
         shards = max(1, -(-plan.num_bytes // int(conversion.shard.max_bytes)))
         reported = plan.info.reported
         rows.append(
             [
                 plan.info.name,
-                f"{len(plan.sizes):,} of {len(plan.archives):,}",
+                f"{len(plan.unread):,} of {len(plan.archives):,}",
                 size,
                 f"{len(plan.annotations.labels):,}",
                 f"about {shards:,}",
@@ -159,7 +158,7 @@ def forecast_json(forecast: Forecast) -> str:
                     "num_archives": len(plan.archives),
                     "num_annotations": len(plan.annotations.labels),
                     "num_bytes": plan.num_bytes,
-                    "archives": {name: plan.sizes[name] for name in plan.sizes},
+                    "archives": {name: plan.sizes[name] for name in plan.unread},
                 }
                 for plan in forecast.plans
             },
@@ -170,7 +169,8 @@ def forecast_json(forecast: Forecast) -> str:
 def differences_text(out: Path, manifest: Manifest, found: Sequence[Difference]) -> str:
     """What `verify` found."""
     if found:
-        return "\n".join([*(str(difference) for difference in found), f"{len(found)} differences in {out}"])
+        advice = "remove the shards and tables named, and run the conversion again: it makes them anew"
+        return "\n".join([*map(str, found), f"{len(found)} differences in {out}; {advice}"])
     samples = sum(shard.num_samples for shard in manifest.shards)
     rows = sum(table.num_rows for table in manifest.tables)
     return f"all as written: {len(manifest.shards):,} shards, {samples:,} samples, {rows:,} rows in {out}"
@@ -187,7 +187,7 @@ def status_json(status: Status) -> str:
 def status_text(status: Status) -> str:
     """How far a folder is."""
     state = "complete" if status.is_complete else "not complete; run the same command again to go on"
-    lines = [f"{'a run is working on it; ' if status.is_running else ''}{state}"]
+    lines = ["a run is working on it" if status.is_running else state]
     rows = [
         [
             split.split,

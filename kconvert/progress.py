@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from tqdm import tqdm
 
@@ -16,95 +17,112 @@ from kconvert.verdict import DEFECTS
 _LINE_INTERVAL_SECONDS = 10.0
 
 
-class Bars:
-    """An observer that draws one bar for bytes and one for clips."""
-
-    def __init__(self) -> None:
-        self._bytes: tqdm[Any] | None = None
-        self._clips: tqdm[Any] | None = None
-        self._flagged: Counter[str] = Counter()
-
-    def begin(self, step: str, num_bytes: int | None, num_clips: int | None) -> None:
-        self.end()
-        self._flagged.clear()
-        self._bytes = tqdm(desc=step, total=num_bytes, unit="B", unit_scale=True, position=0, file=sys.stderr)
-        self._clips = tqdm(desc="clips", total=num_clips, unit=" clips", position=1, file=sys.stderr)
-
-    def advance(self, event: Advance) -> None:
-        if self._bytes is None or self._clips is None:
-            return
-        self._flagged.update(event.flagged)
-        if event.flagged:
-            self._clips.set_postfix_str(_flagged_text(self._flagged), refresh=False)
-        self._bytes.update(event.num_bytes)
-        self._clips.update(event.num_clips)
-
-    def note(self, text: str) -> None:
-        tqdm.write(text, file=sys.stderr)
-
-    def end(self) -> None:
-        for bar in (self._clips, self._bytes):
-            if bar is not None:
-                bar.close()
-        self._bytes = self._clips = None
-
-
 class Lines:
     """An observer that prints a line when a step begins and ends, and every so often between."""
 
     def __init__(self) -> None:
         self._step = ""
         self._totals: tuple[int | None, int | None] = (None, None)
-        self._done = [0, 0]
+        self._num_bytes = 0
+        self._num_clips = 0
         self._flagged: Counter[str] = Counter()
         self._start_seconds = self._next_seconds = 0.0
 
     def begin(self, step: str, num_bytes: int | None, num_clips: int | None) -> None:
-        self.end()
-        self._step, self._totals, self._done = step, (num_bytes, num_clips), [0, 0]
+        self._step, self._totals = step, (num_bytes, num_clips)
+        self._num_bytes = self._num_clips = 0
         self._flagged.clear()
         self._start_seconds = time.monotonic()
         self._next_seconds = self._start_seconds + _LINE_INTERVAL_SECONDS
-        self.note(step)
+        self._draw()
 
     def advance(self, event: Advance) -> None:
-        self._done[0] += event.num_bytes
-        self._done[1] += event.num_clips
+        self._num_bytes += event.num_bytes
+        self._num_clips += event.num_clips
         self._flagged.update(event.flagged)
-        if time.monotonic() >= self._next_seconds:
-            self._next_seconds = time.monotonic() + _LINE_INTERVAL_SECONDS
-            self.note(self._line())
+        self._redraw(event)
 
-    def _line(self) -> str:
-        elapsed = max(time.monotonic() - self._start_seconds, 1e-3)
-        of_bytes = f" of {format_bytes(self._totals[0])}" if self._totals[0] is not None else ""
-        of_clips = f" of {self._totals[1]:,}" if self._totals[1] is not None else ""
-        share = self._share()
-        remaining = f", {_duration(elapsed / share - elapsed)} remaining" if 0 < share < 1 else ""
-        flagged = f", flagged: {_flagged_text(self._flagged)}" if self._flagged else ""
-        return (
-            f"{self._step}: {format_bytes(self._done[0])}{of_bytes}, {self._done[1]:,}{of_clips} clips "
-            f"({self._done[1] / elapsed:.0f}/s){remaining}{flagged}"
-        )
-
-    def _share(self) -> float:
-        """How much is done, 0 to 1; 0 where unknown."""
-        for done, total in zip(self._done, self._totals, strict=True):
-            if total:
-                return done / total
-        return 0.0
+    def end(self) -> None:
+        self._erase()
+        self.note(self._line())
+        self._step = ""
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    def end(self) -> None:
-        if self._step:
+    def _draw(self) -> None:
+        self.note(self._step)
+
+    def _redraw(self, event: Advance) -> None:
+        if time.monotonic() >= self._next_seconds:
+            self._next_seconds = time.monotonic() + _LINE_INTERVAL_SECONDS
             self.note(self._line())
-        self._step = ""
+
+    def _erase(self) -> None:
+        """Takes away what was only drawn for the time being."""
+
+    def _line(self) -> str:
+        elapsed = max(time.monotonic() - self._start_seconds, 1e-3)
+        total_bytes, total_clips = self._totals
+        of_bytes = f" of {format_bytes(total_bytes)}" if total_bytes is not None else ""
+        of_clips = f" of {total_clips:,}" if total_clips is not None else ""
+        share = self._share()
+        remaining = f", {_duration(elapsed / share - elapsed)} remaining" if 0 < share < 1 else ""
+        flagged = f", flagged: {_flagged_text(self._flagged)}" if self._flagged else ""
+        return (
+            f"{self._step}: {format_bytes(self._num_bytes)}{of_bytes}, {self._num_clips:,}{of_clips} clips "
+            f"({self._num_clips / elapsed:.3g}/s){remaining}{flagged}"
+        )
+
+    def _share(self) -> float:
+        """How much is done, 0 to 1; 0 where unknown."""
+        for done, total in zip((self._num_bytes, self._num_clips), self._totals, strict=True):
+            if total:
+                return done / total
+        return 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._erase()
 
 
-def open_progress() -> Bars | Lines:
-    """Bars if stderr is a terminal, else lines."""
+class Bars(Lines):
+    """An observer that draws one bar for bytes and one for clips, and leaves a line when a step ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bars: list[tqdm[Any]] = []
+
+    def _draw(self) -> None:
+        total_bytes, total_clips = self._totals
+        look: dict[str, Any] = {"leave": False, "dynamic_ncols": True, "file": sys.stderr}
+        self._bars = [
+            tqdm(desc=self._step, total=total_bytes, unit="B", unit_scale=True, position=0, **look),
+            tqdm(desc="clips", total=total_clips, unit=" clips", position=1, **look),
+        ]
+
+    def _redraw(self, event: Advance) -> None:
+        if self._bars:
+            of_bytes, of_clips = self._bars
+            if event.flagged:
+                of_clips.set_postfix_str(_flagged_text(self._flagged), refresh=False)
+            of_bytes.update(event.num_bytes)
+            of_clips.update(event.num_clips)
+
+    def _erase(self) -> None:
+        while self._bars:
+            self._bars.pop().close()
+
+    def note(self, text: str) -> None:
+        tqdm.write(text, file=sys.stderr)
+
+
+def open_progress() -> Lines:
+    """Bars if stderr is a terminal, else lines. To be closed, also after an exception."""
     return Bars() if sys.stderr.isatty() else Lines()
 
 

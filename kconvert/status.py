@@ -9,7 +9,7 @@ from pathlib import Path
 from kconvert.errors import UsageError
 from kconvert.journal import Journal, SplitJournal
 from kconvert.manifest import MANIFEST_NAME, SplitCounts
-from kconvert.run import finished, read_manifest
+from kconvert.run import files_not_in_place, finished, read_manifest
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def read_status(out: Path) -> Status:
     splits = []
     for split_journal in journal.splits():
         record = records.pop(split_journal.name, None)
-        splits.append(_split_status(split_journal, record.counts if record else None))
+        splits.append(_split_status(out, split_journal, record.counts if record else None))
     for split, record in records.items():
         counts = record.counts
         splits.append(
@@ -60,10 +60,12 @@ def read_status(out: Path) -> Status:
     return Status(is_complete and all(status.is_finished for status in splits), journal.is_locked(), splits)
 
 
-def _split_status(journal: SplitJournal, counts: SplitCounts | None) -> SplitStatus:
+def _split_status(out: Path, journal: SplitJournal, counts: SplitCounts | None) -> SplitStatus:
     inputs = journal.inputs()
     assert inputs is not None
     ids = inputs.ids()
+    record = journal.record()
+    missing_files = [] if record is None else files_not_in_place(out, record)
     receipts = {name: journal.archive_receipt(archive_id) for name, archive_id in ids.items()}
     failures = {name: reason for name, archive_id in ids.items() if (reason := journal.failure(archive_id))}
     refused = [f"{name}: {text}" for name, receipt in receipts.items() if receipt for text in receipt.refused]
@@ -75,5 +77,5 @@ def _split_status(journal: SplitJournal, counts: SplitCounts | None) -> SplitSta
         num_shards=counts.num_shards if counts else journal.num_shard_receipts(),
         failures=failures,
         counts=counts,
-        listings={"refused_members": refused, **journal.listings()},
+        listings={"refused_members": refused, **journal.listings(), "missing_files": missing_files},
     )

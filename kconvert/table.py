@@ -189,7 +189,8 @@ class FinalTable:
         """Reads a table. Raises `ValueError` if it is not one of format 1."""
         try:
             table = pq.read_table(path)
-        except (pa.ArrowException, OSError) as error:
+            table.validate(full=True)
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(f"not a Parquet file that can be read ({error})") from error
         if not table.schema.equals(TABLE):
             raise ValueError("its columns are not those of format 1")

@@ -40,8 +40,8 @@ class CheckOptions:
     def __post_init__(self) -> None:
         if not self.min_duration >= 0:
             raise ValueError(f"--check.min_duration {self.min_duration}: expected 0 or more seconds")
-        if not self.timeout > 0:
-            raise ValueError(f"--check.timeout {self.timeout}: expected more than 0 seconds")
+        if not 0 < self.timeout <= 86_400:
+            raise ValueError(f"--check.timeout {self.timeout}: expected more than 0 seconds, and at most a day")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from kconvert.events import Advance, Observer
 from kconvert.files import sha256_of
 from kconvert.finish import CARD_NAME, LABELS_NAME, card_text, labels_entry, labels_text
 from kconvert.formats import FormatName, StoredSample, open_format
-from kconvert.manifest import Manifest, ShardEntry, TableEntry
+from kconvert.manifest import Manifest, ShardEntry, TableEntry, table_path
 from kconvert.release import SPLITS, load_release
 from kconvert.table import FinalTable
 
@@ -45,7 +45,8 @@ def verify(out: Path, manifest: Manifest, engine: Engine, observer: Observer) ->
         sum(shard.size_bytes for shard in manifest.shards),
         sum(shard.num_samples for shard in manifest.shards),
     )
-    for outcome in engine.run(verify_shard, shard_tasks(out, manifest), observer.advance):
+    unreadable = {difference.path for difference in found}
+    for outcome in engine.run(verify_shard, shard_tasks(out, manifest, unreadable), observer.advance):
         if isinstance(outcome, Failed):
             found.append(Difference(outcome.task.entry.path, f"could not be read: {outcome.error}"))
         else:
@@ -61,29 +62,25 @@ class ShardTask:
     out: Path
     entry: ShardEntry
     format: FormatName
-    rows: tuple[Mapping[str, Any], ...]
-    """Of its samples in the table, in their order."""
+    rows: tuple[Mapping[str, Any], ...] | None
+    """Of its samples in the table, in their order; `None` if the table cannot be read."""
 
     @property
     def name(self) -> str:
         return self.entry.path
 
 
-def shard_tasks(out: Path, manifest: Manifest) -> Iterator[ShardTask]:
-    """A task for each shard of the manifest; a table that cannot be read counts as one without rows."""
+def shard_tasks(out: Path, manifest: Manifest, unreadable: set[str]) -> Iterator[ShardTask]:
+    """A task for each shard of the manifest, with its rows unless its table is `unreadable`."""
     for split in SPLITS:
-        tables = [entry for entry in manifest.tables if entry.path == f"metadata/{split}.parquet"]
         shards = {entry.path: entry for entry in manifest.shards if entry.split == split}
-        for table in tables:
-            try:
-                by_shard = FinalTable.read(out / table.path).rows_by_shard()
-            except ValueError:
-                continue
-            for path, found in by_shard:
-                if path in shards:
-                    yield ShardTask(out, shards.pop(path), manifest.options["to"], tuple(found))
+        is_readable = split in manifest.splits and table_path(split) not in unreadable
+        by_shard = FinalTable.read(out / table_path(split)).rows_by_shard() if is_readable else iter(())
+        for path, found in by_shard:
+            if path in shards:
+                yield ShardTask(out, shards.pop(path), manifest.options["to"], tuple(found))
         for entry in shards.values():
-            yield ShardTask(out, entry, manifest.options["to"], ())
+            yield ShardTask(out, entry, manifest.options["to"], () if is_readable else None)
 
 
 def verify_shard(task: ShardTask, context: Context) -> tuple[Difference, ...]:
@@ -97,14 +94,16 @@ def verify_shard(task: ShardTask, context: Context) -> tuple[Difference, ...]:
     try:
         for index, stored in enumerate(open_format(task.format).read(path)):
             num_samples += 1
+            if task.rows is None:
+                continue
             row = task.rows[index] if index < len(task.rows) else None
-            problem = _sample_problem(stored, index, row)
-            if problem:
+            if problem := _sample_problem(stored, index, row):
                 differences.append(Difference(task.entry.path, f"sample {index} ({stored.sample.key}): {problem}"))
             context.emit(Advance(num_clips=1))
     except (ValueError, KeyError, TypeError) as error:
         differences.append(Difference(task.entry.path, f"after {num_samples} samples: {error}"))
-    for number, what in ((task.entry.num_samples, "manifest"), (len(task.rows), "table")):
+    num_rows = num_samples if task.rows is None else len(task.rows)
+    for number, what in ((task.entry.num_samples, "manifest"), (num_rows, "table")):
         if number != num_samples:
             differences.append(Difference(task.entry.path, f"{num_samples} samples, the {what} says {number}"))
     return tuple(differences)
@@ -142,8 +141,11 @@ def folder_differences(out: Path, manifest: Manifest) -> Iterator[Difference]:
     if manifest.labels != labels_entry(release):
         yield Difference("manifest.json", "its labels are not those of the release")
     for entry in manifest.tables:
-        yield from _file_differences(out / entry.path, entry.path, entry.size_bytes, entry.sha256)
-        yield from _table_differences(out, entry, manifest)
+        differences = list(_file_differences(out / entry.path, entry.path, entry.size_bytes, entry.sha256))
+        # What is not what was written may be anything; it is not read on.
+        yield from differences or _table_differences(out, entry, manifest)
+    for split, counts in manifest.splits.items():
+        yield from (Difference("manifest.json", f"{split}: {problem}") for problem in counts.contradictions())
     yield from _unexpected_files(out, manifest)
 
 
@@ -167,8 +169,6 @@ def _file_differences(path: Path, name: str, size_bytes: int, sha256: str) -> It
 
 
 def _table_differences(out: Path, entry: TableEntry, manifest: Manifest) -> Iterator[Difference]:
-    if not (out / entry.path).is_file():
-        return
     try:
         table = FinalTable.read(out / entry.path)
     except ValueError as error:
@@ -185,9 +185,12 @@ def _table_differences(out: Path, entry: TableEntry, manifest: Manifest) -> Iter
     reasons = Counter(reason for reason in table.column("reason") if reason)
     shards = Counter(shard for shard in table.column("shard") if shard)
     listed = {shard.path: shard.num_samples for shard in manifest.shards if shard.split == split}
-    found = (statuses["written"], dict(reasons), statuses["missing"], dict(shards), len(listed))
-    expected = (counts.num_written, dict(counts.num_rejected), counts.num_missing, listed, counts.num_shards)
-    names = ("num_written", "num_rejected", "num_missing", "samples of the shards", "num_shards")
+    num_bytes = sum(shard.size_bytes for shard in manifest.shards if shard.split == split)
+    found = (statuses["written"], dict(reasons), statuses["missing"], dict(shards), len(listed), num_bytes)
+    expected = (
+        counts.num_written, dict(counts.num_rejected), counts.num_missing, listed, counts.num_shards, counts.num_bytes,
+    )  # fmt: skip
+    names = ("num_written", "num_rejected", "num_missing", "samples of the shards", "num_shards", "num_bytes")
     for name, one, other in zip(names, found, expected, strict=True):
         if one != other:
             yield Difference(entry.path, f"{name}: the rows say {one}, the manifest {other}")

@@ -37,6 +37,8 @@ class LocalEngine:
     """Runs tasks in `num_workers` processes, which live until the engine is closed."""
 
     def __init__(self, num_workers: int) -> None:
+        if num_workers < 1:
+            raise ValueError(f"{num_workers} workers, expected 1 or more")
         self._num_workers = num_workers
         self._workers: list[_Worker] = []
         self._context = multiprocessing.get_context("forkserver")

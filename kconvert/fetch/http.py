@@ -42,6 +42,8 @@ def describe_url(location: str, options: FetchOptions) -> Remote:
             with _request("HEAD", location, options, {}) as response:
                 if response.status_code == HTTPStatus.OK:
                     return _remote(response)
+                if response.status_code in (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED):
+                    return Remote(None, "")
                 attempts.refused(response)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             attempts.failed(_reason(error))

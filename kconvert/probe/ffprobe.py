@@ -47,7 +47,10 @@ def _programs(options: CheckOptions) -> tuple[str, ...]:
 
 def _version(program: str) -> str:
     _require(program)
-    done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=60, check=True)
+    try:
+        done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=60, check=True)
+    except (subprocess.SubprocessError, OSError) as error:
+        raise UsageError(f"--check.prober ffprobe: {program} does not work ({error})") from error
     words = done.stdout.split()
     return words[2] if len(words) > 2 else "unknown"
 

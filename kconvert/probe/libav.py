@@ -16,6 +16,7 @@ import av
 import av.logging
 from av.container import InputContainer
 from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from kconvert.media import MediaFacts
@@ -27,6 +28,8 @@ _BUFFER_BYTES = 1 << 18
 _NOTHING = MediaFacts()
 
 av.logging.set_level(av.logging.ERROR)
+# Else a message that equals the one of the clip before is dropped, and a row depends on its neighbours.
+av.logging.set_skip_repeated(False)
 
 
 def versions() -> dict[str, str]:
@@ -46,7 +49,7 @@ class LibavProber:
             return Probed(_NOTHING, Fault("empty", "0 bytes"))
         with deadline(self._options.timeout), _captured() as messages:
             try:
-                container = av.open(io.BytesIO(data), "r", buffer_size=_BUFFER_BYTES)
+                container = av.open(io.BytesIO(data), "r", buffer_size=_BUFFER_BYTES, metadata_errors="replace")
             except (av.FFmpegError, ValueError) as error:
                 return Probed(_NOTHING, Fault("unreadable", _explain(error, messages)))
             with container:
@@ -113,19 +116,20 @@ def _first_video(container: InputContainer) -> VideoStream | None:
 
 
 def _facts(container: InputContainer, video: VideoStream) -> MediaFacts:
-    context = video.codec_context
+    # There is no context for a codec that the libraries do not know.
+    context: VideoCodecContext | None = video.codec_context
     audio = next(iter(container.streams.audio), None)
     return MediaFacts(
         duration_seconds=_duration(container, video),
         num_frames=video.frames or None,
         fps=float(video.average_rate) if video.average_rate else None,
-        width=context.width or None,
-        height=context.height or None,
-        pix_fmt=context.pix_fmt or "",
+        width=(context.width or None) if context else None,
+        height=(context.height or None) if context else None,
+        pix_fmt=(context.pix_fmt or "") if context else "",
         video_codec=_codec_name(video),
         audio_codec=_codec_name(audio) if audio else "",
         rotation_degrees=_rotation(container, video),
-        bit_rate=context.bit_rate or container.bit_rate or None,
+        bit_rate=(context.bit_rate if context else None) or container.bit_rate or None,
     )
 
 
@@ -165,6 +169,8 @@ def _indexed_end(container: InputContainer) -> int:
 def _decode(container: InputContainer, messages: _Messages) -> Fault | None:
     """Decodes all video and audio; what `ffmpeg -xerror` ends at is a fault."""
     streams = [stream for stream in container.streams if _is_decoded(stream)]
+    if unknown := [stream.index for stream in streams if stream.codec_context is None]:
+        return Fault("undecodable", f"no decoder for the codec of stream {unknown[0]}")
     for stream in streams:
         if not stream.codec_context.is_open:
             stream.codec_context.thread_count = 1

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from harness import SHARED_DATA
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from miniature.made import KINDS, make_clip
 from miniature.oracle import duration_seconds, ffprobe, probe_defects
 
@@ -118,3 +120,42 @@ def test_an_isolated_prober_says_the_same(prober: str) -> None:
     for kind in ("good", "short", "cut", "html", "empty"):
         data = make_clip(kind, "x")
         assert IsolatedProber(options).probe(data) == open_prober(options).probe(data)
+
+
+def spoilt() -> dict[str, bytes]:
+    """Files that are odd in ways that tools stumble over, though their pictures may be whole."""
+    good, with_audio = make_clip("good", "x"), make_clip("with_audio", "x")
+    return {
+        "unknown video codec": good.replace(b"avc1", b"zzzz"),
+        "unknown audio codec": with_audio.replace(b"mp4a", b"zzzz"),
+        "name of the handler in latin-1": good.replace(b"VideoHandler", b"Vid\xe9oHandler"[:12]),
+        "no tracks": good.replace(b"trak", b"free"),
+    }
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("name", spoilt())
+def test_both_probers_say_the_same_of_odd_files(name: str, depth: Depth) -> None:
+    data = spoilt()[name]
+    assert data != make_clip("good", "x")
+    assert defects(probe(data, depth, "libav")) == defects(probe(data, depth, "ffprobe"))
+
+
+def test_what_is_said_of_a_clip_does_not_depend_on_the_clip_before() -> None:
+    prober = open_prober(CheckOptions())
+    clips = [make_clip("cut_index_at_end", "x"), make_clip("html", "x")] * 2
+    one_by_one = [open_prober(CheckOptions()).probe(data) for data in clips]
+    assert [prober.probe(data) for data in clips] == one_by_one
+    assert prober.probe(clips[0]) == prober.probe(clips[0]) == one_by_one[0]
+    assert one_by_one[0].fault is not None
+    assert "moov atom not found" in one_by_one[0].fault.detail
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=4))
+def test_no_damage_of_the_header_makes_a_prober_raise(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(make_clip("with_audio", "x"))
+    for place, value in changes:
+        data[place] = value
+    for depth in DEPTHS[:2]:
+        probe(bytes(data), depth, "libav")

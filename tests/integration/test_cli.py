@@ -18,12 +18,12 @@ from kconvert.release import RELEASE_NAMES
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "release"),
-        (["k500", "--out", "OUT"], "k500"),
-        (["k400"], "out"),
+        ([], "missing a release (k400, k600, k700-2020) as the first word and --out DIR"),
+        (["k500", "--out", "OUT"], "'k500' is neither a release"),
+        (["k400"], "missing --out DIR"),
         (["k400", "--out", "OUT", "--to", "zip"], "zip"),
         (["k400", "--out", "OUT", "--split", "train,dev"], "unknown 'dev'; k400 has train, val, test"),
-        (["k400", "--out", "OUT", "--classes", "zumba,Abseiling"], "did you mean 'abseiling'?"),
+        (["k400", "--out", "OUT", "--classes", "zumba,Abseiling"], "did you mean 'abseiling'"),
         (["k400", "--out", "OUT", "--classes", "no such"], "kconvert releases k400"),
         (["k400", "--out", "OUT", "--check.depth", "deep"], "check.depth"),
         (["k400", "--out", "OUT", "--check.min_duration", "-1"], "--check.min_duration -1.0: expected 0 or more"),
@@ -31,11 +31,22 @@ from kconvert.release import RELEASE_NAMES
         (["k400", "--out", "OUT", "--workers", "0"], "--workers 0: expected 1 or more"),
         (["k400", "--out", "OUT", "--nonsense", "1"], "nonsense"),
         (["k400", "--out", "OUT", "--spl", "val"], "--spl"),
-        (["--out", "OUT", "k400"], "k400"),
+        (["--out", "OUT", "k400"], "the release k400 has to be the first word"),
+        (["k40", "--out", "OUT"], "did you mean 'k400'"),
+        (["plam", "k400"], "did you mean 'plan'"),
+        (["k400", "--out", "OUT", "--max_archives", "two"], "--max_archives: got 'two', expected a whole number"),
+        (["k400", "--out", "OUT", "--max-archives", "2"], "did you mean '--max_archives'"),
+        (["k400", "--out", "OUT", "--shuffle", "100"], "--shuffle.OPTION"),
+        (["k400", "--out", "OUT", "--split", ""], "--split: is empty"),
+        (["k400", "--out", "OUT", "--classes", ","], "--classes: is empty"),
+        (["k400", "--out", "OUT", "--split", "val", "--split", "test"], "--split: given twice"),
+        (["k400", "--out", "OUT", "--check.timeout", "1e300"], "at most a day"),
+        (["k400", "--out", "OUT", "--config", "/bin/true"], "kconvert"),
+        (["verify", ".", "--workers", "-1"], "--workers -1: expected 1 or more"),
         (["k400", "--out", "OUT", "--config", "absent.yaml"], "absent.yaml"),
         (["k400", "--out", "OUT", "--engine", "slurm"], "engine"),
         (["verify"], "dir"),
-        (["verify", "OUT"], "no manifest.json"),
+        (["verify", "OUT"], "no such folder"),
         (["status", "OUT"], "no kconvert run has worked on this folder"),
         (["batch", "absent.yaml"], "absent.yaml"),
         (["releases", "k500"], "expected one of k400, k600, k700-2020"),
@@ -205,6 +216,9 @@ def test_batch_does_several_and_goes_on_after_a_failing_one(mini: Path, tmp_path
         ("conversions: [{release: k400, out: x}, {release: k400, out: ./x}]", "same folder"),
         ("conversions: [{release: k400, out: x}]\nmore: 1", "unknown 'more'"),
         ("conversions: [", "YAML"),
+        ("conversions: [7]", "conversion 1"),
+        ("conversions: [{release: k400, out: x}, {release: k400, out: y, split: dev}]", "conversion 2: --split"),
+        ("conversions: [{release: k400, out: x, config: y}]", "conversion 1"),
     ],
 )
 def test_a_wrong_batch_file_is_refused_before_anything_runs(tmp_path: Path, content: str, said: str) -> None:
@@ -278,3 +292,47 @@ def test_verify_needs_a_folder_that_is_finished(converted: Path, copy_of: Callab
     ran = kconvert("verify", out)
     assert ran.code == 2
     assert "the conversion is not finished" in one_line(ran)
+
+
+def test_words_count_more_than_a_config_wherever_it_stands(tmp_path: Path) -> None:
+    config = ROOT / "configs/k700-2020.yaml"
+    ran = kconvert("k400", "--shuffle.window", 7, "--config", config, "--out", tmp_path, "--print_config")
+    printed = yaml.safe_load(ran.out)
+    assert (printed["release"], printed["shuffle"]["window"]) == ("k400", 7)
+
+
+def test_groups_of_a_batch_entry_are_laid_over_the_defaults(mini: Path, tmp_path: Path) -> None:
+    content = {
+        "defaults": {"origin": str(mini), "split": "val", "shuffle": {"window": 1}},
+        "conversions": [{"release": "k400", "out": str(tmp_path / "a"), "shuffle": {"seed": 5}}],
+    }
+    (tmp_path / "b.yaml").write_text(yaml.safe_dump(content))
+    assert kconvert("batch", tmp_path / "b.yaml").code == 0
+    options = json.loads((tmp_path / "a/manifest.json").read_text())["options"]
+    assert options["shuffle"] == {"window": 1, "seed": 5}
+
+
+def test_a_folder_with_a_manifest_of_another_program_is_not_ours(mini: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "a web app"}')
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/precious.txt").touch()
+    ran = kconvert("k400", "--out", tmp_path, "--origin", mini, "--overwrite")
+    assert ran.code == 2
+    assert "was not made by kconvert" in one_line(ran)
+    assert (tmp_path / "train/precious.txt").exists()
+
+
+def test_a_terminal_that_cannot_show_a_name_is_no_error(mini: Path, tmp_path: Path) -> None:
+    env = {"PYTHONIOENCODING": "ascii"}
+    ran = kconvert("k400", "--out", tmp_path / "größe", "--origin", mini, "--split", "val", env=env)
+    assert ran.code == 0, ran.err
+
+
+def test_a_removed_label_list_or_card_is_written_again(
+    converted: Path, mini: Path, copy_of: Callable[[Path], Path]
+) -> None:
+    out = copy_of(converted)
+    (out / "labels.txt").unlink()
+    (out / "README.md").write_text("mine")
+    assert kconvert("k400", "--out", out, "--origin", mini, "--shard.max_samples", 5).code == 0
+    assert tree(out) == tree(converted)

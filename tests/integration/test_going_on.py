@@ -398,3 +398,77 @@ def test_a_plan_to_start_again_plans_everything(mini: Path, converted: Path, cop
     assert kconvert(*command).code == 2
     assert set(json.loads(kconvert(*command, "--overwrite").out)["splits"]) == {"train", "val", "test"}
     assert tree(out) == tree(converted)
+
+
+@pytest.mark.parametrize(
+    "words", [("--origin", "nowhere"), ("--origin", "http://127.0.0.1:9/", *QUICK), ("--classes", "no such label")]
+)
+def test_overwriting_that_cannot_work_leaves_what_is_there(
+    converted: Path, mini: Path, copy_of: Callable[[Path], Path], words: tuple[str, ...]
+) -> None:
+    out = copy_of(converted)
+    ran = kconvert("k400", "--out", out, "--overwrite", *words)
+    assert ran.code == 2
+    assert tree(out) == tree(converted)
+    assert kconvert("verify", out).code == 0
+
+
+def test_a_half_cleared_folder_is_refused_to_other_options(
+    converted: Path, mini: Path, copy_of: Callable[[Path], Path]
+) -> None:
+    """As a kill in the middle of --overwrite leaves it."""
+    out = copy_of(converted)
+    for name in ("manifest.json", "README.md", "labels.txt"):
+        (out / name).unlink()
+    shutil.rmtree(out / "train")
+    shutil.rmtree(out / ".kconvert/train")
+    command = ("k400", "--out", out, "--origin", mini, *SMALL, "--shuffle.seed", 9)
+    ran = kconvert(*command)
+    assert ran.code == 2
+    assert "shuffle.seed was 0" in one_line(ran)
+    assert kconvert(*command, "--overwrite").code == 0
+    assert kconvert("verify", out).code == 0
+
+
+def test_shards_of_an_earlier_plan_do_not_stay(
+    server_copy: Path, converted: Path, copy_of: Callable[[Path], Path]
+) -> None:
+    """A shard is lost, and by now its archive has fewer clips, so that there are fewer shards."""
+    out = copy_of(converted)
+    (out / "train/k400-train-000000.tar").unlink()
+    shutil.copy(server_copy / "400/test/part_1.tar.gz", server_copy / "400/train/part_0.tar.gz")
+    ran = kconvert("k400", "--out", out, "--origin", server_copy, *SMALL)
+    assert ran.code == 0, ran.err
+    assert "train/k400-train-000000.tar is gone" in ran.err
+    assert kconvert("verify", out).code == 0
+    assert len(list((out / "train").iterdir())) < len(list((converted / "train").iterdir()))
+
+
+def test_a_folder_of_the_scripts_with_some_archives_calls_nothing_missing_that_others_may_hold(
+    mini: Path, tmp_path: Path
+) -> None:
+    for release, root, name in (("k400", "400", "part_0"), ("k700-2020", "700_2020", "k700_train_001")):
+        folder = tmp_path / release
+        (folder / f"{release}_targz/train").mkdir(parents=True)
+        shutil.copy(mini / root / f"train/{name}.tar.gz", folder / f"{release}_targz/train")
+        (folder / f"{release}_targz/train/._{name}.tar.gz").write_bytes(b"AppleDouble")
+        shutil.copytree(mini / root / "annotations", folder / release / "annotations")
+        out = tmp_path / f"{release}-out"
+        ran = kconvert(release, "--out", out, "--origin", folder, "--split", "train")
+        assert ran.code == 0, ran.err
+        rows = pq.read_table(out / "metadata/train.parquet").to_pylist()
+        missing = {row["label"] for row in rows if row["status"] == "missing"}
+        assert missing == ({"abseiling"} if release == "k700-2020" else set())
+        assert kconvert("verify", out).code == 0
+
+
+def test_a_damaged_kept_archive_is_downloaded_again_by_the_next_run(server: Server, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    command = ("k400", "--origin", server.url, "--split", "val", "--archives", kept)
+    assert kconvert(*command, "--out", tmp_path / "a").code == 0
+    path = kept / "400/val/part_0.tar.gz"
+    data = path.read_bytes()
+    path.write_bytes(data[:5000] + bytes([data[5000] ^ 1]) + data[5001:])
+    assert kconvert(*command, "--out", tmp_path / "b").code == 3
+    assert kconvert(*command, "--out", tmp_path / "b").code == 0
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")

@@ -218,7 +218,7 @@ def test_a_kept_archive_is_reused_while_size_and_version_agree(tmp_path: Path) -
         assert sum(told) == 2 * len(DATA)
         (tmp_path / "server" / NAME).write_bytes(DATA[::-1])
         assert keep_archive(http.url + NAME, folder, NAME, QUICK, told.append).read_bytes() == DATA[::-1]
-    assert sorted(path.name for path in folder.rglob("*.*")) == ["part_0.tar.gz", "part_0.tar.gz.etag"]
+    assert sorted(path.name for path in folder.rglob("part*")) == ["part_0.tar.gz", "part_0.tar.gz.etag"]
 
 
 def test_a_kept_archive_goes_on_from_what_a_killed_run_left(tmp_path: Path) -> None:
@@ -277,3 +277,35 @@ def test_a_local_file_is_read_and_an_absent_one_named(tmp_path: Path) -> None:
         read_all(str(tmp_path / "absent"))
     with pytest.raises(FetchError):
         read_all(str(tmp_path))
+
+
+def test_a_partial_file_is_given_up_where_the_server_does_not_go_on_with_it(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    drop = drop_after(700_000, 1)
+    with serving_data(tmp_path / "server", drop) as http:
+        http.RequestHandlerClass._range_start = lambda self, etag: None  # type: ignore[attr-defined]
+        with pytest.raises(FetchError):
+            keep_archive(http.url + NAME, folder, NAME, replace(QUICK, max_retries=0), lambda num_bytes: None)
+        with pytest.raises(SourceChangedError):
+            keep_archive(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None)
+        assert keep_archive(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None).read_bytes() == DATA
+
+
+def test_a_partial_file_of_another_version_is_not_gone_on_with_wherever_a_kill_came(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    with serving_data(tmp_path / "server", drop_after(700_000, 1)) as http:
+        with pytest.raises(FetchError):
+            keep_archive(http.url + NAME, folder, NAME, replace(QUICK, max_retries=0), lambda num_bytes: None)
+        (tmp_path / "server" / NAME).write_bytes(DATA[::-1])
+        assert keep_archive(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None).read_bytes() == DATA[::-1]
+
+
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_server_without_head_is_of_unknown_size(tmp_path: Path, status: int) -> None:
+    class Headless(Handler):
+        def do_HEAD(self) -> None:
+            self._refuse(status, "MethodNotAllowed", False)
+
+    (tmp_path / "x").write_bytes(DATA)
+    with serving(tmp_path, Headless) as http:
+        assert describe(http.url + "x", QUICK) == Remote(None, "")

@@ -1,5 +1,7 @@
+import fcntl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,29 @@ def test_two_processes_cannot_hold_the_lock_and_a_killed_one_frees_it(tmp_path: 
     assert not Journal(tmp_path).is_locked()
     with Journal(tmp_path).lock():
         pass
+
+
+@pytest.mark.parametrize(
+    "name", ["inputs.json", "record.json", "listings.json", "archives/000000.json", "shards/000000.json"]
+)
+@pytest.mark.parametrize("text", ["[1]", "{}", '{"archive": 5}', "7", '"x"'])
+def test_a_record_of_another_shape_is_told_by_name(journal: SplitJournal, name: str, text: str) -> None:
+    (journal.folder / name).write_text(text)
+    with pytest.raises(UsageError, match=name.rpartition("/")[2]):
+        journal.inputs()
+        journal.record()
+        journal.listings()
+        journal.archive_receipt("000000")
+        journal.shard_receipt(0)
+
+
+def test_a_glance_at_the_lock_does_not_keep_a_run_out(tmp_path: Path) -> None:
+    with Journal(tmp_path).lock():
+        pass
+    with open(tmp_path / ".kconvert/lock") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        timer = threading.Timer(0.15, fcntl.flock, (file, fcntl.LOCK_UN))
+        timer.start()
+        with Journal(tmp_path).lock():
+            pass
+        timer.join()

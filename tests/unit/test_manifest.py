@@ -5,6 +5,7 @@ import pytest
 
 from kconvert.errors import ManifestError
 from kconvert.manifest import LabelsEntry, Manifest, ShardEntry, SplitCounts, SplitRecord, TableEntry
+from kconvert.records import build
 
 NUMBERS = {field.name: number for number, field in enumerate(dataclasses.fields(SplitCounts))}
 COUNTS = SplitCounts(**{**NUMBERS, "num_rejected": {"empty": 1}})  # type: ignore[arg-type]
@@ -23,9 +24,9 @@ MANIFEST = Manifest(
 def test_what_is_written_is_read() -> None:
     assert Manifest.from_json(MANIFEST.to_json(), "x") == MANIFEST
     assert MANIFEST.record("train") == SplitRecord(COUNTS, MANIFEST.shards, MANIFEST.tables[0])
-    assert SplitRecord.from_content(
-        json.loads(json.dumps(dataclasses.asdict(MANIFEST.record("train"))))
-    ) == MANIFEST.record("train")
+    assert build(SplitRecord, json.loads(json.dumps(dataclasses.asdict(MANIFEST.record("train"))))) == MANIFEST.record(
+        "train"
+    )
 
 
 def test_the_documented_keys_stand_there() -> None:
@@ -42,7 +43,20 @@ def test_the_documented_keys_stand_there() -> None:
     assert list(content["tables"][0]) == ["path", "num_rows", "size_bytes", "sha256"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format_version": 2}', "null", '{"format_version": 1}'])
-def test_what_is_no_manifest_is_refused_by_name(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{}", "null", '{"format_version": 2}', '{"format_version": 1}', b"\xff", "[" * 100_000,
+        MANIFEST.to_json().replace('"k400"', '"k999"'),
+        MANIFEST.to_json().replace('"size_bytes": 2', '"size_bytes": "2"'),
+        MANIFEST.to_json().replace('"num_rejected": {', '"num_rejected": [], "x": {'),
+        MANIFEST.to_json().replace('"path": "train/x.tar"', '"path": 7'),
+        MANIFEST.to_json().replace('"to": "webdataset"', '"to": "zip"'),
+        MANIFEST.to_json().replace("metadata/train", "metadata/val"),
+        MANIFEST.to_json().replace('"num_written": ', '"num_written": null, "y": '),
+    ],
+    ids=range(15),
+)  # fmt: skip
+def test_what_is_no_manifest_is_refused_by_name(text: str | bytes) -> None:
     with pytest.raises(ManifestError, match=r"there\.json"):
         Manifest.from_json(text, "there.json")

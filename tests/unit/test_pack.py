@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,11 @@ def make_task(tmp_path: Path, videos: list[bytes]) -> PackTask:
     samples = []
     offset = 0
     for number, video in enumerate(videos):
-        metadata = {
+        metadata: dict[str, str | int] = {
             "key": f"train_clip{number}",
             "label_id": number,
             "size_bytes": len(video),
-            "sha256": "",
+            "sha256": hashlib.sha256(video).hexdigest(),
             "source": "",
         }
         samples.append(PackSample(metadata, "000000", offset))
@@ -60,7 +61,7 @@ def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
     for offset, video in zip(receipt.offsets, videos, strict=True):
         assert shard[offset : offset + len(video)] == video
     assert sum(event.num_clips for event in told) == 3
-    planned = [(sample.metadata["key"], "", "") for sample in task.samples]
+    planned = [(str(sample.metadata["key"]), str(sample.metadata["sha256"]), "") for sample in task.samples]
     assert is_packed(receipt, tmp_path, planned)
     assert not is_packed(receipt, tmp_path, planned[::-1])
     assert not is_packed(receipt, tmp_path, [(key, "other bytes", "") for key, _, _ in planned])
@@ -77,4 +78,14 @@ def test_a_part_that_is_gone_or_cut_fails_the_shard_by_name(tmp_path: Path) -> N
     part.unlink()
     with pytest.raises(StagingError, match=r"000000\.part"):
         pack(task, Context(0, lambda event: None))
+    assert not list((tmp_path / "train").iterdir())
+
+
+def test_a_part_that_was_spoilt_fails_the_shard_and_is_given_up(tmp_path: Path) -> None:
+    task = make_task(tmp_path, [b"x" * 100, b"y" * 100])
+    part = SplitJournal(task.journal_folder).part_path("000000")
+    part.write_bytes(b"x" * 100 + b"y" * 99 + b"z")
+    with pytest.raises(StagingError, match="is not what was staged"):
+        pack(task, Context(0, lambda event: None))
+    assert not part.exists()
     assert not list((tmp_path / "train").iterdir())
