@@ -13,6 +13,7 @@ from typing import Any
 from kconvert.account import Account, Decision, Policy
 from kconvert.config import Conversion
 from kconvert.engine import Engine, Failed, Outcome
+from kconvert.errors import UnexpectedError
 from kconvert.events import Observer
 from kconvert.files import remove
 from kconvert.finish import Placement, sample_metadata, write_split_table
@@ -136,6 +137,9 @@ class Assembly:
             return None
         failure = Failure(outcome.task.name, str(outcome.error))
         self.observer.note(f"failed: {failure.reason}")
+        if isinstance(outcome.error, UnexpectedError):
+            # Nobody foresaw this, so that whoever reports it needs to know where it came from.
+            self.observer.note(outcome.error.traceback)
         return failure
 
     def _cut(self, decisions: Iterable[Decision], rows: StagedRows, first: int) -> Iterator[Cut[Decision]]:

@@ -15,9 +15,10 @@ from kconvert.arguments import Parser, conversion_parser, folder_parser, parse_c
 from kconvert.config import Conversion, available_cores, did_you_mean
 from kconvert.engine import open_engine
 from kconvert.errors import KconvertError, UsageError
+from kconvert.folder import read_manifest
 from kconvert.progress import open_progress
 from kconvert.release import RELEASE_NAMES, load_release
-from kconvert.run import Summary, convert, forecast, read_manifest
+from kconvert.run import Summary, convert, forecast
 from kconvert.status import read_status
 from kconvert.verification import verify
 

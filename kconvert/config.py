@@ -15,7 +15,6 @@ from kconvert.engine import EngineName
 from kconvert.errors import UsageError
 from kconvert.fetch import FetchOptions
 from kconvert.formats import FormatName
-from kconvert.manifest import Manifest
 from kconvert.pack import ShardOptions
 from kconvert.plan import Selection
 from kconvert.release import OFFICIAL_BASE, SPLITS, Release, ReleaseName, load_release
@@ -125,28 +124,6 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def manifest_identity(manifest: Manifest) -> dict[str, Any]:
-    """The identity of the conversion that wrote a manifest."""
-    return {
-        "format_version": manifest.format_version,
-        "release": manifest.release,
-        "options": dict(manifest.options),
-        "tools": dict(manifest.tools),
-    }
-
-
-def differences(there: Mapping[str, Any], asked: Mapping[str, Any], above: str = "") -> list[str]:
-    """How two identities differ, each difference by its dotted name."""
-    found: list[str] = []
-    for name in sorted({*there, *asked}):
-        one, other = there.get(name), asked.get(name)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            found += differences(one, other, f"{above}{name}.")
-        elif one != other:
-            found.append(f"{above}{name} was {one!r}, is now {other!r}".replace("options.", ""))
-    return found
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

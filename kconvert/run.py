@@ -7,21 +7,31 @@ fails its split only, and the manifest waits until every split that was asked fo
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kconvert.assembly import Assembly, Failure
-from kconvert.config import Conversion, differences, manifest_identity
+from kconvert.config import Conversion
 from kconvert.engine import open_engine
-from kconvert.errors import ManifestError, UsageError
+from kconvert.errors import UsageError
 from kconvert.events import Observer
-from kconvert.files import remove, remove_temporaries
-from kconvert.finish import CARD_NAME, LABELS_NAME, finish, is_finished, labels_entry
-from kconvert.journal import Journal, is_empty
-from kconvert.manifest import MANIFEST_NAME, Manifest, SplitRecord
+from kconvert.finish import finish, is_finished, labels_entry
+from kconvert.folder import (
+    clear,
+    clear_temporaries,
+    files_not_in_place,
+    finished,
+    forget_untrue_manifest,
+    recorded,
+    require_ours,
+    require_same,
+    require_writable,
+    used_bytes,
+)
+from kconvert.journal import Journal
+from kconvert.manifest import Manifest, SplitRecord
 from kconvert.origin import open_origin
 from kconvert.plan import Selection, SplitPlan, max_disk_bytes, measure, plan_split, require_disk
 from kconvert.probe import tool_versions
@@ -58,7 +68,7 @@ def convert(conversion: Conversion, observer: Observer) -> Summary:
     """
     release, out = load_release(conversion.release), conversion.out_path
     identity = _checked_identity(conversion)
-    _require_writable(out)
+    require_writable(out)
     journal = Journal(out)
     with journal.lock():
         records, plans = _survey(conversion, identity, observer)
@@ -66,12 +76,12 @@ def convert(conversion: Conversion, observer: Observer) -> Summary:
         if plans:
             require_disk(plans, conversion.shuffle, _room(conversion, plans))
         if conversion.overwrite:
-            _clear(out)
+            clear(out)
         if plans:
             journal.set_identity(identity)
-            _forget_untrue_manifest(out, plans)
+            forget_untrue_manifest(out, [plan.info.name for plan in plans])
             _fix_inputs(plans, journal, conversion.selection(release))
-            _clear_temporaries(out)
+            clear_temporaries(out)
             failures = _assemble(conversion, release, plans, journal, observer)
             records = finished(out, journal)
         if not failures:
@@ -92,7 +102,7 @@ def _checked_identity(conversion: Conversion) -> dict[str, Any]:
     """The identity of a conversion whose options, tools and folder can work. Raises `UsageError` if they cannot."""
     assert conversion.splits
     identity = conversion.identity(tool_versions(conversion.check))
-    _require_ours(conversion.out_path)
+    require_ours(conversion.out_path)
     return identity
 
 
@@ -103,45 +113,11 @@ def _survey(
     journal = None if conversion.overwrite else Journal(conversion.out_path)
     records: Mapping[str, SplitRecord] = {}
     if journal is not None:
-        _require_same(conversion.out_path, journal, identity)
+        require_same(conversion.out_path, journal, identity)
         records = finished(conversion.out_path, journal)
         _note_spoilt(conversion, journal, observer)
     wanted = [split for split in conversion.splits if split not in records]
     return records, _plan(conversion, wanted, journal, observer) if wanted else []
-
-
-def read_manifest(out: Path) -> Manifest | None:
-    """The manifest of a folder; `None` if there is none. Raises `ManifestError` if it is not one."""
-    path = out / MANIFEST_NAME
-    return Manifest.from_json(path.read_bytes(), str(path)) if path.is_file() else None
-
-
-def finished(out: Path, journal: Journal) -> dict[str, SplitRecord]:
-    """The splits that are whole: recorded, and with every file in place."""
-    records = {split: recorded(out, journal, split) for split in SPLITS}
-    return {
-        split: record for split, record in records.items() if record is not None and not files_not_in_place(out, record)
-    }
-
-
-def recorded(out: Path, journal: Journal, split: str) -> SplitRecord | None:
-    """What the journal, or else the manifest, says of a split that was finished once."""
-    record = journal.split(split).record()
-    manifest = read_manifest(out) if record is None else None
-    return manifest.record(split) if manifest is not None and split in manifest.splits else record
-
-
-def files_not_in_place(out: Path, record: SplitRecord) -> list[str]:
-    """The shards and tables of a finished split that are gone, or have another size by now."""
-    sizes = {shard.path: shard.size_bytes for shard in record.shards} | {record.table.path: record.table.size_bytes}
-    return [path for path, size in sizes.items() if not (out / path).is_file() or (out / path).stat().st_size != size]
-
-
-def _forget_untrue_manifest(out: Path, plans: Sequence[SplitPlan]) -> None:
-    """Removes a manifest that names a split which is not whole any more, and will be made anew."""
-    manifest = read_manifest(out)
-    if manifest is not None and any(plan.info.name in manifest.splits for plan in plans):
-        remove(out / MANIFEST_NAME)
 
 
 def _plan(
@@ -241,66 +217,6 @@ def _finish(out: Path, identity: Mapping[str, Any], records: Mapping[str, SplitR
         finish(out, manifest)
 
 
-def _require_ours(out: Path) -> None:
-    """Raises `UsageError` if the folder has something in it that kconvert did not make."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out}: is not a folder")
-    if not is_empty(out) and not Journal(out).exists() and not _has_manifest(out):
-        raise UsageError(f"--out {out}: is not empty and was not made by kconvert; choose another folder")
-
-
-def _has_manifest(out: Path) -> bool:
-    """Whether there is a manifest of ours: other programs have a file of that name, too."""
-    try:
-        return read_manifest(out) is not None
-    except ManifestError:
-        return False
-
-
-def _require_writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written to ({error.strerror})") from error
-
-
-def _require_same(out: Path, journal: Journal, identity: Mapping[str, Any]) -> None:
-    """Raises `UsageError` with the differences if the folder is of another conversion."""
-    there = journal.identity() if journal.exists() else None
-    if there is None and (manifest := read_manifest(out)) is not None:
-        there = manifest_identity(manifest)
-    if there is not None and (found := differences(there, identity)):
-        raise UsageError(
-            f"--out {out}: was made with other options: {'; '.join(found)}; "
-            "use the same options, another folder, or --overwrite to start again"
-        )
-
-
-def _clear(out: Path) -> None:
-    """Removes what kconvert made: the manifest first, the identity last, so that a half-cleared folder is refused to
-    any other conversion. The lock stays."""
-    for name in (MANIFEST_NAME, CARD_NAME, LABELS_NAME):
-        remove(out / name)
-    journal = Journal(out)
-    for folder in (*SPLITS, "metadata"):
-        for path in (out / folder, journal.folder / folder):
-            if path.is_dir():
-                shutil.rmtree(path)
-    journal.forget_identity()
-
-
-def _clear_temporaries(out: Path) -> None:
-    """Removes what a killed run left half-written."""
-    for folder in (out, out / "metadata", Journal(out).folder):
-        remove_temporaries(folder)
-    for split in SPLITS:
-        remove_temporaries(out / split)
-        for name in ("", "archives", "shards"):
-            remove_temporaries(Journal(out).folder / split / name)
-
-
 def _room(conversion: Conversion, plans: Sequence[SplitPlan]) -> int:
     """Bytes for staging and output of these splits: what is free, and what earlier runs wrote of them; less what kept
     archives will take on the same disk."""
@@ -309,11 +225,7 @@ def _room(conversion: Conversion, plans: Sequence[SplitPlan]) -> int:
     if keep_folder is not None:
         keep_folder.mkdir(parents=True, exist_ok=True)
         if keep_folder.stat().st_dev == out.stat().st_dev:
-            kept_bytes = max(0, sum(plan.num_bytes for plan in plans) - _used_bytes(keep_folder))
+            kept_bytes = max(0, sum(plan.num_bytes for plan in plans) - used_bytes(keep_folder))
     names = [plan.info.name for plan in plans]
-    written = sum(_used_bytes(out / name) + _used_bytes(Journal(out).folder / name) for name in names)
+    written = sum(used_bytes(out / name) + used_bytes(Journal(out).folder / name) for name in names)
     return shutil.disk_usage(out).free + written - kept_bytes
-
-
-def _used_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

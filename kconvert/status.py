@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kconvert.errors import UsageError
+from kconvert.folder import files_not_in_place, finished, read_manifest
 from kconvert.journal import Journal, SplitJournal
 from kconvert.manifest import MANIFEST_NAME, SplitCounts
-from kconvert.run import files_not_in_place, finished, read_manifest
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from harness import kconvert
 
 from kconvert.engine import open_engine
 from kconvert.events import Silent
-from kconvert.run import read_manifest
+from kconvert.folder import read_manifest
 from kconvert.verification import verify
 
 

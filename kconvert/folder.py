@@ -1,0 +1,141 @@
+"""The output folder: whose it is, what of it is whole, and how it is cleared.
+
+Nothing here is done twice or half: a folder that is not ours is refused, one of other options too, with the exact
+differences, and a cleared one keeps its identity until all else is gone.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kconvert.errors import ManifestError, UsageError
+from kconvert.files import remove, remove_temporaries
+from kconvert.finish import CARD_NAME, LABELS_NAME
+from kconvert.journal import Journal, is_empty
+from kconvert.manifest import MANIFEST_NAME, Manifest, SplitRecord
+from kconvert.release import SPLITS
+
+
+def require_ours(out: Path) -> None:
+    """Raises `UsageError` if the folder has something in it that kconvert did not make."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: is not a folder")
+    if not is_empty(out) and not Journal(out).exists() and not _has_manifest(out):
+        raise UsageError(f"--out {out}: is not empty and was not made by kconvert; choose another folder")
+
+
+def require_writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written to ({error.strerror})") from error
+
+
+def require_same(out: Path, journal: Journal, identity: Mapping[str, Any]) -> None:
+    """Raises `UsageError` with the differences if the folder is of another conversion."""
+    there = journal.identity() if journal.exists() else None
+    if there is None and (manifest := read_manifest(out)) is not None:
+        there = manifest_identity(manifest)
+    if there is not None and (found := differences(there, identity)):
+        raise UsageError(
+            f"--out {out}: was made with other options: {'; '.join(found)}; "
+            "use the same options, another folder, or --overwrite to start again"
+        )
+
+
+def differences(there: Mapping[str, Any], asked: Mapping[str, Any], above: str = "") -> list[str]:
+    """How two identities differ, each difference by its dotted name."""
+    found: list[str] = []
+    for name in sorted({*there, *asked}):
+        one, other = there.get(name), asked.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += differences(one, other, f"{above}{name}.")
+        elif one != other:
+            found.append(f"{above}{name} was {one!r}, is now {other!r}".replace("options.", ""))
+    return found
+
+
+def manifest_identity(manifest: Manifest) -> dict[str, Any]:
+    """The identity of the conversion that wrote a manifest."""
+    return {
+        "format_version": manifest.format_version,
+        "release": manifest.release,
+        "options": dict(manifest.options),
+        "tools": dict(manifest.tools),
+    }
+
+
+def read_manifest(out: Path) -> Manifest | None:
+    """The manifest of a folder; `None` if there is none. Raises `ManifestError` if it is not one."""
+    path = out / MANIFEST_NAME
+    return Manifest.from_json(path.read_bytes(), str(path)) if path.is_file() else None
+
+
+def _has_manifest(out: Path) -> bool:
+    """Whether there is a manifest of ours: other programs have a file of that name, too."""
+    try:
+        return read_manifest(out) is not None
+    except ManifestError:
+        return False
+
+
+def finished(out: Path, journal: Journal) -> dict[str, SplitRecord]:
+    """The splits that are whole: recorded, and with every file in place."""
+    records = {split: recorded(out, journal, split) for split in SPLITS}
+    return {
+        split: record for split, record in records.items() if record is not None and not files_not_in_place(out, record)
+    }
+
+
+def recorded(out: Path, journal: Journal, split: str) -> SplitRecord | None:
+    """What the journal, or else the manifest, says of a split that was finished once."""
+    record = journal.split(split).record()
+    manifest = read_manifest(out) if record is None else None
+    return manifest.record(split) if manifest is not None and split in manifest.splits else record
+
+
+def files_not_in_place(out: Path, record: SplitRecord) -> list[str]:
+    """The shards and tables of a finished split that are gone, or have another size by now."""
+    sizes = {shard.path: shard.size_bytes for shard in record.shards} | {record.table.path: record.table.size_bytes}
+    return [path for path, size in sizes.items() if not (out / path).is_file() or (out / path).stat().st_size != size]
+
+
+def used_bytes(folder: Path) -> int:
+    """What the files below a folder take."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def forget_untrue_manifest(out: Path, splits: Sequence[str]) -> None:
+    """Removes a manifest that names one of these splits, which are to be made anew."""
+    manifest = read_manifest(out)
+    if manifest is not None and any(split in manifest.splits for split in splits):
+        remove(out / MANIFEST_NAME)
+
+
+def clear(out: Path) -> None:
+    """Removes what kconvert made: the manifest first, the identity last, so that a half-cleared folder is refused to
+    any other conversion. The lock stays."""
+    for name in (MANIFEST_NAME, CARD_NAME, LABELS_NAME):
+        remove(out / name)
+    journal = Journal(out)
+    for folder in (*SPLITS, "metadata"):
+        for path in (out / folder, journal.folder / folder):
+            if path.is_dir():
+                shutil.rmtree(path)
+    journal.forget_identity()
+
+
+def clear_temporaries(out: Path) -> None:
+    """Removes what a killed run left half-written."""
+    for folder in (out, out / "metadata", Journal(out).folder):
+        remove_temporaries(folder)
+    for split in SPLITS:
+        remove_temporaries(out / split)
+        for name in ("", "archives", "shards"):
+            remove_temporaries(Journal(out).folder / split / name)
