@@ -29,6 +29,7 @@ def require_ours(out: Path) -> None:
 
 
 def require_writable(out: Path) -> None:
+    """Makes the folder if it is not there. Raises `UsageError` if it cannot be written to."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
@@ -57,7 +58,8 @@ def differences(there: Mapping[str, Any], asked: Mapping[str, Any], above: str =
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             found += differences(one, other, f"{above}{name}.")
         elif one != other:
-            found.append(f"{above}{name} was {one!r}, is now {other!r}".replace("options.", ""))
+            dotted = f"{above}{name}".removeprefix("options.")
+            found.append(f"{dotted} was {one!r}, is now {other!r}")
     return found
 
 
