@@ -26,6 +26,7 @@ KINDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cut": (("truncated",), ("truncated",)),
     "cut_index_at_end": (("unreadable",), ("unreadable",)),
     "flipped": ((), ("undecodable",)),
+    "no_frames": ((), ("undecodable",)),
     "empty": (("empty",), ("empty",)),
     "html": (("unreadable",), ("unreadable",)),
     "audio_only": (("no_video",), ("no_video",)),
@@ -58,6 +59,7 @@ def _base(kind: str) -> bytes:
         "cut": lambda: _half(encode(100)),
         "cut_index_at_end": lambda: _half(encode(100, faststart=False)),
         "flipped": lambda: _flip(encode(100)),
+        "no_frames": lambda: _blank(encode(100)),
         "empty": lambda: b"",
         "html": lambda: b"<!DOCTYPE html><html><body>NAME is not available</body></html>",
         "audio_only": lambda: encode(0, audio_seconds=10),
@@ -123,6 +125,12 @@ def _flip(data: bytes) -> bytes:
     for place in range(start, len(data) - 8, 37):
         spoilt[place] ^= 0x55
     return bytes(spoilt)
+
+
+def _blank(data: bytes) -> bytes:
+    """Sets all compressed pictures to zero (A11: clips that decode to no frame)."""
+    start = data.index(b"mdat") + 4
+    return data[:start] + bytes(len(data) - start)
 
 
 def _rotate(data: bytes) -> bytes:
