@@ -20,7 +20,7 @@ from jsonargparse.typing import register_type
 
 from kconvert.config import Conversion, did_you_mean
 from kconvert.errors import UsageError
-from kconvert.release import RELEASE_NAMES, load_release
+from kconvert.release import RELEASE_NAMES
 from kconvert.units import ByteSize
 
 _OVERWRITE_HELP = (
@@ -133,8 +133,7 @@ def read_batch(path: Path) -> list[Conversion]:
         parser = conversion_parser("kconvert", "")
         try:
             conversion = _instantiate(parser, parser.parse_object(_merged(defaults, entry)))
-            conversion.selection(load_release(conversion.release))
-            assert conversion.splits
+            conversion.require_known_words()
             conversions.append(conversion)
         except UsageError as error:
             raise UsageError(f"{path}: conversion {number}: {error}") from error

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kconvert.account import Account, Decision, Policy
+from kconvert.clip import sample_key
 from kconvert.config import Conversion
 from kconvert.engine import Engine, Failed, Outcome
 from kconvert.errors import UnexpectedError
@@ -55,6 +56,7 @@ class Assembly:
         self._split = self.plan.info.name
         self._ids = self.plan.inputs.ids()
         self._layout = open_format(self.conversion.to)
+        self._selection = self.conversion.selection(self.release)
 
     def run(self) -> SplitRecord | Sequence[Failure]:
         """Makes the split; the failures, if there were any."""
@@ -94,8 +96,7 @@ class Assembly:
 
     def _policy(self) -> Policy:
         info, inputs = self.plan.info, self.plan.inputs
-        selection = self.conversion.selection(self.release)
-        covered = selection.covered_labels(info, self.release.labels, inputs)
+        covered = self._selection.covered_labels(info, self.release.labels, inputs)
         unlabelled = self.conversion.unlabelled or ("drop" if self.plan.annotations.has_labels else "keep")
         return Policy(self.conversion.check.short, unlabelled, lambda label: covered is None or label in covered)
 
@@ -120,7 +121,7 @@ class Assembly:
                 check=self.conversion.check,
                 fetch=self.conversion.fetch,
                 keep_folder=self.conversion.keep_folder,
-                is_selective=bool(self.conversion.selection(self.release).classes),
+                is_selective=bool(self._selection.classes),
             )
             for name in names
         ]
@@ -150,7 +151,8 @@ class Assembly:
 
     def _is_packed(self, planned: Cut[Decision], digests: Sequence[str]) -> bool:
         samples = (
-            (f"{self._split}_{decision.name}", digests[_place(decision)], decision.source) for decision in planned.items
+            (sample_key(self._split, decision.name), digests[_place(decision)], decision.source)
+            for decision in planned.items
         )
         return is_packed(self.journal.shard_receipt(planned.number), self._out, samples)
 
@@ -223,11 +225,8 @@ class Assembly:
 
     def _member_counts(self) -> Mapping[str, int]:
         """What the receipts of the split's own archives add up to."""
-        receipts = [
-            receipt
-            for name, archive_id in self._ids.items()
-            if archive_id != REPLACEMENT_ID and (receipt := self._receipt(name)) is not None
-        ]
+        own = {name: archive_id for name, archive_id in self._ids.items() if archive_id != REPLACEMENT_ID}
+        receipts = list(self.journal.archive_receipts(own).values())
         counts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in _MEMBER_COUNTS}
         num_clips = sum(receipt.num_clips for receipt in receipts)
         return {"num_archives": len(receipts), **counts, "num_clip_members": num_clips}

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
@@ -117,12 +118,8 @@ def _verify(words: list[str]) -> int:
     manifest = read_manifest(out)
     if manifest is None:
         raise UsageError(f"{out}: no manifest.json; the conversion is not finished, `kconvert status {out}` tells more")
-    engine = open_engine("local", options.workers or available_cores())
-    try:
-        with open_progress() as progress:
-            found = verify(out, manifest, engine, progress)
-    finally:
-        engine.close()
+    with closing(open_engine("local", options.workers or available_cores())) as engine, open_progress() as progress:
+        found = verify(out, manifest, engine, progress)
     print(printing.differences_json(found) if options.json else printing.differences_text(out, manifest, found))
     return EXIT_DIFFERENT if found else EXIT_DONE
 

@@ -41,8 +41,8 @@ class Clip:
         return f"{self.youtube_id}_{self.start_seconds:06d}_{self.end_seconds:06d}"
 
     def key(self, split: str) -> str:
-        """The sample key: unique over all splits, and never beginning with `-`, `.` or `__`."""
-        return f"{split}_{self.name}"
+        """See `sample_key`."""
+        return sample_key(split, self.name)
 
     @classmethod
     def from_name(cls, name: str) -> Clip:
@@ -51,3 +51,8 @@ class Clip:
         if match is None:
             raise ValueError(f"clip name {name!r}: expected YOUTUBEID11_000000_000010.mp4")
         return cls(match[1], int(match[2]), int(match[3]))
+
+
+def sample_key(split: str, name: str) -> str:
+    """The sample key of a clip's name: unique over all splits, and never beginning with `-`, `.` or `__`."""
+    return f"{split}_{name}"

@@ -76,6 +76,10 @@ class Conversion:
             )
         return tuple(split for split in SPLITS if not wanted or split in wanted)
 
+    def require_known_words(self) -> None:
+        """Raises `UsageError` for splits and labels that the release does not have."""
+        _ = self.splits, self.selection(load_release(self.release))
+
     def selection(self, release: Release) -> Selection:
         """What is read of each split. Raises `UsageError` for an unknown label."""
         classes = _words("--classes", self.classes)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -23,13 +23,12 @@ _FILE_MODE = 0o644
 _CHUNK_BYTES = 1 << 20
 
 
-class DigestingFile(io.RawIOBase):
-    """A file being written: counts and digests what passes through it."""
+class CountingFile(io.RawIOBase):
+    """A file being written: counts what passes through it."""
 
     def __init__(self, raw: BinaryIO) -> None:
         super().__init__()
         self._raw = raw
-        self._sha256 = hashlib.sha256()
         self.size_bytes = 0
         """Bytes written so far."""
 
@@ -37,7 +36,6 @@ class DigestingFile(io.RawIOBase):
         return True
 
     def write(self, data: ReadableBuffer) -> int:
-        self._sha256.update(data)
         num_bytes = self._raw.write(data)
         self.size_bytes += num_bytes
         return num_bytes
@@ -48,23 +46,47 @@ class DigestingFile(io.RawIOBase):
     def flush(self) -> None:
         self._raw.flush()
 
+
+class DigestingFile(CountingFile):
+    """A file being written: counts and digests what passes through it."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        super().__init__(raw)
+        self._sha256 = hashlib.sha256()
+
+    def write(self, data: ReadableBuffer) -> int:
+        self._sha256.update(data)
+        return super().write(data)
+
     @property
     def sha256(self) -> str:
         """Hexadecimal digest of the bytes written so far."""
         return self._sha256.hexdigest()
 
 
-@contextmanager
-def write_whole(path: Path) -> Iterator[DigestingFile]:
+Written = TypeVar("Written", bound=CountingFile)
+
+
+def write_whole(path: Path) -> AbstractContextManager[DigestingFile]:
     """Opens `path` for writing; it appears when the block ends without an exception, and otherwise not at all.
 
     The file's mode is 0644 whatever the umask. Raises `OSError` naming `path` if the disk refuses.
     """
+    return _whole(path, DigestingFile)
+
+
+def write_whole_undigested(path: Path) -> AbstractContextManager[CountingFile]:
+    """The same for a file whose digest nobody asks for: digesting takes longer than writing."""
+    return _whole(path, CountingFile)
+
+
+@contextmanager
+def _whole(path: Path, kind: Callable[[BinaryIO], Written]) -> Iterator[Written]:
     # Of this process alone: a worker of a killed run may still be at it.
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         with open(temporary, "wb") as raw:
-            yield DigestingFile(raw)
+            yield kind(raw)
             raw.flush()
             os.fchmod(raw.fileno(), _FILE_MODE)
             os.fsync(raw.fileno())

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from kconvert.account import Decision
-from kconvert.clip import Clip
+from kconvert.clip import Clip, sample_key
 from kconvert.files import write_bytes
 from kconvert.manifest import MANIFEST_NAME, LabelsEntry, Manifest, TableEntry, table_path
 from kconvert.release import SPLITS, Release, load_release
@@ -78,7 +78,7 @@ def write_split_table(
     placed = [placements[decision.name] if decision.status == "written" else nowhere for decision in decisions]
     columns: dict[str, Any] = rows.gather([decision.place for decision in decisions], _STAGED_COLUMNS)
     columns |= {
-        "key": [f"{split}_{decision.name}" for decision in decisions],
+        "key": [sample_key(split, decision.name) for decision in decisions],
         "split": [split] * len(decisions),
         "youtube_id": [decision.name[:11] for decision in decisions],
         "start_seconds": [int(decision.name[12:18]) for decision in decisions],
@@ -110,20 +110,23 @@ def labels_entry(release: Release) -> LabelsEntry:
 
 def finish(out: Path, manifest: Manifest) -> None:
     """Writes what belongs to all splits; the manifest last, as it says that everything else is there."""
-    release = load_release(manifest.release)
-    write_bytes(out / LABELS_NAME, labels_text(release))
-    write_bytes(out / CARD_NAME, card_text(manifest).encode())
-    write_bytes(out / MANIFEST_NAME, manifest.to_json().encode())
+    for name, data in _contents(manifest).items():
+        write_bytes(out / name, data)
 
 
 def is_finished(out: Path, manifest: Manifest) -> bool:
     """Whether `finish` has nothing to do."""
-    contents = {
+    contents = _contents(manifest).items()
+    return all((out / name).is_file() and (out / name).read_bytes() == data for name, data in contents)
+
+
+def _contents(manifest: Manifest) -> dict[str, bytes]:
+    """The files that belong to all splits, in the order in which they are written."""
+    return {
         LABELS_NAME: labels_text(load_release(manifest.release)),
         CARD_NAME: card_text(manifest).encode(),
         MANIFEST_NAME: manifest.to_json().encode(),
     }
-    return all((out / name).is_file() and (out / name).read_bytes() == data for name, data in contents.items())
 
 
 def card_text(manifest: Manifest) -> str:

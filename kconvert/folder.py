@@ -87,19 +87,17 @@ def _has_manifest(out: Path) -> bool:
         return False
 
 
+def recorded(out: Path, journal: Journal) -> dict[str, SplitRecord]:
+    """The splits that were finished once, as the journal or else the manifest has them."""
+    manifest = read_manifest(out)
+    records = {split: manifest.record(split) for split in manifest.splits} if manifest is not None else {}
+    records |= {split: record for split in SPLITS if (record := journal.split(split).record()) is not None}
+    return {split: records[split] for split in SPLITS if split in records}
+
+
 def finished(out: Path, journal: Journal) -> dict[str, SplitRecord]:
     """The splits that are whole: recorded, and with every file in place."""
-    records = {split: recorded(out, journal, split) for split in SPLITS}
-    return {
-        split: record for split, record in records.items() if record is not None and not files_not_in_place(out, record)
-    }
-
-
-def recorded(out: Path, journal: Journal, split: str) -> SplitRecord | None:
-    """What the journal, or else the manifest, says of a split that was finished once."""
-    record = journal.split(split).record()
-    manifest = read_manifest(out) if record is None else None
-    return manifest.record(split) if manifest is not None and split in manifest.splits else record
+    return {split: record for split, record in recorded(out, journal).items() if not files_not_in_place(out, record)}
 
 
 def files_not_in_place(out: Path, record: SplitRecord) -> list[str]:

@@ -17,7 +17,7 @@ from kconvert.engine import Context
 from kconvert.errors import ArchiveError, SourceChangedError
 from kconvert.events import Advance, Emit
 from kconvert.fetch import ByteStream, FetchOptions, is_url, open_stream
-from kconvert.files import DigestingFile, write_whole
+from kconvert.files import CountingFile, write_whole_undigested
 from kconvert.journal import MAX_LISTED, ArchiveReceipt, SplitJournal
 from kconvert.kept import discard, keep_archive
 from kconvert.media import MediaFacts
@@ -79,7 +79,7 @@ def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
 
 def _read(task: IngestTask, journal: SplitJournal, prober: Prober, counted: _Counted) -> ArchiveReceipt:
     selection = _selection(journal.selection_path) if task.is_selective else None
-    with write_whole(journal.part_path(task.archive_id)) as part:
+    with write_whole_undigested(journal.part_path(task.archive_id)) as part:
         reading = _Reading(task.check, prober, selection, part, counted)
         with _open(task, counted) as stream, ArchiveReader(stream, task.archive.name) as archive:
             for member in archive:
@@ -146,7 +146,7 @@ class _Reading:
         options: CheckOptions,
         prober: Prober,
         selection: frozenset[str] | None,
-        part: DigestingFile,
+        part: CountingFile,
         counted: _Counted,
     ) -> None:
         self._options = options

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from kconvert.manifest import Manifest, SplitRecord
 from kconvert.origin import open_origin
 from kconvert.plan import Selection, SplitPlan, max_disk_bytes, measure, plan_split, require_disk
 from kconvert.probe import tool_versions
-from kconvert.release import SPLITS, Release, load_release
+from kconvert.release import Release, load_release
 from kconvert.version import VERSION
 
 
@@ -100,7 +101,7 @@ def forecast(conversion: Conversion, observer: Observer) -> Forecast:
 
 def _checked_identity(conversion: Conversion) -> dict[str, Any]:
     """The identity of a conversion whose options, tools and folder can work. Raises `UsageError` if they cannot."""
-    assert conversion.splits
+    conversion.require_known_words()
     identity = conversion.identity(tool_versions(conversion.check))
     require_ours(conversion.out_path)
     return identity
@@ -145,9 +146,8 @@ def _plan(
 
 def _note_spoilt(conversion: Conversion, journal: Journal, observer: Observer) -> None:
     """Tells of splits that were finished and lack a file by now."""
-    for split in SPLITS:
-        record = recorded(conversion.out_path, journal, split)
-        if record is not None and (gone := files_not_in_place(conversion.out_path, record)):
+    for split, record in recorded(conversion.out_path, journal).items():
+        if gone := files_not_in_place(conversion.out_path, record):
             then = (
                 "is made anew" if split in conversion.splits else f"leaves the manifest; --split {split} makes it anew"
             )
@@ -189,15 +189,12 @@ def _assemble(
     conversion: Conversion, release: Release, plans: Sequence[SplitPlan], journal: Journal, observer: Observer
 ) -> list[Failure]:
     failures: list[Failure] = []
-    engine = open_engine(conversion.engine, conversion.num_workers)
-    try:
+    with closing(open_engine(conversion.engine, conversion.num_workers)) as engine:
         for plan in plans:
             split_journal = journal.split(plan.info.name)
             made = Assembly(conversion, release, plan, split_journal, engine, observer).run()
             if not isinstance(made, SplitRecord):
                 failures += made
-    finally:
-        engine.close()
     return failures
 
 

@@ -66,14 +66,14 @@ def _split_status(out: Path, journal: SplitJournal, counts: SplitCounts | None) 
     ids = inputs.ids()
     record = journal.record()
     missing_files = [] if record is None else files_not_in_place(out, record)
-    receipts = {name: journal.archive_receipt(archive_id) for name, archive_id in ids.items()}
+    receipts = journal.archive_receipts(ids)
     failures = {name: reason for name, archive_id in ids.items() if (reason := journal.failure(archive_id))}
-    refused = [f"{name}: {text}" for name, receipt in receipts.items() if receipt for text in receipt.refused]
+    refused = [f"{name}: {text}" for name, receipt in receipts.items() for text in receipt.refused]
     return SplitStatus(
         split=journal.name,
         is_finished=counts is not None,
         num_archives=len(ids),
-        num_archives_read=sum(receipt is not None for receipt in receipts.values()),
+        num_archives_read=len(receipts),
         num_shards=counts.num_shards if counts else journal.num_shard_receipts(),
         failures=failures,
         counts=counts,

@@ -107,7 +107,7 @@ class StagedRows:
         """Reads the rows of archives, given by name, in that order."""
         tables = [pq.read_table(path, schema=STAGED) for path in files.values()]
         lengths = [table.num_rows for table in tables]
-        joined = pa.concat_tables(tables).combine_chunks() if tables else STAGED.empty_table()
+        joined = pa.concat_tables(tables) if tables else STAGED.empty_table()
         return cls(joined, list(files), lengths)
 
     def followed_by(self, others: StagedRows) -> StagedRows:
