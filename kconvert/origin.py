@@ -60,7 +60,7 @@ def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
         raise OriginError(f"--origin {where}: expected http://…, https://… or a folder")
     folder = Path(where).expanduser()
     if not folder.is_dir():
-        raise OriginError(f"--origin {where}: no such folder, and not a URL")
+        raise OriginError(f"--origin {where}: no such folder, and not a URL; give the folder or the URL of a mirror")
     if (folder / release.root).is_dir():
         return _Mirror(str(folder), early)
     scripts = release.script_folders.archives.partition("/")[0]
@@ -233,7 +233,7 @@ def _read(location: str, options: FetchOptions, max_bytes: int) -> bytes:
     except NotFoundError as error:
         raise _AbsentError(str(error)) from error
     except FetchError as error:
-        raise OriginError(str(error)) from error
+        raise OriginError(f"{error}; check --origin, or run again once it answers") from error
 
 
 def _spelt_either_way(path: Path) -> Path:
