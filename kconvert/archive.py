@@ -19,8 +19,14 @@ from kconvert.errors import ArchiveError
 from kconvert.fetch import ByteStream
 
 BLOCK_BYTES = 512
-MAX_CLIP_BYTES = 1 << 30
+MAX_CLIP_BYTES = 1 << 28
 """A clip that declares more is not loaded; official clips of 10 s have a few megabytes."""
+SAMPLE_OVERHEAD_BYTES = 1 << 12
+"""What a packed clip takes at most beside its video: headers, padding and metadata."""
+_EXPANSION = 1.05
+"""How much larger the clips of an archive may be than the archive: videos do not compress."""
+_SLACK_BYTES = 1 << 20
+"""What an archive may take beside that: rows, receipts, the last record of a shard."""
 _MAX_EXTENSION_BYTES = 1 << 20
 """A long name or a PAX header that declares more is not loaded."""
 _MAX_INFLATED_BYTES = 1 << 20
@@ -44,6 +50,11 @@ class Member:
     def load(self) -> bytes:
         """The member's bytes. Raises `ArchiveError` if the archive is damaged before their end."""
         return self._archive._load(self)
+
+
+def max_unpacked_bytes(archive_bytes: int) -> int:
+    """The room that the clips of an archive of that size may take at most, staged or packed."""
+    return round(archive_bytes * _EXPANSION) + _SLACK_BYTES
 
 
 class ArchiveReader:
@@ -84,6 +95,10 @@ class ArchiveReader:
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             return None
         except tarfile.HeaderError as error:
+            if place == 0 and block.startswith(_GZIP_MAGIC):
+                raise self._damaged(
+                    "is gzipped twice, perhaps by the server (Content-Encoding); expected a tar in the gzip"
+                ) from error
             if place == 0:
                 raise self._damaged(f"begins with {block[:16]!r}, expected a gzip or a tar") from error
             raise self._damaged(f"no tar header at byte {place:,} ({error})") from error
@@ -129,6 +144,8 @@ class ArchiveReader:
             length, _, _ = data.partition(b" ")
             size = int(length) if length.isdigit() and len(length) < 8 else 0
             key, equals, value = data[len(length) + 1 : size].partition(b"=")
+            if key.startswith(b"GNU.sparse."):
+                raise self._damaged("a member is sparse, which no official archive has")
             if not equals or len(data) < size or not value.endswith(b"\n"):
                 raise self._damaged(f"malformed PAX header {data[:40]!r}")
             if key in (b"path", b"size"):

@@ -7,6 +7,7 @@ Defects of a clip are not errors: they are values in its row (see `verdict`).
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 
@@ -80,7 +81,31 @@ class StagingError(TaskError):
 
 
 class DiskError(TaskError):
-    """The disk refused: no space, read-only, an I/O error. The text names the path."""
+    """The system refused to read or write a file. The text names the path and what to do."""
+
+
+class DiskFullError(DiskError):
+    """There is no room on the disk, or it may not be written to: whatever is tried next fails as well."""
+
+
+def disk_error(error: OSError, task: str = "") -> DiskError:
+    """What a person should know of an error of the system, in the task of that name."""
+    kind = DiskFullError if error.errno in _FULL else DiskError
+    said = [task, str(error.filename or "unknown file"), error.strerror or str(error)]
+    return kind(": ".join(text for text in said if text) + _ADVICE.get(error.errno or 0, ""))
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_ADVICE = {
+    errno.ENOSPC: "; make room there and run the same command again",
+    errno.EDQUOT: "; make room in the quota, or have it raised, and run the same command again",
+    errno.EROFS: "; make it writable and run the same command again",
+    errno.EACCES: "; make it accessible and run the same command again",
+    errno.EPERM: "; make it accessible and run the same command again",
+    errno.EIO: "; the disk, or the way to it, fails: see the system's log, then run the same command again",
+    errno.EMFILE: "; raise the limit of open files (`ulimit -n`) and run the same command again",
+    errno.ENOMEM: "; use fewer --workers and run the same command again",
+}
 
 
 class WorkerDiedError(TaskError):
@@ -108,8 +133,12 @@ class UnexpectedError(TaskError):
         return f"{self.task}: {self.summary}"
 
 
-class ManifestError(KconvertError):
+class ManifestError(UsageError):
     """A manifest cannot be read as one of this format."""
+
+
+class OtherFormatError(ManifestError):
+    """A manifest is of another format, written by another kconvert."""
 
 
 @dataclass(frozen=True)

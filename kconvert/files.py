@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
@@ -91,10 +91,14 @@ def _whole(path: Path, kind: Callable[[BinaryIO], Written]) -> Iterator[Written]
             os.fchmod(raw.fileno(), _FILE_MODE)
             os.fsync(raw.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        # The system names no file where writing or flushing failed, and nobody knows the temporary name.
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None
         raise
-    _flush_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> str:

@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kconvert.archive import MAX_CLIP_BYTES, ArchiveReader, Member
+from kconvert.archive import MAX_CLIP_BYTES, SAMPLE_OVERHEAD_BYTES, ArchiveReader, Member, max_unpacked_bytes
 from kconvert.clip import Clip
 from kconvert.engine import Context
 from kconvert.errors import ArchiveError, SourceChangedError
@@ -24,9 +24,12 @@ from kconvert.media import MediaFacts
 from kconvert.origin import ArchiveRef
 from kconvert.probe import Prober, open_prober
 from kconvert.probe.isolated import IsolatedProber
-from kconvert.table import StagedClip, write_staged
+from kconvert.table import StagedClip, StagedWriter, staged_writer
+from kconvert.text import printable
 from kconvert.verdict import CheckOptions, Fault, Probed, clean_detail, judge, rejecting_defect
 
+_MAX_NAME_CHARS = 1000
+"""What is kept of a member's name; official ones have 20 to 100."""
 _VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".3gp", ".flv")
 
 
@@ -79,13 +82,19 @@ def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
 
 def _read(task: IngestTask, journal: SplitJournal, prober: Prober, counted: _Counted) -> ArchiveReceipt:
     selection = _selection(journal.selection_path) if task.is_selective else None
-    with write_whole_undigested(journal.part_path(task.archive_id)) as part:
-        reading = _Reading(task.check, prober, selection, part, counted)
-        with _open(task, counted) as stream, ArchiveReader(stream, task.archive.name) as archive:
-            for member in archive:
-                reading.read(member)
-            remote = stream.remote
-    rows_sha256 = write_staged(journal.rows_path(task.archive_id), reading.clips)
+    rows_path, part_path = journal.rows_path(task.archive_id), journal.part_path(task.archive_id)
+    with (
+        _open(task, counted) as stream,
+        write_whole_undigested(part_path) as part,
+        staged_writer(rows_path) as rows,
+        ArchiveReader(stream, task.archive.name) as archive,
+    ):
+        staging = _Staging(task.archive.name, part, rows, stream.remote.size_bytes)
+        reading = _Reading(task.check, prober, selection, staging, counted)
+        for member in archive:
+            reading.read(member)
+        remote = stream.remote
+        rows_sha256 = rows.finish()
     return ArchiveReceipt(
         archive=task.archive.name,
         size_bytes=remote.size_bytes,
@@ -94,7 +103,7 @@ def _read(task: IngestTask, journal: SplitJournal, prober: Prober, counted: _Cou
         num_ignored_members=reading.num_ignored,
         num_unparsed_members=reading.num_unparsed,
         num_unselected_members=reading.num_unselected,
-        num_clips=len(reading.clips),
+        num_clips=rows.num_rows,
         refused=tuple(reading.refused),
         part_bytes=part.size_bytes,
         rows_sha256=rows_sha256,
@@ -138,6 +147,33 @@ class _Counted:
         self.emit(Advance(-self.num_bytes, -self.num_clips, flagged))
 
 
+@dataclass
+class _Staging:
+    """Where the clips of one archive go."""
+
+    archive: str
+    part: CountingFile
+    rows: StagedWriter
+    archive_bytes: int | None
+    """Size of the archive; `None` where it is not known, and so does not bound what its clips take."""
+    num_staged: int = 0
+
+    def stage(self, data: bytes) -> int:
+        """Appends a clip to the part; returns where it begins. Raises `ArchiveError` beyond what was planned for."""
+        offset = self.part.tell()
+        self.num_staged += 1
+        if self.archive_bytes is not None:
+            limit = max_unpacked_bytes(self.archive_bytes)
+            if offset + len(data) + self.num_staged * SAMPLE_OVERHEAD_BYTES > limit:
+                raise ArchiveError(
+                    self.archive,
+                    f"its clips take more than {limit:,} bytes, which those of an archive of {self.archive_bytes:,} "
+                    "bytes never do, as videos do not compress; read no further",
+                )
+        self.part.write(data)
+        return offset
+
+
 class _Reading:
     """The members of one archive, as they are read."""
 
@@ -146,15 +182,14 @@ class _Reading:
         options: CheckOptions,
         prober: Prober,
         selection: frozenset[str] | None,
-        part: CountingFile,
+        staging: _Staging,
         counted: _Counted,
     ) -> None:
         self._options = options
         self._prober = prober
         self._selection = selection
-        self._part = part
+        self._staging = staging
         self._counted = counted
-        self.clips: list[StagedClip] = []
         self.refused: list[str] = []
         self.num_members = 0
         self.num_ignored = 0
@@ -184,7 +219,7 @@ class _Reading:
 
     def _refuse(self, member: Member, why: str) -> None:
         if len(self.refused) < MAX_LISTED:
-            self.refused.append(clean_detail(f"{_printable(member.name)}: {why}"))
+            self.refused.append(clean_detail(f"{printable(member.name, _MAX_NAME_CHARS)}: {why}"))
 
     def _check(self, clip: Clip, member: Member) -> None:
         if member.size_bytes > MAX_CLIP_BYTES:
@@ -197,12 +232,11 @@ class _Reading:
         verdict = judge(probed, self._options)
         offset = -1
         if not rejecting_defect(verdict.defects, self._options.short):
-            offset = self._part.tell()
-            self._part.write(data)
-        self.clips.append(
+            offset = self._staging.stage(data)
+        self._staging.rows.add(
             StagedClip(
                 name=clip.name,
-                member=_printable(member.name),
+                member=printable(member.name, _MAX_NAME_CHARS),
                 defects=verdict.defects,
                 detail=verdict.detail,
                 size_bytes=member.size_bytes,
@@ -212,9 +246,3 @@ class _Reading:
             )
         )
         self._counted.clip_checked(verdict.defects)
-
-
-def _printable(name: str) -> str:
-    """A member's name as text that can be stored and shown: what is not printable stands escaped."""
-    escaped = name.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in escaped)

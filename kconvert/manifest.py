@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kconvert.errors import ManifestError
+from kconvert.errors import ManifestError, OtherFormatError
 from kconvert.records import build
 from kconvert.release import RELEASE_NAMES
 from kconvert.version import FORMAT_VERSION
@@ -156,8 +156,11 @@ class Manifest:
         try:
             content = json.loads(text)
             found = content.get("format_version") if isinstance(content, dict) else None
-            if found != FORMAT_VERSION:
-                raise ValueError(f"format_version {found!r}, this kconvert reads {FORMAT_VERSION}")
+            if isinstance(found, int) and found != FORMAT_VERSION:
+                raise OtherFormatError(
+                    f"{where}: format_version {found}, this kconvert reads {FORMAT_VERSION}; "
+                    "use the kconvert that wrote the folder, or another folder"
+                )
             manifest = build(cls, content)
         except (ValueError, RecursionError) as error:
             raise ManifestError(f"{where}: not a kconvert manifest ({error})") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kconvert.files import write_whole
+from kconvert.files import DigestingFile, write_whole
 from kconvert.media import MediaFacts
 
 _STRINGS = pa.list_(pa.string())
@@ -139,16 +140,57 @@ class StagedRows:
         return {name: self._table.column(name).take(indices) for name in names}
 
 
-def write_staged(path: Path, clips: Sequence[StagedClip]) -> str:
-    """Writes the staged rows of an archive, whole or not at all; returns the file's sha256."""
-    columns: dict[str, list[Any]] = {name: [] for name in STAGED.names}
-    for clip in clips:
+class StagedWriter:
+    """The staged rows of an archive being written: a bounded number of them is held in memory."""
+
+    _GROUP_ROWS = 10_000
+
+    def __init__(self, file: DigestingFile) -> None:
+        self._file = file
+        self._parquet = pq.ParquetWriter(file, STAGED, compression="zstd")
+        self._columns = _no_columns()
+        self.num_rows = 0
+
+    def add(self, clip: StagedClip) -> None:
+        """Appends a row."""
         for field in dataclasses.fields(clip):
             if field.name != "facts":
-                columns[field.name].append(getattr(clip, field.name))
+                self._columns[field.name].append(getattr(clip, field.name))
         for name, _ in _FACTS:
-            columns[name].append(getattr(clip.facts, name))
-    return _write(path, pa.table(columns, schema=STAGED))
+            self._columns[name].append(getattr(clip.facts, name))
+        self.num_rows += 1
+        if self.num_rows % self._GROUP_ROWS == 0:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._parquet.write_table(pa.table(self._columns, schema=STAGED))
+        self._columns = _no_columns()
+
+    def finish(self) -> str:
+        """Writes what is left; returns the sha256 of the file. To be called once, after the last row."""
+        self._flush()
+        self._parquet.close()
+        return self._file.sha256
+
+    def close(self) -> None:
+        """Frees what the writer holds. Without `finish` before it, what was written is worth nothing."""
+        with suppress(OSError, pa.ArrowException):
+            self._parquet.close()
+
+
+def _no_columns() -> dict[str, list[Any]]:
+    return {name: [] for name in STAGED.names}
+
+
+@contextmanager
+def staged_writer(path: Path) -> Iterator[StagedWriter]:
+    """Opens the staged rows of an archive for writing; they appear whole, when the block ends, or not at all."""
+    with write_whole(path) as file:
+        writer = StagedWriter(file)
+        try:
+            yield writer
+        finally:
+            writer.close()
 
 
 def write_table(path: Path, columns: Mapping[str, Any]) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from kconvert.fetch import FetchOptions
+from kconvert.table import StagedClip, staged_writer
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -59,3 +60,11 @@ def one_line(ran: Ran) -> str:
     assert len(lines) == 1, ran.err
     assert lines[0].startswith("kconvert: ")
     return lines[0]
+
+
+def write_staged(path: Path, clips: Iterable[StagedClip]) -> str:
+    """Writes the staged rows of an archive; returns the file's sha256."""
+    with staged_writer(path) as rows:
+        for clip in clips:
+            rows.add(clip)
+        return rows.finish()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from kconvert.errors import DiskError, KconvertError, UnexpectedError
+from kconvert.errors import KconvertError, UnexpectedError, disk_error
 from kconvert.events import Emit
 
 EngineName = Literal["local"]
@@ -73,7 +73,7 @@ def attempt(work: Work[T, R], task: T, context: Context) -> Outcome[T, R]:
     except KconvertError as error:
         return Failed(task, error)
     except OSError as error:
-        return Failed(task, DiskError(f"{task.name}: {error.strerror or error}: {error.filename or 'unknown file'}"))
+        return Failed(task, disk_error(error, task.name))
     except Exception as error:  # noqa: BLE001
         summary = f"{type(error).__name__}: {error}"
         return Failed(task, UnexpectedError(task.name, summary, traceback.format_exc()))

@@ -6,6 +6,7 @@ early in silence. What can be mended by trying again is mended inside; what is l
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from kconvert.errors import FetchError, SourceChangedError
+from kconvert.units import ByteSize
 
 CHUNK_BYTES = 1 << 18
 """What is read at a time."""
@@ -26,8 +28,11 @@ class FetchOptions:
     """A connection that takes longer to open has failed."""
     read_seconds: float = 60.0
     """A connection that is silent for longer has failed."""
+    min_rate: ByteSize = ByteSize(1000)  # noqa: RUF009
+    """A connection that gives less than so many bytes a second, over read_seconds of waiting, has failed; 0 allows
+    any rate."""
     max_retries: int = 8
-    """Failures in a row, without a byte between them, after which an archive is given up until the next run."""
+    """Failures in a row, with hardly a byte between them, after which an archive is given up until the next run."""
     min_backoff_seconds: float = 1.0
     """The pause after the first failure; it doubles with each further one."""
     max_backoff_seconds: float = 60.0
@@ -39,7 +44,7 @@ class FetchOptions:
         for name in ("connect_seconds", "read_seconds", "min_backoff_seconds", "max_backoff_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--fetch.{name} {getattr(self, name)}: expected more than 0 seconds")
-        for name in ("max_retries", "max_restarts"):
+        for name in ("min_rate", "max_retries", "max_restarts"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--fetch.{name} {getattr(self, name)}: expected 0 or more")
 
@@ -145,4 +150,20 @@ def _read_once(location: str, options: FetchOptions, max_bytes: int) -> bytes:
             data += chunk
             if len(data) > max_bytes:
                 raise FetchError(location, f"is larger than {max_bytes:,} bytes, which no such file is")
-        return bytes(data)
+        return _plain(location, bytes(data), max_bytes)
+
+
+def _plain(location: str, data: bytes, max_bytes: int) -> bytes:
+    """Undoes the gzip that some servers put around every text unasked (`Content-Encoding`). Raises `FetchError`."""
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    decompressor = zlib.decompressobj(wbits=31)
+    try:
+        plain = decompressor.decompress(data, max_bytes + 1)
+    except zlib.error as error:
+        raise FetchError(location, f"is gzip that is damaged ({error})") from error
+    if len(plain) > max_bytes:
+        raise FetchError(location, f"is larger than {max_bytes:,} bytes, which no such file is")
+    if not decompressor.eof or decompressor.unused_data:
+        raise FetchError(location, "is gzip that ends early, or that something follows")
+    return plain

@@ -22,6 +22,9 @@ from kconvert.version import VERSION
 
 _log = logging.getLogger(__name__)
 
+_PROGRESS_BYTES = 1 << 16
+"""What has to come between two failures for the first to be forgotten."""
+
 _FINAL = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 """Asking again does not help. S3 answers 403 to an anonymous request for what is not there."""
 _BUSY = {
@@ -56,9 +59,14 @@ class _Attempts:
         self._location = location
         self._options = options
         self._num_failures = 0
+        self._num_bytes = 0
+        """Since the last failure."""
 
-    def succeeded(self) -> None:
-        self._num_failures = 0
+    def advanced(self, num_bytes: int) -> None:
+        """Some bytes have come. A trickle between failures is no success."""
+        self._num_bytes += num_bytes
+        if self._num_bytes >= _PROGRESS_BYTES:
+            self._num_failures = 0
 
     def refused(self, response: requests.Response) -> None:
         """Waits if the status is one that passes. Raises `FetchError` if not."""
@@ -78,8 +86,28 @@ class _Attempts:
         if retry_after is not None:
             pause = min(max(pause, retry_after), 10 * limit)
         self._num_failures += 1
+        self._num_bytes = 0
         _log.info("%s: %s; trying again in %.1f s", self._location, reason, pause)
         time.sleep(pause)
+
+
+class _Rate:
+    """How fast one connection is, by the time that was spent waiting for it: a slow reader is not its fault."""
+
+    def __init__(self, options: FetchOptions) -> None:
+        self._options = options
+        self._waited_seconds = 0.0
+        self._num_bytes = 0
+
+    def is_too_low(self, num_bytes: int, waited_seconds: float) -> bool:
+        """Takes in what has come; says so at the end of each span of `read_seconds`."""
+        self._num_bytes += num_bytes
+        self._waited_seconds += waited_seconds
+        if self._waited_seconds < self._options.read_seconds:
+            return False
+        is_too_low = self._num_bytes < self._options.min_rate * self._waited_seconds
+        self._waited_seconds, self._num_bytes = 0.0, 0
+        return is_too_low
 
 
 class HttpStream(ByteStream):
@@ -99,6 +127,7 @@ class HttpStream(ByteStream):
         self._offset = offset
         self._attempts = _Attempts(location, options)
         self._response: requests.Response | None = None
+        self._rate = _Rate(options)
         self._known = remote
         if remote is None or remote.size_bytes is None or offset < remote.size_bytes:
             self._connect()
@@ -117,11 +146,10 @@ class HttpStream(ByteStream):
                 if self._response is None:
                     self._connect()
                     continue
-                chunk = self._response.raw.read(CHUNK_BYTES, decode_content=False)
+                start = time.monotonic()
+                chunk = self._response.raw.read1(CHUNK_BYTES, decode_content=False)
                 if chunk:
-                    self._offset += len(chunk)
-                    self._attempts.succeeded()
-                    self._on_bytes(len(chunk))
+                    self._take(chunk, time.monotonic() - start)
                     return bytes(chunk)
                 if size is None:
                     return b""
@@ -130,6 +158,16 @@ class HttpStream(ByteStream):
                 reason = f"{_reason(error)} after {self._offset:,} of {size or 0:,} bytes"
             self._disconnect()
             self._attempts.failed(reason)
+
+    def _take(self, chunk: bytes, waited_seconds: float) -> None:
+        """Accounts for bytes that have come; leaves a connection that is too slow."""
+        self._offset += len(chunk)
+        self._attempts.advanced(len(chunk))
+        self._on_bytes(len(chunk))
+        if self._rate.is_too_low(len(chunk), waited_seconds) and self._offset != self.remote.size_bytes:
+            self._disconnect()
+            limit = f"less than {self._options.min_rate} a second"
+            self._attempts.failed(f"{limit} after {self._offset:,} bytes")
 
     def _connect(self) -> None:
         """Opens the connection at the current offset, however often that takes."""
@@ -140,6 +178,7 @@ class HttpStream(ByteStream):
                 self._attempts.failed(_reason(error))
                 continue
             self._response = response
+            self._rate = _Rate(self._options)
             if response.status_code == HTTPStatus.OK:
                 return self._accept_whole(response)
             if response.status_code == HTTPStatus.PARTIAL_CONTENT:

@@ -4,13 +4,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from harness import write_staged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kconvert.account import Account, Decision, Policy
 from kconvert.annotation import Annotations
 from kconvert.media import MediaFacts
-from kconvert.table import StagedClip, StagedRows, write_staged
+from kconvert.table import StagedClip, StagedRows
 
 NAMES = [f"clip-{number:06d}_000000_000010" for number in range(12)]
 MEMBERS = {

@@ -5,11 +5,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from harness import write_staged
 
 from kconvert.errors import UsageError
 from kconvert.journal import ArchiveReceipt, Inputs, Journal, ShardReceipt, SplitJournal
 from kconvert.release import AnnotationFile
-from kconvert.table import write_staged
 
 INPUTS = Inputs(("400/train/part_0.tar.gz",), 3, "400/better.tgz", AnnotationFile("400/annotations/train.csv", "csv"))
 

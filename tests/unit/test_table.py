@@ -3,9 +3,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from harness import write_staged
 
 from kconvert.media import MediaFacts
-from kconvert.table import STAGED, TABLE, FinalTable, StagedClip, StagedRows, write_staged, write_table
+from kconvert.table import STAGED, TABLE, FinalTable, StagedClip, StagedRows, write_table
 
 
 def clip(number: int) -> StagedClip:
