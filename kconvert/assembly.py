@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from kconvert.account import Account, Decision, Policy
 from kconvert.clip import sample_key
 from kconvert.config import Conversion
 from kconvert.engine import Engine, Failed, Outcome
-from kconvert.errors import UnexpectedError
+from kconvert.errors import DiskFullError, StagingError, UnexpectedError, disk_error
 from kconvert.events import Observer
 from kconvert.files import remove
 from kconvert.finish import Placement, sample_metadata, write_split_table
+from kconvert.folder import describe_room
 from kconvert.formats import open_format
 from kconvert.ingest import IngestTask, ingest
 from kconvert.journal import REPLACEMENT_ID, ArchiveReceipt, SplitJournal
@@ -28,6 +29,7 @@ from kconvert.release import Release
 from kconvert.shuffle import shuffled, windows
 from kconvert.table import StagedRows
 
+T = TypeVar("T")
 _MEMBER_COUNTS = ("num_members", "num_ignored_members", "num_unparsed_members", "num_unselected_members")
 
 
@@ -57,6 +59,8 @@ class Assembly:
         self._ids = self.plan.inputs.ids()
         self._layout = open_format(self.conversion.to)
         self._selection = self.conversion.selection(self.release)
+        self._is_full = False
+        """Whether a task found no room on the disk."""
 
     def run(self) -> SplitRecord | Sequence[Failure]:
         """Makes the split; the failures, if there were any."""
@@ -126,17 +130,35 @@ class Assembly:
             for name in names
         ]
         failures = []
-        for outcome in self.engine.run(ingest, tasks, self.observer.advance):
+        for outcome in self.engine.run(ingest, self._while_there_is_room(tasks), self.observer.advance):
             if failure := self._failure(outcome):
-                self.journal.set_failure(self._ids[failure.task], failure.reason)
+                self._remember(failure)
                 failures.append(failure)
         self.observer.end()
         return failures
 
+    def _while_there_is_room(self, tasks: Iterable[T]) -> Iterator[T]:
+        """The tasks, until one finds the disk full: all others would fetch in vain."""
+        for task in tasks:
+            if self._is_full:
+                self.observer.note(f"{self._split}: stopped, as the disk is full; the next run goes on from there")
+                return
+            yield task
+
+    def _remember(self, failure: Failure) -> None:
+        try:
+            self.journal.set_failure(self._ids[failure.task], failure.reason)
+        except OSError as error:
+            self.observer.note(f"{self._split}: `kconvert status` will not know of it: {disk_error(error)}")
+
     def _failure(self, outcome: Outcome[Any, Any]) -> Failure | None:
         if not isinstance(outcome, Failed):
             return None
-        failure = Failure(outcome.task.name, str(outcome.error))
+        reason = str(outcome.error)
+        if isinstance(outcome.error, DiskFullError):
+            self._is_full = True
+            reason += f" ({describe_room(self._out, [self.plan], self.conversion.shuffle)})"
+        failure = Failure(outcome.task.name, reason)
         self.observer.note(f"failed: {failure.reason}")
         if isinstance(outcome.error, UnexpectedError):
             # Nobody foresaw this, so that whoever reports it needs to know where it came from.
@@ -173,7 +195,7 @@ class Assembly:
         num_clips = sum(len(planned.items) for planned in unpacked)
         self.observer.begin(f"{self._split}: packing {len(unpacked)} shards", None, num_clips)
         archives = rows.archive_column()
-        tasks = (self._pack_task(planned, rows, archives) for planned in unpacked)
+        tasks = self._while_there_is_room(self._pack_task(planned, rows, archives) for planned in unpacked)
         outcomes = self.engine.run(pack, tasks, self.observer.advance)
         failures = [failure for outcome in outcomes if (failure := self._failure(outcome))]
         self.observer.end()
@@ -213,6 +235,11 @@ class Assembly:
         table = write_split_table(self._out, self.release, self._split, rows, account.decisions, placements)
         num_bytes = sum(shard.size_bytes for shard in shards)
         counts = account.counts(self._member_counts(), len(shards), num_bytes)
+        if problems := counts.contradictions():
+            raise StagingError(
+                f"{self._split}: the account does not close ({'; '.join(problems)}): something in "
+                f"{self.journal.folder} was changed; remove that folder and run the same command again"
+            )
         self.journal.set_listings(
             {
                 "unmatched_replacements": account.unmatched_replacements(),

@@ -15,13 +15,15 @@ from kconvert import __version__, printing
 from kconvert.arguments import Parser, conversion_parser, folder_parser, parse_conversion, read_batch
 from kconvert.config import Conversion, available_cores, did_you_mean
 from kconvert.engine import open_engine
-from kconvert.errors import KconvertError, UsageError
+from kconvert.errors import KconvertError, ManifestError, OtherFormatError, UsageError, disk_error
 from kconvert.folder import read_manifest
+from kconvert.manifest import MANIFEST_NAME
 from kconvert.progress import open_progress
 from kconvert.release import RELEASE_NAMES, load_release
 from kconvert.run import Summary, convert, forecast
 from kconvert.status import read_status
-from kconvert.verification import verify
+from kconvert.text import printable
+from kconvert.verification import Difference, verify
 
 EXIT_DONE = 0
 EXIT_UNEXPECTED = 1
@@ -46,17 +48,18 @@ exit codes: 0 done, 1 unexpected, 2 wrong use, 3 some archives failed (run again
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         return _command(words)
     except UsageError as error:
-        print(f"kconvert: {error}", file=sys.stderr)
+        _complain(error)
         return EXIT_USAGE
     except KconvertError as error:
-        print(f"kconvert: {error}", file=sys.stderr)
+        _complain(error)
         return EXIT_UNEXPECTED
     except KeyboardInterrupt:
         print("kconvert: interrupted; run the same command again to go on where it was", file=sys.stderr)
@@ -66,12 +69,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
     except OSError as error:
-        print(f"kconvert: {error.strerror or error}: {error.filename or 'unknown file'}", file=sys.stderr)
+        _complain(disk_error(error))
         return EXIT_UNEXPECTED
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
+    # Once: what is left to do takes a moment, and leaves nothing half-done behind if nobody interrupts that as well.
+    for other in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _complain(error: KconvertError) -> None:
+    print(f"kconvert: {printable(str(error))}", file=sys.stderr)
 
 
 def _command(words: list[str]) -> int:
@@ -115,11 +125,17 @@ def _verify(words: list[str]) -> int:
         raise UsageError(f"{out}: no such folder")
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers {options.workers}: expected 1 or more")
-    manifest = read_manifest(out)
-    if manifest is None:
-        raise UsageError(f"{out}: no manifest.json; the conversion is not finished, `kconvert status {out}` tells more")
-    with closing(open_engine("local", options.workers or available_cores())) as engine, open_progress() as progress:
-        found = verify(out, manifest, engine, progress)
+    try:
+        manifest = read_manifest(out)
+    except OtherFormatError:
+        raise
+    except ManifestError as error:
+        manifest, found = None, [Difference(MANIFEST_NAME, str(error))]
+    else:
+        if manifest is None:
+            raise UsageError(f"{out}: no {MANIFEST_NAME}; it is not finished, `kconvert status {out}` tells more")
+        with closing(open_engine("local", options.workers or available_cores())) as engine, open_progress() as progress:
+            found = verify(out, manifest, engine, progress)
     print(printing.differences_json(found) if options.json else printing.differences_text(out, manifest, found))
     return EXIT_DIFFERENT if found else EXIT_DONE
 
@@ -140,14 +156,14 @@ def _batch(words: list[str]) -> int:
     results: list[tuple[Conversion, Summary | str]] = []
     code = EXIT_DONE
     for conversion in read_batch(Path(options.file)):
-        print(f"== {conversion.release} to {conversion.out}", file=sys.stderr)
+        print(printable(f"== {conversion.release} to {conversion.out}"), file=sys.stderr)
         result: Summary | str
         try:
             with open_progress() as progress:
                 result = convert(conversion, progress)
             worst = EXIT_FAILED_TASKS if result.failures else EXIT_DONE
         except KconvertError as error:
-            print(f"kconvert: {error}", file=sys.stderr)
+            _complain(error)
             result, worst = str(error), EXIT_USAGE if isinstance(error, UsageError) else EXIT_UNEXPECTED
         results.append((conversion, result))
         code = max(code, worst)

@@ -8,6 +8,7 @@ Defects of a clip are not errors: they are values in its row (see `verdict`).
 from __future__ import annotations
 
 import errno
+import signal
 from dataclasses import dataclass
 
 
@@ -93,6 +94,16 @@ def disk_error(error: OSError, task: str = "") -> DiskError:
     kind = DiskFullError if error.errno in _FULL else DiskError
     said = [task, str(error.filename or "unknown file"), error.strerror or str(error)]
     return kind(": ".join(text for text in said if text) + _ADVICE.get(error.errno or 0, ""))
+
+
+def describe_exit(code: int) -> str:
+    """How a process ended, from its exit code as Python tells it."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}

@@ -168,7 +168,8 @@ def _card_body(manifest: Manifest) -> list[str]:
         "A sample is three adjacent members: `KEY.cls` (label id), `KEY.json` (facts) and `KEY.mp4` (the video,",
         "unchanged). `metadata/SPLIT.parquet` has a row for every clip, written or not, with the reason;",
         "`shard` and `offset_bytes` give random access with one read. `labels.txt` names the label ids.",
-        "`manifest.json` has counts and digests; `kconvert verify` checks them.",
+        "`manifest.json` has counts and digests; `kconvert verify` checks them. Its own sha256 is",
+        f"`{hashlib.sha256(manifest.to_json().encode()).hexdigest()}`.",
         "",
         'With Hugging Face datasets, `load_dataset(DIR)` gives samples, `load_dataset(DIR + "/metadata")` the rows.',
     ]

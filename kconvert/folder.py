@@ -6,18 +6,25 @@ differences, and a cleared one keeps its identity until all else is gone.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from kconvert.errors import ManifestError, UsageError
-from kconvert.files import remove, remove_temporaries
+from kconvert.files import remove, remove_temporaries, sha256_of
 from kconvert.finish import CARD_NAME, LABELS_NAME
 from kconvert.journal import Journal, is_empty
 from kconvert.manifest import MANIFEST_NAME, Manifest, SplitRecord
+from kconvert.plan import SplitPlan, max_disk_bytes
 from kconvert.release import SPLITS
+from kconvert.shuffle import ShuffleOptions
+from kconvert.units import format_bytes
+
+_MAX_SHOWN = 10
 
 
 def require_ours(out: Path) -> None:
@@ -50,17 +57,48 @@ def require_same(out: Path, journal: Journal, identity: Mapping[str, Any]) -> No
         )
 
 
+def require_untouched(out: Path, journal: Journal) -> None:
+    """Raises `UsageError` with the differences if the manifest or a table is not what was written."""
+    manifest = read_manifest(out)
+    if manifest is not None:
+        found = differences(journal.identity() or {}, manifest_identity(manifest)) if journal.identity() else []
+        for split in manifest.splits:
+            if (record := journal.split(split).record()) is not None:
+                here = dataclasses.asdict(manifest.record(split))
+                found += differences(dataclasses.asdict(record), here, f"{split}.")
+        if found:
+            more = f"; and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
+            raise UsageError(
+                f"{out / MANIFEST_NAME}: was changed since it was written: {'; '.join(found[:_MAX_SHOWN])}{more}; "
+                "remove it to have it written again, or use --overwrite to start again"
+            )
+    for record in recorded(out, journal).values():
+        path = out / record.table.path
+        if path.is_file() and (sha256 := sha256_of(path)) != record.table.sha256:
+            raise UsageError(
+                f"{path}: was changed since it was written: sha256 was {record.table.sha256} "
+                f"({record.table.size_bytes:,} bytes), is now {sha256} ({path.stat().st_size:,} bytes); "
+                "remove it to have it made again, or use --overwrite to start again"
+            )
+
+
 def differences(there: Mapping[str, Any], asked: Mapping[str, Any], above: str = "") -> list[str]:
-    """How two identities differ, each difference by its dotted name."""
+    """How two identities, or two records, differ, each difference by its dotted name."""
     found: list[str] = []
     for name in sorted({*there, *asked}):
-        one, other = there.get(name), asked.get(name)
+        one, other = (_by_place(value.get(name)) for value in (there, asked))
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             found += differences(one, other, f"{above}{name}.")
         elif one != other:
             dotted = f"{above}{name}".removeprefix("options.")
             found.append(f"{dotted} was {one!r}, is now {other!r}")
     return found
+
+
+def _by_place(value: Any) -> Any:
+    """A list of records as a mapping, so that what differs in it is named; any other value as it is."""
+    is_records = isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value)
+    return {str(place): one for place, one in enumerate(value)} if is_records else value
 
 
 def manifest_identity(manifest: Manifest) -> dict[str, Any]:
@@ -106,9 +144,31 @@ def files_not_in_place(out: Path, record: SplitRecord) -> list[str]:
     return [path for path, size in sizes.items() if not (out / path).is_file() or (out / path).stat().st_size != size]
 
 
+def describe_room(out: Path, plans: Sequence[SplitPlan], shuffle: ShuffleOptions) -> str:
+    """What a person who makes room should know."""
+    need, have = max_disk_bytes(plans, shuffle), split_bytes(out, plans)
+    names = ", ".join(plan.info.name for plan in plans)
+    free = shutil.disk_usage(out).free
+    return (
+        f"staging and output of {names} take up to {format_bytes(need)}, of which {format_bytes(have)} are there; "
+        f"{format_bytes(free)} are free"
+    )
+
+
+def split_bytes(out: Path, plans: Sequence[SplitPlan]) -> int:
+    """What staging and output of these splits take by now."""
+    names = [plan.info.name for plan in plans]
+    return sum(used_bytes(out / name) + used_bytes(Journal(out).folder / name) for name in names)
+
+
 def used_bytes(folder: Path) -> int:
     """What the files below a folder take."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    used = 0
+    for path in folder.rglob("*"):
+        # A worker may be at it, and rename what it wrote.
+        with suppress(FileNotFoundError):
+            used += path.stat().st_size if path.is_file() else 0
+    return used
 
 
 def forget_untrue_manifest(out: Path, splits: Sequence[str]) -> None:

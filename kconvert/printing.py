@@ -13,6 +13,7 @@ from kconvert.manifest import MANIFEST_NAME, Manifest, SplitCounts, SplitRecord,
 from kconvert.release import Release
 from kconvert.run import Forecast, Summary
 from kconvert.status import Status
+from kconvert.text import printable_lines
 from kconvert.units import format_bytes
 from kconvert.verification import Difference
 
@@ -20,7 +21,12 @@ _MAX_LISTED = 20
 
 
 def _json(content: object) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False)
+    return json.dumps(content, indent=2, ensure_ascii=True)
+
+
+def _text(lines: Sequence[str]) -> str:
+    """Lines for a terminal: names and messages from outside may hold anything."""
+    return printable_lines("\n".join(lines))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -76,7 +82,7 @@ def summary_text(conversion: Conversion, summary: Summary) -> str:
         lines += [f"  {failure.reason}" for failure in summary.failures]
     else:
         lines.append(f"done: {conversion.out_path / MANIFEST_NAME}")
-    return "\n".join(lines)
+    return _text(lines)
 
 
 def _summary(conversion: Conversion, summary: Summary) -> dict[str, Any]:
@@ -104,7 +110,7 @@ def batch_text(results: Sequence[tuple[Conversion, Summary | str]]) -> str:
         written = sum(record.counts.num_written for record in result.records.values())
         state = f"{len(result.failures)} failed" if result.failures else "done"
         rows.append([conversion.out, conversion.release, f"{written:,}", state])
-    return "\n".join(_table(["out", "release", "written", "result"], rows))
+    return _text(_table(["out", "release", "written", "result"], rows))
 
 
 def batch_json(results: Sequence[tuple[Conversion, Summary | str]]) -> str:
@@ -139,7 +145,7 @@ def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
             ]
         )
     header = ["split", "archives to fetch", "bytes", "annotated", "shards", "official archives / bytes / clips"]
-    return "\n".join(
+    return _text(
         [
             *_table(header, rows),
             f"to fetch: {format_bytes(forecast.num_bytes)} from {conversion.origin}",
@@ -166,11 +172,11 @@ def forecast_json(forecast: Forecast) -> str:
     )
 
 
-def differences_text(out: Path, manifest: Manifest, found: Sequence[Difference]) -> str:
-    """What `verify` found."""
-    if found:
+def differences_text(out: Path, manifest: Manifest | None, found: Sequence[Difference]) -> str:
+    """What `verify` found; without a manifest that can be read, that is a difference."""
+    if found or manifest is None:
         advice = "remove the shards and tables named, and run the conversion again: it makes them anew"
-        return "\n".join([*map(str, found), f"{len(found)} differences in {out}; {advice}"])
+        return _text([*map(str, found), f"{len(found)} differences in {out}; {advice}"])
     samples = sum(shard.num_samples for shard in manifest.shards)
     rows = sum(table.num_rows for table in manifest.tables)
     return f"all as written: {len(manifest.shards):,} shards, {samples:,} samples, {rows:,} rows in {out}"
@@ -209,7 +215,7 @@ def status_text(status: Status) -> str:
                 lines.append(f"{split.split}: {len(names)} {kind.replace('_', ' ')}:")
                 lines += [f"  {name}" for name in names[:_MAX_LISTED]]
                 lines += [f"  and {len(names) - _MAX_LISTED:,} more (--json lists all)"] * (len(names) > _MAX_LISTED)
-    return "\n".join(lines)
+    return _text(lines)
 
 
 def releases_text(releases: Sequence[Release], with_labels: bool) -> str:
@@ -233,7 +239,7 @@ def releases_text(releases: Sequence[Release], with_labels: bool) -> str:
     lines = [*_table(header, rows), "sizes and counts as people report them"]
     if with_labels:
         lines += ["", *(f"{number:3} {label}" for release in releases for number, label in enumerate(release.labels))]
-    return "\n".join(lines)
+    return _text(lines)
 
 
 def releases_json(releases: Sequence[Release]) -> str:

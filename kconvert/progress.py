@@ -11,6 +11,7 @@ from typing import Any, Self
 from tqdm import tqdm
 
 from kconvert.events import Advance
+from kconvert.text import printable_lines
 from kconvert.units import format_bytes
 from kconvert.verdict import DEFECTS
 
@@ -48,7 +49,7 @@ class Lines:
         self._step = ""
 
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(printable_lines(text), file=sys.stderr, flush=True)
 
     def _draw(self) -> None:
         self.note(self._step)
@@ -118,7 +119,7 @@ class Bars(Lines):
             self._bars.pop().close()
 
     def note(self, text: str) -> None:
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(printable_lines(text), file=sys.stderr)
 
 
 def open_progress() -> Lines:

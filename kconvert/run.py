@@ -16,7 +16,7 @@ from typing import Any
 from kconvert.assembly import Assembly, Failure
 from kconvert.config import Conversion
 from kconvert.engine import open_engine
-from kconvert.errors import UsageError
+from kconvert.errors import UsageError, disk_error
 from kconvert.events import Observer
 from kconvert.finish import finish, is_finished, labels_entry
 from kconvert.folder import (
@@ -28,7 +28,9 @@ from kconvert.folder import (
     recorded,
     require_ours,
     require_same,
+    require_untouched,
     require_writable,
+    split_bytes,
     used_bytes,
 )
 from kconvert.journal import Journal
@@ -66,7 +68,17 @@ def convert(conversion: Conversion, observer: Observer) -> Summary:
     """Does a conversion, or goes on with it.
 
     Raises: `UsageError` for everything that is wrong before anything big is fetched; nothing is changed then.
+    `DiskError` if the disk refuses what belongs to the whole, not to one archive or shard.
     """
+    try:
+        return _convert(conversion, observer)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise disk_error(error) from error
+
+
+def _convert(conversion: Conversion, observer: Observer) -> Summary:
     release, out = load_release(conversion.release), conversion.out_path
     identity = _checked_identity(conversion)
     require_writable(out)
@@ -115,6 +127,7 @@ def _survey(
     records: Mapping[str, SplitRecord] = {}
     if journal is not None:
         require_same(conversion.out_path, journal, identity)
+        require_untouched(conversion.out_path, journal)
         records = finished(conversion.out_path, journal)
         _note_spoilt(conversion, journal, observer)
     wanted = [split for split in conversion.splits if split not in records]
@@ -223,6 +236,4 @@ def _room(conversion: Conversion, plans: Sequence[SplitPlan]) -> int:
         keep_folder.mkdir(parents=True, exist_ok=True)
         if keep_folder.stat().st_dev == out.stat().st_dev:
             kept_bytes = max(0, sum(plan.num_bytes for plan in plans) - used_bytes(keep_folder))
-    names = [plan.info.name for plan in plans]
-    written = sum(used_bytes(out / name) + used_bytes(Journal(out).folder / name) for name in names)
-    return shutil.disk_usage(out).free + written - kept_bytes
+    return shutil.disk_usage(out).free + split_bytes(out, plans) - kept_bytes

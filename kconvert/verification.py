@@ -20,7 +20,8 @@ from kconvert.events import Advance, Observer
 from kconvert.files import sha256_of
 from kconvert.finish import CARD_NAME, LABELS_NAME, card_text, labels_entry, labels_text
 from kconvert.formats import FormatName, StoredSample, open_format
-from kconvert.manifest import Manifest, ShardEntry, TableEntry, table_path
+from kconvert.journal import JOURNAL_FOLDER
+from kconvert.manifest import MANIFEST_NAME, Manifest, ShardEntry, TableEntry, table_path
 from kconvert.release import SPLITS, load_release
 from kconvert.table import FinalTable
 
@@ -136,16 +137,18 @@ def _sample_problem(stored: StoredSample, index: int, row: Mapping[str, Any] | N
 def folder_differences(out: Path, manifest: Manifest) -> Iterator[Difference]:
     """Everything that differs outside the shards."""
     release = load_release(manifest.release)
+    # The card has the manifest's digest, so that a change of either is found.
+    yield from _content_differences(out, MANIFEST_NAME, manifest.to_json().encode())
     yield from _content_differences(out, LABELS_NAME, labels_text(release))
     yield from _content_differences(out, CARD_NAME, card_text(manifest).encode())
     if manifest.labels != labels_entry(release):
-        yield Difference("manifest.json", "its labels are not those of the release")
+        yield Difference(MANIFEST_NAME, "its labels are not those of the release")
     for entry in manifest.tables:
         differences = list(_file_differences(out / entry.path, entry.path, entry.size_bytes, entry.sha256))
         # What is not what was written may be anything; it is not read on.
         yield from differences or _table_differences(out, entry, manifest)
     for split, counts in manifest.splits.items():
-        yield from (Difference("manifest.json", f"{split}: {problem}") for problem in counts.contradictions())
+        yield from (Difference(MANIFEST_NAME, f"{split}: {problem}") for problem in counts.contradictions())
     yield from _unexpected_files(out, manifest)
 
 
@@ -183,11 +186,22 @@ def _table_differences(out: Path, entry: TableEntry, manifest: Manifest) -> Iter
     shards = Counter(shard for shard in table.column("shard") if shard)
     listed = {shard.path: shard.num_samples for shard in manifest.shards if shard.split == split}
     num_bytes = sum(shard.size_bytes for shard in manifest.shards if shard.split == split)
-    found = (statuses["written"], dict(reasons), statuses["missing"], dict(shards), len(listed), num_bytes)
-    expected = (
-        counts.num_written, dict(counts.num_rejected), counts.num_missing, listed, counts.num_shards, counts.num_bytes,
+    columns = zip(table.column("status"), table.column("source"), table.column("defects"), strict=True)
+    written = [(source, defects) for status, source, defects in columns if status == "written"]
+    num_replaced = sum(source == "replacement" for source, _ in written)
+    num_short = sum("short" in defects for _, defects in written)
+    found = (
+        statuses["written"], num_short, num_replaced, dict(reasons), statuses["missing"], dict(shards), len(listed),
+        num_bytes,
     )  # fmt: skip
-    names = ("num_written", "num_rejected", "num_missing", "samples of the shards", "num_shards", "num_bytes")
+    expected = (
+        counts.num_written, counts.num_short, counts.num_replaced, dict(counts.num_rejected), counts.num_missing,
+        listed, counts.num_shards, counts.num_bytes,
+    )  # fmt: skip
+    names = (
+        "num_written", "num_short", "num_replaced", "num_rejected", "num_missing", "samples of the shards",
+        "num_shards", "num_bytes",
+    )  # fmt: skip
     for name, one, other in zip(names, found, expected, strict=True):
         if one != other:
             yield Difference(entry.path, f"{name}: the rows say {one}, the manifest {other}")
@@ -197,10 +211,10 @@ def _table_differences(out: Path, entry: TableEntry, manifest: Manifest) -> Iter
 
 
 def _unexpected_files(out: Path, manifest: Manifest) -> Iterator[Difference]:
-    """Files where only shards and tables belong; a reader that globs would take them in."""
+    """Files that nobody wrote, the journal's apart; a reader that globs might take them in."""
     known = {shard.path for shard in manifest.shards} | {table.path for table in manifest.tables}
-    for folder in (*SPLITS, "metadata"):
-        for path in sorted((out / folder).rglob("*")):
-            name = path.relative_to(out).as_posix()
-            if not path.is_dir() and name not in known:
-                yield Difference(name, "is not in the manifest")
+    known |= {MANIFEST_NAME, CARD_NAME, LABELS_NAME}
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out)
+        if not path.is_dir() and name.parts[0] != JOURNAL_FOLDER and name.as_posix() not in known:
+            yield Difference(name.as_posix(), "is not in the manifest")

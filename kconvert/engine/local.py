@@ -1,14 +1,17 @@
 """The local engine: a pool of processes on this machine.
 
 Every worker has a pipe of its own and there is no lock or queue between them, so that one that is killed at any
-moment harms no other. A worker whose driver is gone ends by itself.
+moment harms no other. A worker whose driver is gone ends at once, whatever it is at, so that the next run finds nobody
+at work. What C libraries print by themselves is not shown: it may hold anything.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from kconvert.engine import Context, Failed, Outcome, R, T, Work, attempt
-from kconvert.errors import WorkerDiedError
+from kconvert.errors import WorkerDiedError, describe_exit
 from kconvert.events import Accumulator, Advance, Emit
 
 _MAX_ATTEMPTS = 2
@@ -112,7 +115,7 @@ class LocalEngine:
         worker.process.join()
         code = worker.process.exitcode or 0
         worker.process.close()
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return describe_exit(code)
 
     def close(self) -> None:
         while self._workers:
@@ -121,7 +124,13 @@ class LocalEngine:
 
 def _serve(connection: Connection) -> None:
     """A worker's life: do what is sent, until nothing more can come."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Sent to the whole group; the driver, which has it too, ends its workers.
+        signal.signal(number, signal.SIG_IGN)
+    with open(os.devnull, "r+b") as nowhere:
+        for stream in (0, 1, 2):
+            os.dup2(nowhere.fileno(), stream)
+    threading.Thread(target=_end_with_driver, args=(connection.fileno(),), daemon=True).start()
 
     def tell(said: object) -> None:
         try:
@@ -138,3 +147,11 @@ def _serve(connection: Connection) -> None:
         outcome = attempt(work, task, Context(number, accumulator))
         accumulator.flush()
         tell(outcome)
+
+
+def _end_with_driver(handle: int) -> None:
+    """Ends this process as soon as nobody has the other end of its pipe."""
+    poll = select.poll()
+    poll.register(handle, 0)
+    poll.poll()
+    os._exit(1)

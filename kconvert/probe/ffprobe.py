@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import selectors
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +23,9 @@ from typing import Any
 
 import ffmpeg
 
-from kconvert.errors import UsageError
+from kconvert.errors import UsageError, describe_exit
 from kconvert.media import MediaFacts
+from kconvert.probe.limits import TOO_MUCH_MEMORY, bound_memory_of
 from kconvert.verdict import CheckOptions, Fault, Probed
 
 _ENTRIES = (
@@ -33,6 +36,10 @@ _ENTRIES = (
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 _CUT = re.compile("partial file|Packet corrupt")
 """What the demuxers say of a packet that lies beyond the end, and of one that is read in part."""
+_NO_MEMORY = re.compile("Cannot allocate memory|MemoryError|bad_alloc|out of memory", re.IGNORECASE)
+_MAX_PRINTED_BYTES = 64 << 20
+"""ffprobe prints 40 bytes a packet."""
+_CHUNK_BYTES = 1 << 16
 _NOTHING = MediaFacts()
 
 
@@ -64,10 +71,22 @@ def _require(program: str) -> None:
 
 @dataclass(frozen=True)
 class _Ran:
+    program: str
     exit_code: int
+    num_bytes: int
+    """Printed in all."""
     stdout: str
     messages: list[str]
     """Lines of stderr, without addresses and the file's path."""
+
+    @property
+    def crash(self) -> str:
+        """How the program was ended before it had its say; `""` if it was not."""
+        if self.num_bytes > _MAX_PRINTED_BYTES:
+            return f"{self.program} printed more than {_MAX_PRINTED_BYTES >> 20} MiB"
+        if self.exit_code < 0:
+            return f"{self.program} was ended by {describe_exit(self.exit_code)}"
+        return TOO_MUCH_MEMORY if self.exit_code and _NO_MEMORY.search("\n".join(self.messages[-20:])) else ""
 
     @property
     def last(self) -> str:
@@ -96,11 +115,9 @@ class FfprobeProber:
         read_packets = self._options.depth != "header"
         entries = _ENTRIES + (":packet=size" if read_packets else "")
         ran = self._run(["ffprobe", "-v", "warning", "-of", "json", "-show_entries", entries, path], path)
-        if ran.exit_code < 0:
-            return Probed(_NOTHING, Fault("crashed", f"ffprobe was ended by signal {-ran.exit_code}"))
-        if ran.exit_code > 0:
-            return Probed(_NOTHING, Fault("unreadable", ran.last))
-        found = json.loads(ran.stdout)
+        found = _printed(ran)
+        if isinstance(found, Fault):
+            return Probed(_NOTHING, found)
         streams = found.get("streams", [])
         video = next((stream for stream in streams if _is_video(stream)), None)
         if video is None:
@@ -118,20 +135,71 @@ class FfprobeProber:
         sink = ffmpeg.output(source["V"], source["a?"], "-", f="null", fps_mode="passthrough")
         command = sink.global_args("-v", "error", "-xerror", "-nostdin", "-progress", "pipe:1").compile()
         ran = self._run(command, path)
-        if ran.exit_code < 0:
-            return Fault("crashed", f"ffmpeg was ended by signal {-ran.exit_code}")
+        if ran.crash:
+            return Fault("crashed", ran.crash)
         if ran.exit_code > 0:
             return Fault("undecodable", ran.last)
         counts = re.findall(r"^frame=([0-9]+)", ran.stdout, re.MULTILINE)
         return None if counts and int(counts[-1]) else Fault("undecodable", "no frame was decoded")
 
     def _run(self, command: list[str], path: str) -> _Ran:
-        done = subprocess.run(
-            command, capture_output=True, timeout=self._options.timeout, check=False, stdin=subprocess.DEVNULL
-        )
-        text = _ADDRESS.sub("", done.stderr.decode("utf-8", "replace")).replace(path, "clip")
+        """Runs a program. Raises `subprocess.TimeoutExpired`."""
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            try:
+                bound_memory_of(process.pid)
+                out, err = _outputs(process, self._options.timeout)
+            except BaseException:
+                process.kill()
+                raise
+        num_bytes = len(out) + len(err)
+        if num_bytes > _MAX_PRINTED_BYTES:
+            return _Ran(command[0], process.returncode, num_bytes, "", [])
+        text = _ADDRESS.sub("", err.decode("utf-8", "replace")).replace(path, "clip")
         messages = [line.strip() for line in text.splitlines() if line.strip()]
-        return _Ran(done.returncode, done.stdout.decode("utf-8", "replace"), messages)
+        return _Ran(command[0], process.returncode, num_bytes, out.decode("utf-8", "replace"), messages)
+
+
+def _outputs(process: subprocess.Popen[bytes], seconds: float) -> tuple[bytes, bytes]:
+    """All that a program prints on stdout and stderr; one that prints too much is killed.
+
+    Raises `subprocess.TimeoutExpired` if it does not end in that time.
+    """
+    assert process.stdout is not None
+    assert process.stderr is not None
+    printed = {process.stdout: bytearray(), process.stderr: bytearray()}
+    end = time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+        for stream in printed:
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            for key, _ in selector.select(max(0.0, end - time.monotonic())):
+                stream = next(one for one in printed if one is key.fileobj)
+                chunk = os.read(key.fd, _CHUNK_BYTES)
+                printed[stream] += chunk
+                if not chunk:
+                    selector.unregister(stream)
+            if sum(map(len, printed.values())) > _MAX_PRINTED_BYTES:
+                process.kill()
+                break
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(process.args, seconds)
+    process.wait(max(0.1, end - time.monotonic()))
+    return bytes(printed[process.stdout]), bytes(printed[process.stderr])
+
+
+def _printed(ran: _Ran) -> dict[str, Any] | Fault:
+    """What ffprobe printed, or why it printed nothing."""
+    if ran.crash:
+        return Fault("crashed", ran.crash)
+    if ran.exit_code > 0:
+        return Fault("unreadable", ran.last)
+    try:
+        found: dict[str, Any] = json.loads(ran.stdout)
+    except ValueError as error:
+        return Fault("crashed", f"ffprobe printed something else than JSON ({error})")
+    return found
 
 
 @contextmanager

@@ -6,12 +6,12 @@ Used when a worker died: the clip that killed it gets its `crashed` or `timeout`
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from multiprocessing.connection import Connection
 
+from kconvert.errors import describe_exit
 from kconvert.media import MediaFacts
 from kconvert.probe import open_prober
-from kconvert.probe.deadline import SIGNAL
+from kconvert.probe.limits import SIGNAL
 from kconvert.verdict import CheckOptions, Fault, Probed
 
 _GRACE_SECONDS = 10.0
@@ -46,9 +46,7 @@ class IsolatedProber:
     def _fault(self, exit_code: int, overran: bool) -> Fault:
         if overran or exit_code == -SIGNAL:
             return Fault("timeout", f"the check took longer than {self._options.timeout:g} s")
-        if exit_code < 0:
-            return Fault("crashed", f"the check was ended by {signal.Signals(-exit_code).name}")
-        return Fault("crashed", f"the check ended with exit code {exit_code}")
+        return Fault("crashed", f"the check was ended by {describe_exit(exit_code)}")
 
 
 def _receive(receiver: Connection) -> Probed | None:

@@ -20,10 +20,11 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from kconvert.media import MediaFacts
-from kconvert.probe.deadline import deadline
+from kconvert.probe.limits import TOO_MUCH_MEMORY, bounded_memory, deadline
 from kconvert.verdict import CheckOptions, Fault, Probed
 
 _ROTATION = re.compile(r"rotation of (-?[0-9.]+) degrees")
+_MAX_MESSAGES = 100
 _BUFFER_BYTES = 1 << 18
 _NOTHING = MediaFacts()
 
@@ -49,14 +50,24 @@ class LibavProber:
             return Probed(_NOTHING, Fault("empty", "0 bytes"))
         with deadline(self._options.timeout), _captured() as messages:
             try:
-                container = av.open(io.BytesIO(data), "r", buffer_size=_BUFFER_BYTES, metadata_errors="replace")
-            except (av.FFmpegError, ValueError) as error:
-                return Probed(_NOTHING, Fault("unreadable", _explain(error, messages)))
-            with container:
-                # ffprobe opens every stream's decoder. One that will not open has complained by now.
-                if messages and (fault := _closed_decoder(container, messages)):
-                    return Probed(_NOTHING, fault)
-                return self._look(container, len(data), messages)
+                with bounded_memory():
+                    return self._open(data, messages)
+            # The libraries' own, and Python's.
+            except MemoryError:
+                return Probed(_NOTHING, Fault("crashed", TOO_MUCH_MEMORY))
+
+    def _open(self, data: bytes, messages: _Messages) -> Probed:
+        try:
+            container = av.open(io.BytesIO(data), "r", buffer_size=_BUFFER_BYTES, metadata_errors="replace")
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError) as error:
+            return Probed(_NOTHING, Fault("unreadable", _explain(error, messages)))
+        with container:
+            # ffprobe opens every stream's decoder. One that will not open has complained by now.
+            if messages and (fault := _closed_decoder(container, messages)):
+                return Probed(_NOTHING, fault)
+            return self._look(container, len(data), messages)
 
     def _look(self, container: InputContainer, size: int, messages: _Messages) -> Probed:
         video = _first_video(container)
@@ -102,6 +113,8 @@ def _closed_decoder(container: InputContainer, messages: _Messages) -> Fault | N
         try:
             stream.codec_context.thread_count = 1
             stream.codec_context.open()
+        except MemoryError:
+            raise
         except (av.FFmpegError, ValueError) as error:
             return Fault("unreadable", _explain(error, messages))
     return None
@@ -181,9 +194,13 @@ def _decode(container: InputContainer, messages: _Messages) -> Fault | None:
                 return Fault("undecodable", f"corrupt packet in stream {packet.stream.index} at byte {packet.pos}")
             for frame in packet.decode():
                 num_frames += packet.stream.type == "video"
+                # Some decoders complain of every frame; the last words are enough.
+                del messages[:-_MAX_MESSAGES]
                 if getattr(frame, "is_corrupt", False):
                     detail = f"corrupt frame in stream {packet.stream.index}"
                     return Fault("undecodable", _with_last(detail, messages))
+    except MemoryError:
+        raise
     except (av.FFmpegError, ValueError) as error:
         return Fault("undecodable", _explain(error, messages))
     return None if num_frames else Fault("undecodable", _with_last("no frame was decoded", messages))

@@ -9,7 +9,7 @@ from pathlib import Path
 from kconvert.engine import Context
 from kconvert.errors import ArchiveError
 from kconvert.events import Advance
-from kconvert.probe.deadline import deadline
+from kconvert.probe.limits import deadline
 
 
 @dataclass(frozen=True)

@@ -293,7 +293,7 @@ def test_verify_needs_a_folder_that_is_finished(converted: Path, copy_of: Callab
     (out / "manifest.json").unlink()
     ran = kconvert("verify", out)
     assert ran.code == 2
-    assert "the conversion is not finished" in one_line(ran)
+    assert "it is not finished" in one_line(ran)
 
 
 def test_words_count_more_than_a_config_wherever_it_stands(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import multiprocessing
+import random
 import resource
 import tarfile
 from pathlib import Path
@@ -23,7 +24,7 @@ CLIP_BYTES = 2_000_000
 def make_archive(path: Path, num_clips: int) -> None:
     good = make_clip("good", "x")
     data = good + (CLIP_BYTES - len(good) - 8).to_bytes(4, "big") + b"free"
-    data += bytes(CLIP_BYTES - len(data))
+    data += random.Random(0).randbytes(CLIP_BYTES - len(data))
     with tarfile.open(path, "w:gz", compresslevel=1) as tar:
         for number in range(num_clips):
             info = tarfile.TarInfo(f"clip-{number:06d}_000000_000010.mp4")
