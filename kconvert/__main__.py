@@ -1,8 +1,43 @@
-"""`python -m kconvert` is the `kconvert` command."""
+"""The `kconvert` command, also as `python -m kconvert`: stops at a signal from its first moment on.
 
+What the command needs takes a while to import, so that this module imports none of it by itself.
+"""
+
+from __future__ import annotations
+
+import signal
 import sys
+from typing import NoReturn
 
-from kconvert.cli import main
+EXIT_INTERRUPTED = 130
+
+
+def main() -> int:
+    """Runs the command; returns its exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        from kconvert.cli import run_command
+
+        return run_command(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("kconvert: interrupted; run the same command again to go on where it was", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    finally:
+        # What is left is Python's end.
+        _ignore_signals()
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    # Once: what is left to do takes a moment, and leaves nothing half-done behind if nobody interrupts that as well.
+    _ignore_signals()
+    raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -40,6 +40,8 @@ class Failure:
     task: str
     """The archive, or shard."""
     reason: str
+    stops_run: bool = False
+    """Whether nothing else can succeed before a person has mended it."""
 
 
 @dataclass
@@ -158,7 +160,7 @@ class Assembly:
         if isinstance(outcome.error, DiskFullError):
             self._is_full = True
             reason += f" ({describe_room(self._out, [self.plan], self.conversion.shuffle)})"
-        failure = Failure(outcome.task.name, reason)
+        failure = Failure(outcome.task.name, reason, self._is_full)
         self.observer.note(f"failed: {failure.reason}")
         if isinstance(outcome.error, UnexpectedError):
             # Nobody foresaw this, so that whoever reports it needs to know where it came from.

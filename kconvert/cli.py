@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NoReturn
 
 from kconvert import __version__, printing
 from kconvert.arguments import Parser, conversion_parser, folder_parser, parse_conversion, read_batch
@@ -30,7 +28,6 @@ EXIT_UNEXPECTED = 1
 EXIT_USAGE = 2
 EXIT_FAILED_TASKS = 3
 EXIT_DIFFERENT = 4
-EXIT_INTERRUPTED = 130
 
 _COMMANDS_HELP = """
 other commands:
@@ -45,25 +42,19 @@ exit codes: 0 done, 1 unexpected, 2 wrong use, 3 some archives failed (run again
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+def run_command(words: Sequence[str]) -> int:
+    """Does what the words say; returns the exit code. An interruption goes through to the caller."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _command(words)
+        return _command(list(words))
     except UsageError as error:
         _complain(error)
         return EXIT_USAGE
     except KconvertError as error:
         _complain(error)
         return EXIT_UNEXPECTED
-    except KeyboardInterrupt:
-        print("kconvert: interrupted; run the same command again to go on where it was", file=sys.stderr)
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read stdout has seen enough; nothing more is written there, also not at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -71,13 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _complain(disk_error(error))
         return EXIT_UNEXPECTED
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    # Once: what is left to do takes a moment, and leaves nothing half-done behind if nobody interrupts that as well.
-    for other in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(other, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _complain(error: KconvertError) -> None:

@@ -6,6 +6,7 @@ what comes later (a receipt, the manifest) never survives a power cut that its d
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -85,20 +86,40 @@ def _whole(path: Path, kind: Callable[[BinaryIO], Written]) -> Iterator[Written]
     # Of this process alone: a worker of a killed run may still be at it.
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
-        with open(temporary, "wb") as raw:
-            yield kind(raw)
-            raw.flush()
-            os.fchmod(raw.fileno(), _FILE_MODE)
-            os.fsync(raw.fileno())
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
-    except BaseException as error:
+        with naming(path, temporary):
+            with open(temporary, "wb") as raw:
+                yield kind(raw)
+                raw.flush()
+                os.fchmod(raw.fileno(), _FILE_MODE)
+                os.fsync(raw.fileno())
+            os.replace(temporary, path)
+            _flush_folder(path.parent)
+    except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        # The system names no file where writing or flushing failed, and nobody knows the temporary name.
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+        raise
+
+
+@contextmanager
+def naming(path: Path, alias: Path | None = None) -> Iterator[None]:
+    """Has errors of the system name `path` where they name no file, as after writing, or one by its temporary name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or error.filename == str(alias):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those above it, if they are not there; they stay there after a power cut, too."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    # A folder above ours may be closed to us but for the way through.
+    with suppress(PermissionError):
+        _flush_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> str:
@@ -132,5 +153,9 @@ def _flush_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Some network file systems know no flushing of folders.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(handle)

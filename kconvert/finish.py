@@ -11,7 +11,7 @@ import yaml
 
 from kconvert.account import Decision
 from kconvert.clip import Clip, sample_key
-from kconvert.files import write_bytes
+from kconvert.files import make_folder, write_bytes
 from kconvert.manifest import MANIFEST_NAME, LabelsEntry, Manifest, TableEntry, table_path
 from kconvert.release import SPLITS, Release, load_release
 from kconvert.table import TABLE, StagedRows, write_table
@@ -72,7 +72,7 @@ def write_split_table(
 ) -> TableEntry:
     """Writes the table of a split; `placements` are those of the written clips, by name."""
     path = table_path(split)
-    (out / path).parent.mkdir(parents=True, exist_ok=True)
+    make_folder((out / path).parent)
     archives = rows.archive_column()
     nowhere = Placement("", -1, -1)
     placed = [placements[decision.name] if decision.status == "written" else nowhere for decision in decisions]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kconvert.errors import ManifestError, UsageError
-from kconvert.files import remove, remove_temporaries, sha256_of
+from kconvert.files import make_folder, remove, remove_temporaries, sha256_of
 from kconvert.finish import CARD_NAME, LABELS_NAME
 from kconvert.journal import Journal, is_empty
 from kconvert.manifest import MANIFEST_NAME, Manifest, SplitRecord
@@ -38,7 +38,7 @@ def require_ours(out: Path) -> None:
 def require_writable(out: Path) -> None:
     """Makes the folder if it is not there. Raises `UsageError` if it cannot be written to."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         with tempfile.TemporaryFile(dir=out):
             pass
     except OSError as error:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kconvert.errors import UsageError
-from kconvert.files import remove, sha256_of, write_bytes
+from kconvert.files import make_folder, remove, sha256_of, write_bytes
 from kconvert.manifest import SplitRecord
 from kconvert.records import Record, build
 from kconvert.release import SPLITS, AnnotationFile
@@ -121,7 +121,7 @@ class Journal:
 
         Raises `UsageError` if another run holds it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with open(self.folder / "lock", "a") as file:
             # A glance of `kconvert status` is over in a moment.
             for _ in range(_LOCK_ATTEMPTS):
@@ -171,7 +171,7 @@ class SplitJournal:
     def set_inputs(self, inputs: Inputs, annotations: bytes, selected: Iterable[str]) -> None:
         """Fixes what the split is made from; `selected` are the names of the clips that `--classes` selects."""
         for folder in ("archives", "shards"):
-            (self.folder / folder).mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder / folder)
         write_bytes(self.annotations_path, annotations)
         write_bytes(self.selection_path, "".join(f"{name}\n" for name in selected).encode())
         _write(self.folder / "inputs.json", dataclasses.asdict(inputs))

@@ -9,7 +9,7 @@ from pathlib import Path
 from kconvert.errors import SourceChangedError
 from kconvert.fetch import FetchOptions, OnBytes, Remote, describe, is_url
 from kconvert.fetch.http import HttpStream
-from kconvert.files import remove
+from kconvert.files import make_folder, naming, remove
 
 
 def keep_archive(location: str, folder: Path, name: str, options: FetchOptions, on_bytes: OnBytes) -> Path:
@@ -21,7 +21,7 @@ def keep_archive(location: str, folder: Path, name: str, options: FetchOptions, 
     if not is_url(location):
         return Path(location)
     path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with open(path.with_name(f".{path.name}.lock"), "a") as lock:
         # Another run may be downloading it for another output folder.
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -47,7 +47,11 @@ def _download(location: str, path: Path, remote: Remote, options: FetchOptions, 
         _etag_file(partial).write_text(remote.etag, "utf-8")
     on_bytes(offset)
     try:
-        with open(partial, "ab") as file, HttpStream(location, options, on_bytes, offset, remote) as stream:
+        with (
+            naming(partial),
+            open(partial, "ab") as file,
+            HttpStream(location, options, on_bytes, offset, remote) as stream,
+        ):
             while chunk := stream.read():
                 file.write(chunk)
             file.flush()

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from kconvert.engine import Context
 from kconvert.errors import StagingError
 from kconvert.events import Advance
-from kconvert.files import remove, write_whole
+from kconvert.files import make_folder, remove, write_whole
 from kconvert.formats import Format, FormatName, Sample, open_format
 from kconvert.journal import ShardReceipt, SplitJournal
 from kconvert.units import ByteSize
@@ -107,7 +107,7 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
 
     Raises: `StagingError` if a part is not what it was.
     """
-    (task.out / task.path).parent.mkdir(parents=True, exist_ok=True)
+    make_folder((task.out / task.path).parent)
     with write_whole(task.out / task.path) as file:
         offsets = open_format(task.format).write(file, _samples(task, context))
     receipt = ShardReceipt(

@@ -18,6 +18,7 @@ from kconvert.config import Conversion
 from kconvert.engine import open_engine
 from kconvert.errors import UsageError, disk_error
 from kconvert.events import Observer
+from kconvert.files import make_folder
 from kconvert.finish import finish, is_finished, labels_entry
 from kconvert.folder import (
     clear,
@@ -90,11 +91,11 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
             require_disk(plans, conversion.shuffle, _room(conversion, plans))
         if conversion.overwrite:
             clear(out)
+        clear_temporaries(out)
         if plans:
             journal.set_identity(identity)
             forget_untrue_manifest(out, [plan.info.name for plan in plans])
             _fix_inputs(plans, journal, conversion.selection(release))
-            clear_temporaries(out)
             failures = _assemble(conversion, release, plans, journal, observer)
             records = finished(out, journal)
         if not failures:
@@ -208,6 +209,8 @@ def _assemble(
             made = Assembly(conversion, release, plan, split_journal, engine, observer).run()
             if not isinstance(made, SplitRecord):
                 failures += made
+            if any(failure.stops_run for failure in failures):
+                break
     return failures
 
 
@@ -233,7 +236,7 @@ def _room(conversion: Conversion, plans: Sequence[SplitPlan]) -> int:
     out, keep_folder = conversion.out_path, conversion.keep_folder
     kept_bytes = 0
     if keep_folder is not None:
-        keep_folder.mkdir(parents=True, exist_ok=True)
+        make_folder(keep_folder)
         if keep_folder.stat().st_dev == out.stat().st_dev:
             kept_bytes = max(0, sum(plan.num_bytes for plan in plans) - used_bytes(keep_folder))
     return shutil.disk_usage(out).free + split_bytes(out, plans) - kept_bytes
