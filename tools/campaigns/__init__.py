@@ -1,0 +1,1 @@
+"""Campaigns: tests that take too long to run with all others, and whose figures are reported."""

@@ -1,0 +1,116 @@
+"""Kills at every commit boundary and at random moments, interruptions, and disks that refuse every kind of operation.
+
+Every run is the installed command in a process group of its own; after each fault the same command runs again, and the
+folder is compared with that of an undisturbed run. While runs go on, everything that a reader might glob is looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from harness import kconvert
+from interrupting import ERRORS, Job, boundaries, one_of_each_kind, tiny_origin
+from miniature.build import build
+from miniature.server import serving
+from miniature.sources import MadeRows, MadeVideos
+
+Trial = Callable[[], list[str]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tools/campaign faults", description=__doc__)
+    parser.add_argument("--folder", type=Path, help="where to work; a temporary folder without")
+    parser.add_argument("--moments", type=int, default=200, help="kills at random moments")
+    parser.add_argument("--interruptions", type=int, default=60, help="SIGTERM and SIGINT at random moments")
+    parser.add_argument("--only", choices=["boundaries", "disks", "moments"], help="only this part")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(dir=options.folder))
+    problems: list[str] = []
+    try:
+        if options.only in (None, "boundaries", "disks"):
+            problems += at_operations(folder, options)
+        if options.only in (None, "moments"):
+            problems += at_moments(folder, options)
+    finally:
+        if not problems:
+            shutil.rmtree(folder)
+    for problem in problems:
+        print(problem)
+    print(f"{len(problems)} problems" + (f"; see {folder}" if problems else ""))
+    return 1 if problems else 0
+
+
+def at_operations(folder: Path, options: argparse.Namespace) -> list[str]:
+    """Kills at all boundaries, and has the disk refuse each kind of operation with each error."""
+    tiny_origin(folder / "tiny")
+    words = ["k400", "--split", "train,val", "--origin", str(folder / "tiny"), "--shard.max_samples", "2"]
+    job = Job([*words, "--shuffle.window", "1"], folder / "operations")
+    operations = job.run_undisturbed()
+    problems: list[str] = []
+    if options.only != "disks":
+        places = boundaries(operations)
+        trials: list[Trial] = [lambda place=place, act=act: job.kill_at(place, act) for place, act in places]  # type: ignore[misc]
+        problems += run_all(f"kills at commit boundaries (of {len(operations)} operations)", trials, options.jobs, job)
+    if options.only != "boundaries":
+        refusing = [(place, error) for place in one_of_each_kind(operations) for error in ERRORS]
+        trials = [lambda place=place, error=error: job.refuse_at(place, error) for place, error in refusing]  # type: ignore[misc]
+        problems += run_all("refusals of the disk", trials, options.jobs, job)
+    return problems
+
+
+def at_moments(folder: Path, options: argparse.Namespace) -> list[str]:
+    """Kills and interrupts runs of the miniature of a release, over HTTP, several times each before it may finish."""
+    build(folder / "mini", MadeVideos(), MadeRows())
+    problems: list[str] = []
+    with serving(folder / "mini") as http:
+        job = Job(["k400", "--origin", http.url, "--shard.max_samples", "5"], folder / "moments")
+        job.run_undisturbed()
+        draw = random.Random(options.seed)
+        for what, number, numbers in (
+            ("kills at random moments", options.moments, [signal.SIGKILL]),
+            ("interruptions at random moments", options.interruptions, [signal.SIGTERM, signal.SIGINT]),
+        ):
+            trials: list[Trial] = []
+            for trial in range(-(-number // 4)):
+                moments = [draw.uniform(0.3, job.seconds) for _ in range(4)]
+                signals = [draw.choice(numbers) for _ in range(4)]
+                out = job.folder / f"{what.split()[0]}-{trial}"
+                trials.append(lambda out=out, moments=moments, signals=signals: interrupt(job, out, moments, signals))  # type: ignore[misc]
+            problems += run_all(f"{what}, four to a folder", trials, options.jobs, job)
+    return problems
+
+
+def interrupt(job: Job, out: Path, moments: Sequence[float], signals: Sequence[signal.Signals]) -> list[str]:
+    problems = [problem for pair in zip(moments, signals, strict=True) for problem in job.interrupt_at(out, *pair)]
+    ran = kconvert(*job.words, "--out", out)
+    if ran.code:
+        problems.append(f"going on exited with {ran.code}: {ran.err}")
+    problems += job.problems_of(out)
+    if not problems:
+        shutil.rmtree(out)
+    return problems
+
+
+def run_all(what: str, trials: Sequence[Trial], num_jobs: int, job: Job) -> list[str]:
+    start = time.monotonic()
+    with ThreadPoolExecutor(num_jobs) as pool:
+        found = list(pool.map(lambda trial: trial(), trials))
+    bad = sum(bool(problems) for problems in found)
+    seconds = time.monotonic() - start
+    print(f"{what}: {len(trials)} tried, {bad} with problems, {job.num_looks:,} looks, {seconds:.0f} s", flush=True)
+    return [problem for problems in found for problem in problems]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
