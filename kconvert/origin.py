@@ -177,7 +177,10 @@ def parse_path_list(data: bytes, where: str, base: str, list_path: str) -> tuple
     try:
         lines = data.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise OriginError(f"{where}: not a path list: not UTF-8 text at byte {error.start}") from error
+        got = data[error.start : error.start + 20]
+        raise OriginError(
+            f"{where}: expected a list of URLs as UTF-8 text, got {got!r} at byte {error.start}"
+        ) from error
     folder = list_path.rpartition("/")[0] + "/"
     names: dict[str, None] = {}
     problems: list[str] = []
@@ -218,9 +221,9 @@ def _first_annotations(
     for file, location in candidates:
         try:
             return file, _read(location, options, _MAX_ANNOTATION_BYTES)
-        except _AbsentError:
-            tried.append(location)
-    raise OriginError(f"no annotations: looked for {', '.join(tried)}")
+        except _AbsentError as error:
+            tried.append(str(error))
+    raise OriginError(f"no annotations at this origin: {'; '.join(tried)}")
 
 
 class _AbsentError(OriginError):

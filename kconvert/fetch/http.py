@@ -61,6 +61,8 @@ class _Attempts:
         self._num_failures = 0
         self._num_bytes = 0
         """Since the last failure."""
+        self.last_reason = ""
+        """Of the last failure."""
 
     def advanced(self, num_bytes: int) -> None:
         """Some bytes have come. A trickle between failures is no success."""
@@ -79,6 +81,7 @@ class _Attempts:
 
     def failed(self, reason: str, retry_after: float | None = None) -> None:
         """Waits before the next attempt. Raises `FetchError` when there have been enough."""
+        self.last_reason = reason
         if self._num_failures >= self._options.max_retries:
             raise FetchError(self._location, f"{reason} (tried {self._num_failures + 1} times)")
         limit = self._options.max_backoff_seconds
@@ -192,13 +195,13 @@ class HttpStream(ByteStream):
         if self._offset == 0:
             return {}
         if not self.remote.etag or self.remote.etag.startswith("W/"):
-            raise SourceChangedError(self.location, "the server names no version to go on with")
+            raise self._changed("the server names no version to go on with")
         return {"Range": f"bytes={self._offset}-", "If-Range": self.remote.etag}
 
     def _accept_whole(self, response: requests.Response) -> None:
         if self._offset:
             self._disconnect()
-            raise SourceChangedError(self.location, "the server sent the whole again where the rest was asked for")
+            raise self._changed("the server sent the whole again where the rest was asked for")
         self._check_same(_remote(response))
 
     def _accept_part(self, response: requests.Response) -> None:
@@ -206,7 +209,7 @@ class HttpStream(ByteStream):
         if start != self._offset:
             self._disconnect()
             got = response.headers.get("Content-Range", "no Content-Range")
-            raise SourceChangedError(self.location, f"asked for bytes from {self._offset}, got {got}")
+            raise self._changed(f"asked for bytes from {self._offset}, got {got}")
         self._check_same(Remote(total, _version(response)))
 
     def _accept_end(self, response: requests.Response) -> None:
@@ -214,9 +217,7 @@ class HttpStream(ByteStream):
         _, total = _content_range(response)
         self._disconnect()
         if total is None or total != self._offset or self.remote.size_bytes not in (None, total):
-            raise SourceChangedError(
-                self.location, f"the server has no byte {self._offset:,} any more (it has {total or 0:,})"
-            )
+            raise self._changed(f"the server has no byte {self._offset:,} any more (it has {total or 0:,})")
         self._known = Remote(total, self.remote.etag)
 
     def _check_same(self, found: Remote) -> None:
@@ -224,11 +225,15 @@ class HttpStream(ByteStream):
             self._known = found
         elif found != self._known:
             self._disconnect()
-            raise SourceChangedError(
-                self.location,
+            raise self._changed(
                 f"changed on the server: was {self._known.size_bytes} bytes {self._known.etag}, "
-                f"is {found.size_bytes} bytes {found.etag}",
+                f"is {found.size_bytes} bytes {found.etag}"
             )
+
+    def _changed(self, problem: str) -> SourceChangedError:
+        """Why this cannot be gone on with, and what made that necessary."""
+        broke = self._attempts.last_reason
+        return SourceChangedError(self.location, f"{broke}; then {problem}" if broke else problem)
 
     def _disconnect(self) -> None:
         if self._response is not None:

@@ -1,0 +1,321 @@
+"""Servers that misbehave, for archives, path lists and annotations alike: the result is the same, or what failed is
+named, the rest is done, and a later run completes."""
+
+import gzip
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import kconvert, one_line, tree
+from miniature.server import Handler, Server, serving
+
+RESOURCES = {
+    "archive": "400/val/part_1.tar.gz",
+    "path list": "400/val/k400_val_path.txt",
+    "annotations": "400/annotations/val.csv",
+}
+PATIENCE = (
+    "--fetch.max_retries=3", "--fetch.min_backoff_seconds=0.01", "--fetch.max_backoff_seconds=0.05",
+    "--fetch.read_seconds=0.6", "--fetch.min_rate=50kB",
+)  # fmt: skip
+Answer = Callable[[Any, bytes, int], None]
+"""Answers a GET of the faulty resource: the handler, the file's bytes, and how often it was asked for before."""
+
+
+def send(handler: Any, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+    """A whole answer."""
+    handler.send_response(status)
+    for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def hang_up(handler: Any) -> None:
+    handler.wfile.flush()
+    handler.close_connection = True
+    handler.connection.close()
+
+
+def drop(num_bytes: Callable[[bytes], int], times: int) -> Answer:
+    """Hangs up after so many bytes of the body, so many times."""
+
+    def answer(handler: Any, data: bytes, number: int) -> None:
+        if number >= times:
+            handler.answer_as_usual()
+            return
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.send_header("ETag", handler.server.etag(handler.path_of(handler.resource)))
+        handler.end_headers()
+        handler.wfile.write(data[: num_bytes(data)])
+        hang_up(handler)
+
+    return answer
+
+
+def refuse(status: int, times: int, headers: Mapping[str, str] | None = None, reason: str = "") -> Answer:
+    def answer(handler: Any, data: bytes, number: int) -> None:
+        if number >= times:
+            handler.answer_as_usual()
+            return
+        handler.responses = {**handler.responses, **({status: (reason, "")} if reason else {})}
+        send(handler, status, b"", headers)
+
+    return answer
+
+
+def first(body: Callable[[bytes], bytes], status: int = 200, times: int = 1000) -> Answer:
+    """Something else than the file, so many times."""
+
+    def answer(handler: Any, data: bytes, number: int) -> None:
+        if number >= times:
+            handler.answer_as_usual()
+        else:
+            send(handler, status, body(data), {"ETag": '"something else"'})
+
+    return answer
+
+
+def silent(times: int) -> Answer:
+    def answer(handler: Any, data: bytes, number: int) -> None:
+        if number >= times:
+            handler.answer_as_usual()
+            return
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data[:100])
+        handler.wfile.flush()
+        time.sleep(1.5)
+
+    return answer
+
+
+def trickling(times: int) -> Answer:
+    def answer(handler: Any, data: bytes, number: int) -> None:
+        if number >= times:
+            handler.answer_as_usual()
+            return
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.send_header("ETag", handler.server.etag(handler.path_of(handler.resource)))
+        handler.end_headers()
+        step = min(20, 1 + len(data) // 200)
+        for start in range(0, len(data), step):
+            time.sleep(0.02)
+            handler.wfile.write(data[start : start + step])
+            handler.wfile.flush()
+
+    return answer
+
+
+def no_ranges(handler: Any, data: bytes, number: int) -> None:
+    """Hangs up once, and then answers to a range with the whole."""
+    if number == 0:
+        drop(lambda data: len(data) // 2, 1)(handler, data, 0)
+    else:
+        send(handler, 200, data, {"ETag": handler.server.etag(handler.path_of(handler.resource))})
+
+
+def no_byte_there(handler: Any, data: bytes, number: int) -> None:
+    """Hangs up once, and then finds the range wrong."""
+    if number == 1 and "Range" in handler.headers:
+        send(handler, 416, b"", {"Content-Range": f"bytes */{len(data)}"})
+    else:
+        drop(lambda data: len(data) // 2, 1)(handler, data, number)
+
+
+def other_version(handler: Any, data: bytes, number: int) -> None:
+    """The first answer is of another version, and cut."""
+    if number == 0:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.send_header("ETag", '"of another version"')
+        handler.end_headers()
+        handler.wfile.write(data[: len(data) // 2])
+        hang_up(handler)
+    else:
+        handler.answer_as_usual()
+
+
+def other_length(handler: Any, data: bytes, number: int) -> None:
+    """The first answer is longer than the file, and cut."""
+    if number == 0:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data) + 10))
+        handler.send_header("ETag", handler.server.etag(handler.path_of(handler.resource)))
+        handler.end_headers()
+        handler.wfile.write(data[: len(data) // 2])
+        hang_up(handler)
+    else:
+        handler.answer_as_usual()
+
+
+def gzipped(handler: Any, data: bytes, number: int) -> None:
+    send(handler, 200, gzip.compress(data, mtime=0), {"Content-Encoding": "gzip"})
+
+
+HTML = b"<!DOCTYPE html><html><body>Please log in to this hotel's network \x1b[31m</body></html>"
+XML = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>SlowDown</Code></Error>'
+
+HARMLESS: dict[str, Answer] = {
+    "dropped at once": drop(lambda data: 0, 2),
+    "dropped after a byte": drop(lambda data: 1, 2),
+    "dropped after a block": drop(lambda data: min(512, len(data) // 2), 2),
+    "dropped before the last byte": drop(lambda data: len(data) - 1, 2),
+    "200 to a range": no_ranges,
+    "416": no_byte_there,
+    "another version": other_version,
+    "another length": other_length,
+    "429": refuse(429, 2),
+    "503 with Retry-After": refuse(503, 1, {"Retry-After": "1"}),
+    "503 with a date": refuse(503, 1, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
+    "silence": silent(1),
+    "a trickle": trickling(1),
+}
+GRAVE: dict[str, tuple[Answer, str]] = {
+    "503 for ever": (refuse(503, 1000), "HTTP 503"),
+    "silence for ever": (silent(1000), "timed out"),
+    "a trickle for ever": (trickling(1000), "less than 50kB a second"),
+    "an HTML page": (first(lambda data: HTML), "expected"),
+    "an XML error": (first(lambda data: XML), "expected"),
+    "wrong bytes of the right length": (first(lambda data: b"\xff" * len(data)), "expected"),
+    "403": (refuse(403, 1000), "HTTP 403"),
+    "404": (refuse(404, 1000), "HTTP 404"),
+    "a reason with an escape": (refuse(418, 1000, reason="\x1b[31mI am a teapot"), "HTTP 418 \\x1b[31mI am"),
+}
+
+
+@dataclass
+class Faulty:
+    """How to serve a folder with one resource whose answers are not usual."""
+
+    root: Path
+    resource: str
+    answer: Answer
+
+    def serving(self) -> AbstractContextManager[Server]:
+        faulty, asked = self, [0]
+
+        class Misbehaving(Handler):
+            resource = faulty.resource
+
+            def do_GET(self) -> None:
+                if not self.path.endswith(faulty.resource):
+                    super().do_GET()
+                    return
+                number, asked[0] = asked[0], asked[0] + 1
+                self.server.requests["FAULTY", faulty.resource] += 1
+                faulty.answer(self, self.path_of(faulty.resource).read_bytes(), number)
+
+            def path_of(self, name: str) -> Path:
+                return self.server.root / name
+
+            def answer_as_usual(self) -> None:
+                super().do_GET()
+
+        return serving(self.root, Misbehaving)
+
+
+@pytest.fixture(scope="module")
+def reference(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("reference") / "out"
+    assert kconvert("k400", "--split", "val", "--out", out, "--origin", mini).code == 0
+    return tree(out)
+
+
+@pytest.mark.parametrize("fault", HARMLESS)
+@pytest.mark.parametrize("kind", RESOURCES)
+def test_what_can_be_mended_is_mended(
+    mini: Path, reference: dict[str, bytes], tmp_path: Path, kind: str, fault: str
+) -> None:
+    with Faulty(mini, RESOURCES[kind], HARMLESS[fault]).serving() as http:
+        ran = kconvert("k400", "--split", "val", "--out", tmp_path / "out", "--origin", http.url, *PATIENCE)
+        assert http.requests["FAULTY", RESOURCES[kind]] >= 2
+    assert ran.code == 0, ran.err
+    assert tree(tmp_path / "out") == reference
+
+
+@pytest.mark.parametrize("fault", GRAVE)
+@pytest.mark.parametrize("kind", RESOURCES)
+def test_what_cannot_be_mended_is_named_and_a_later_run_completes(
+    mini: Path, reference: dict[str, bytes], tmp_path: Path, kind: str, fault: str
+) -> None:
+    out, (answer, said) = tmp_path / "out", GRAVE[fault]
+    with Faulty(mini, RESOURCES[kind], answer).serving() as http:
+        ran = kconvert("k400", "--split", "val", "--out", out, "--origin", http.url, *PATIENCE)
+        asked = http.requests["FAULTY", RESOURCES[kind]]
+        if kind == "archive":
+            assert ran.code == 3, ran.err
+            assert (out / ".kconvert/val/archives/000000.json").exists()
+            line = next(line for line in ran.out.splitlines() if RESOURCES[kind] in line)
+            assert RESOURCES[kind] in kconvert("status", out).out
+        else:
+            assert ran.code == 2, ran.err
+            line = one_line(ran)
+            assert http.url + RESOURCES[kind] in line or fault.startswith(("an HTML", "an XML", "wrong"))
+            assert RESOURCES[kind] in line
+            assert not out.exists() or not list(out.rglob("*.json"))
+        assert said in line
+        if fault in ("403", "404", "a reason with an escape"):
+            assert asked == 1
+        assert "\x1b" not in ran.out + ran.err
+        assert not list(out.rglob("*.tar"))
+    ran = kconvert("k400", "--split", "val", "--out", out, "--origin", mini)
+    assert ran.code == 0, ran.err
+    assert tree(out) == reference
+
+
+@pytest.mark.parametrize("kind", ["path list", "annotations"])
+def test_a_text_that_is_gzipped_unasked_is_read(
+    mini: Path, reference: dict[str, bytes], tmp_path: Path, kind: str
+) -> None:
+    with Faulty(mini, RESOURCES[kind], gzipped).serving() as http:
+        ran = kconvert("k400", "--split", "val", "--out", tmp_path / "out", "--origin", http.url)
+    assert ran.code == 0, ran.err
+    assert tree(tmp_path / "out") == reference
+
+
+def test_an_archive_that_is_gzipped_once_more_is_named(mini: Path, reference: dict[str, bytes], tmp_path: Path) -> None:
+    with Faulty(mini, RESOURCES["archive"], gzipped).serving() as http:
+        ran = kconvert("k400", "--split", "val", "--out", tmp_path / "out", "--origin", http.url)
+    assert ran.code == 3
+    assert "is gzipped twice, perhaps by the server (Content-Encoding)" in ran.out
+    assert kconvert("k400", "--split", "val", "--out", tmp_path / "out", "--origin", mini).code == 0
+    assert tree(tmp_path / "out") == reference
+
+
+def test_a_server_that_dies_fails_what_is_left_and_a_later_run_completes(
+    mini: Path, reference: dict[str, bytes], tmp_path: Path
+) -> None:
+    class Dying(Handler):
+        def send_data(self, name: str, data: bytes) -> None:
+            if name.endswith("part_1.tar.gz"):
+                self.wfile.write(data[:1000])
+                self.wfile.flush()
+                self.server.socket.close()
+                hang_up(self)
+            else:
+                super().send_data(name, data)
+
+    with serving(mini, Dying) as http:
+        words = ("k400", "--split", "val", "--out", tmp_path / "out", "--origin", http.url, *PATIENCE)
+        ran = kconvert(*words, "--workers", 1)
+        assert ran.code == 3
+        assert "refused after 1,000 of" in ran.out or "tried 4 times" in ran.out
+        # The server is still gone: nothing is lost by trying.
+        assert kconvert(*words).code in (2, 3)
+    ran = kconvert("k400", "--split", "val", "--out", tmp_path / "out", "--origin", mini)
+    assert ran.code == 0, ran.err
+    assert tree(tmp_path / "out") == reference
+
+
+def test_a_host_without_a_name_is_one_line(tmp_path: Path) -> None:
+    ran = kconvert("k400", "--out", tmp_path / "out", "--origin", "http://no-such-host.invalid/", *PATIENCE)
+    assert ran.code == 2
+    assert "no-such-host.invalid" in one_line(ran)
