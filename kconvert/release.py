@@ -132,10 +132,16 @@ def load_release(name: str) -> Release:
 
 
 def parse_release(text: str, labels: tuple[str, ...]) -> Release:
-    """A catalogue entry from its YAML text. Raises `ValueError`, `KeyError` or `TypeError` if it is malformed."""
+    """A catalogue entry from its YAML text. Raises `ValueError` if it is malformed."""
     if list(labels) != sorted(set(labels)):
         raise ValueError("labels: expected a sorted list without repetition")
-    entry: dict[str, Any] = yaml.safe_load(text)
+    try:
+        return _release_of(yaml.safe_load(text), labels)
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"catalogue entry: malformed ({type(error).__name__}: {error})") from error
+
+
+def _release_of(entry: dict[str, Any], labels: tuple[str, ...]) -> Release:
     splits = {}
     for split, info in entry["splits"].items():
         if split not in SPLITS:
