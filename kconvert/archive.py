@@ -21,12 +21,10 @@ from kconvert.fetch import ByteStream
 BLOCK_BYTES = 512
 MAX_CLIP_BYTES = 1 << 28
 """A clip that declares more is not loaded; official clips of 10 s have a few megabytes."""
-SAMPLE_OVERHEAD_BYTES = 1 << 12
-"""What a packed clip takes at most beside its video: headers, padding and metadata."""
-_EXPANSION = 1.05
-"""How much larger the clips of an archive may be than the archive: videos do not compress."""
-_SLACK_BYTES = 1 << 20
-"""What an archive may take beside that: rows, receipts, the last record of a shard."""
+_MAX_EXPANSION = 1.5
+_MAX_EXPANSION_BYTES = 1 << 24
+"""Clips that are together larger than so many times their archive, and so many bytes, are no videos: those do not
+compress."""
 _MAX_EXTENSION_BYTES = 1 << 20
 """A long name or a PAX header that declares more is not loaded."""
 _MAX_INFLATED_BYTES = 1 << 20
@@ -53,8 +51,8 @@ class Member:
 
 
 def max_unpacked_bytes(archive_bytes: int) -> int:
-    """The room that the clips of an archive of that size may take at most, staged or packed."""
-    return round(archive_bytes * _EXPANSION) + _SLACK_BYTES
+    """The most that the clips of an archive of that size may have; what has more is made to fill disks."""
+    return round(archive_bytes * _MAX_EXPANSION) + _MAX_EXPANSION_BYTES
 
 
 class ArchiveReader:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kconvert.errors import ManifestError, UsageError
+from kconvert.errors import ManifestError, OtherFormatError, UsageError
 from kconvert.files import make_folder, remove, remove_temporaries, sha256_of
 from kconvert.finish import CARD_NAME, LABELS_NAME
 from kconvert.journal import Journal, is_empty
@@ -118,9 +118,14 @@ def read_manifest(out: Path) -> Manifest | None:
 
 
 def _has_manifest(out: Path) -> bool:
-    """Whether there is a manifest of ours: other programs have a file of that name, too."""
+    """Whether there is a manifest of ours: other programs have a file of that name, too.
+
+    Raises `OtherFormatError` for one of another kconvert.
+    """
     try:
         return read_manifest(out) is not None
+    except OtherFormatError:
+        raise
     except ManifestError:
         return False
 
@@ -172,10 +177,16 @@ def used_bytes(folder: Path) -> int:
 
 
 def forget_untrue_manifest(out: Path, splits: Sequence[str]) -> None:
-    """Removes a manifest that names one of these splits, which are to be made anew."""
+    """Removes a manifest that names one of these splits, which are to be made anew; what it says of others is kept."""
     manifest = read_manifest(out)
-    if manifest is not None and any(split in manifest.splits for split in splits):
-        remove(out / MANIFEST_NAME)
+    if manifest is None or not any(split in manifest.splits for split in splits):
+        return
+    for split in manifest.splits:
+        journal = Journal(out).split(split)
+        if split not in splits and journal.record() is None:
+            make_folder(journal.folder)
+            journal.set_record(manifest.record(split))
+    remove(out / MANIFEST_NAME)
 
 
 def clear(out: Path) -> None:

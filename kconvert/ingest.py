@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kconvert.archive import MAX_CLIP_BYTES, SAMPLE_OVERHEAD_BYTES, ArchiveReader, Member, max_unpacked_bytes
+from kconvert.archive import MAX_CLIP_BYTES, ArchiveReader, Member, max_unpacked_bytes
 from kconvert.clip import Clip
 from kconvert.engine import Context
 from kconvert.errors import ArchiveError, SourceChangedError
@@ -156,15 +156,13 @@ class _Staging:
     rows: StagedWriter
     archive_bytes: int | None
     """Size of the archive; `None` where it is not known, and so does not bound what its clips take."""
-    num_staged: int = 0
 
     def stage(self, data: bytes) -> int:
-        """Appends a clip to the part; returns where it begins. Raises `ArchiveError` beyond what was planned for."""
+        """Appends a clip to the part; returns where it begins. Raises `ArchiveError` if there are too many bytes."""
         offset = self.part.tell()
-        self.num_staged += 1
         if self.archive_bytes is not None:
             limit = max_unpacked_bytes(self.archive_bytes)
-            if offset + len(data) + self.num_staged * SAMPLE_OVERHEAD_BYTES > limit:
+            if offset + len(data) > limit:
                 raise ArchiveError(
                     self.archive,
                     f"its clips take more than {limit:,} bytes, which those of an archive of {self.archive_bytes:,} "

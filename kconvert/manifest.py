@@ -156,7 +156,7 @@ class Manifest:
         try:
             content = json.loads(text)
             found = content.get("format_version") if isinstance(content, dict) else None
-            if isinstance(found, int) and found != FORMAT_VERSION:
+            if isinstance(found, int) and found != FORMAT_VERSION and "kconvert_version" in content:
                 raise OtherFormatError(
                     f"{where}: format_version {found}, this kconvert reads {FORMAT_VERSION}; "
                     "use the kconvert that wrote the folder, or another folder"

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from kconvert.annotation import Annotations, parse_annotations
-from kconvert.archive import max_unpacked_bytes
 from kconvert.errors import FetchError, OriginError, UsageError
 from kconvert.fetch import FetchOptions, describe, without_patience
 from kconvert.journal import Inputs, SplitJournal
@@ -17,6 +16,10 @@ from kconvert.shuffle import ShuffleOptions, windows
 from kconvert.units import format_bytes
 
 _NUM_DESCRIBERS = 16
+_EXPANSION = 1.05
+"""How much larger a part is at most than its gzipped archive: videos do not compress."""
+_SLACK_BYTES = 1 << 20
+"""Beside the videos: tar headers, metadata, rows, the last record of a shard, for an archive."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def _staged_bytes(plan: SplitPlan, shuffle: ShuffleOptions) -> int:
 
 
 def _unpacked(size: int | None) -> int:
-    return max_unpacked_bytes(size or 0)
+    return round((size or 0) * _EXPANSION) + _SLACK_BYTES
 
 
 def require_disk(plans: Sequence[SplitPlan], shuffle: ShuffleOptions, have: int) -> None:

@@ -1,22 +1,36 @@
-"""Clips that crash or hang what looks into them: faults that are injected from outside the product."""
+"""Clips that crash, hang, or exhaust what looks into them: faults that are injected from outside the product."""
 
+import gc
+import gzip
+import io
+import multiprocessing
 import os
 import shutil
 import stat
+import tarfile
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
-from harness import kconvert, tree
+from harness import QUICK, kconvert, tree
 from miniature.build import Archive, write
 from miniature.made import make_clip
 from miniature.sources import Row, Video
 
-CRASHING = b"\0\0\0\x10freeCRASHING"
-HANGING = b"\0\0\0\x10freeHANGING!"
-SITECUSTOMIZE = f"""
-# Read by every Python process that has this folder on its path: makes PyAV crash or hang on marked clips.
+from kconvert.engine import Context
+from kconvert.ingest import IngestTask, ingest
+from kconvert.journal import Inputs, SplitJournal
+from kconvert.origin import ArchiveRef
+from kconvert.probe.isolated import IsolatedProber
+from kconvert.release import AnnotationFile
+from kconvert.verdict import CheckOptions
+
+MARKS = {1: b"CRASHING", 3: b"HANGING!", 4: b"HOGGING!", 6: b"FLOODING"}
+"""Clips by number, and what they do to the prober."""
+SITECUSTOMIZE = """
+# Read by every Python process that has this folder on its path: makes PyAV do odd things on marked clips.
 import importlib.abc, importlib.util, os, signal, sys, time
 
 class Finder(importlib.abc.MetaPathFinder):
@@ -31,10 +45,18 @@ class Finder(importlib.abc.MetaPathFinder):
             real = module.av.open
             def open_(file, *args, **kwargs):
                 data = file.getvalue()
-                if data.endswith({CRASHING!r}):
+                with open({calls!r}, "a") as log:
+                    log.write(data[-8:].decode("latin-1") + "\\n")
+                if data.endswith(b"CRASHING"):
                     os.kill(os.getpid(), signal.SIGSEGV)
-                if data.endswith({HANGING!r}):
+                if data.endswith(b"HANGING!"):
                     time.sleep(1000)
+                if data.endswith(b"HOGGING!"):
+                    hog = [bytes(1 << 28) for _ in range(40)]
+                if data.endswith(b"FLOODING"):
+                    for _ in range(1 << 14):
+                        os.write(2, b"\\x1b[31mmoov atom\\n" * 4096)
+                    os.kill(os.getpid(), signal.SIGABRT)
                 return real(file, *args, **kwargs)
             module.av.open = open_
         spec.loader.exec_module = exec_module
@@ -45,9 +67,12 @@ sys.meta_path.insert(0, Finder())
 FAKE_FFPROBE = """#!/bin/sh
 for word; do file=$word; done
 case "$1" in -version) echo ffprobe version 0 fake; exit;; esac
+tail -c 8 "$file" >>{calls}; echo >>{calls}
 case "$(tail -c 8 "$file")" in
     CRASHING) kill -SEGV $$;;
     HANGING!) exec sleep 1000;;
+    HOGGING!) exec python3 -c 'hog = [bytes(1 << 28) for _ in range(40)]';;
+    FLOODING) yes 'moov atom not found' | head -c 1000000000 >&2; exit 1;;
 esac
 exec {real} "$@"
 """
@@ -55,11 +80,12 @@ exec {real} "$@"
 
 @pytest.fixture
 def marked(tmp_path: Path) -> Path:
-    """An origin with one split of five clips, of which one crashes and one hangs the prober."""
-    rows = [Row(f"clip-{number:06d}", 0, 10, "zumba") for number in range(5)]
+    """An origin with one split of eight clips, of which four are marked."""
+    rows = [Row(f"clip-{number:06d}", 0, 10, "zumba") for number in range(8)]
     archive = Archive("700_2020/val/k700_val_700.tar.gz", "zumba/")
-    for row in rows:
-        data = make_clip("good", row.name) + {1: CRASHING, 3: HANGING}.get(int(row.youtube_id[5:]), b"")
+    for number, row in enumerate(rows):
+        mark = MARKS.get(number)
+        data = make_clip("good", row.name) + (b"\0\0\0\x10free" + mark if mark else b"")
         archive.clips.append((row, Video(data, ())))
     root = tmp_path / "server"
     archive.write(root)
@@ -70,37 +96,123 @@ def marked(tmp_path: Path) -> Path:
     return root
 
 
-def outcome(out: Path) -> dict[str, tuple[str, str]]:
-    rows: list[dict[str, Any]] = pq.read_table(out / "metadata/val.parquet").to_pylist()
-    return {row["youtube_id"]: (row["status"], row["reason"]) for row in rows}
+def stand_in(prober: str, folder: Path) -> tuple[dict[str, str], Path]:
+    """The environment in which a stand-in for the prober is found, and the file in which it notes its calls."""
+    calls = folder / "calls"
+    if prober == "libav":
+        write(folder / "site/sitecustomize.py", SITECUSTOMIZE.replace("{calls!r}", repr(str(calls))).encode())
+        return {"PYTHONPATH": str(folder / "site")}, calls
+    fake = folder / "bin/ffprobe"
+    write(fake, FAKE_FFPROBE.format(real=shutil.which("ffprobe"), calls=calls).encode())
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    return {"PATH": f"{fake.parent}:{os.environ['PATH']}"}, calls
 
 
 @pytest.mark.parametrize("prober", ["libav", "ffprobe"])
-def test_a_clip_that_crashes_or_hangs_the_prober_costs_itself_only(marked: Path, tmp_path: Path, prober: str) -> None:
-    env = {}
-    if prober == "libav":
-        (tmp_path / "site").mkdir()
-        (tmp_path / "site/sitecustomize.py").write_text(SITECUSTOMIZE)
-        env["PYTHONPATH"] = str(tmp_path / "site")
-    else:
-        fake = tmp_path / "bin/ffprobe"
-        fake.parent.mkdir()
-        fake.write_text(FAKE_FFPROBE.format(real=shutil.which("ffprobe")))
-        fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
-        env["PATH"] = f"{fake.parent}:{os.environ['PATH']}"
+def test_a_clip_that_ruins_the_prober_costs_itself_only_and_once(marked: Path, tmp_path: Path, prober: str) -> None:
+    env, calls = stand_in(prober, tmp_path)
     outs = [tmp_path / "1", tmp_path / "2"]
     for workers, out in enumerate(outs, start=1):
-        ran = kconvert(
-            "k700-2020", "--split", "val", "--out", out, "--origin", marked, "--check.prober", prober,
-            "--check.timeout", "2", "--workers", workers, env=env,
-        )  # fmt: skip
+        words = ("k700-2020", "--split", "val", "--out", out, "--origin", marked, "--check.prober", prober)
+        more = ("--check.timeout", "3", "--workers", workers)
+        ran = kconvert(*words, *more, env=env)
         assert ran.code == 0, ran.err
-        assert outcome(out) == {
-            "clip-000000": ("written", ""),
-            "clip-000001": ("rejected", "crashed"),
-            "clip-000002": ("written", ""),
-            "clip-000003": ("rejected", "timeout"),
-            "clip-000004": ("written", ""),
-        }
+        assert "\x1b" not in ran.out + ran.err
+        assert len(ran.err) < 10_000
+        rows: list[dict[str, Any]] = pq.read_table(out / "metadata/val.parquet").to_pylist()
+        bad = {int(row["youtube_id"][5:]): row["reason"] for row in rows if row["status"] == "rejected"}
+        assert bad == {1: "crashed", 3: "timeout", 4: "crashed", 6: "crashed"}
+        details = {int(row["youtube_id"][5:]): row["detail"] for row in rows}
+        assert details[4] == "the check needs more than 2 GiB of memory"
+        assert details[3] == "the check took longer than 3 s"
+        assert "SIGSEGV" in details[1]
+        assert details[6] == (
+            "ffprobe printed more than 64 MiB" if prober == "ffprobe" else "the check was ended by SIGABRT"
+        )
         assert kconvert("verify", out).code == 0
+        # Once more as if killed after the last receipt: no clip is looked at again.
+        before = calls.read_bytes()
+        for name in ("manifest.json", "metadata/val.parquet", ".kconvert/val/record.json"):
+            (out / name).unlink()
+        assert kconvert(*words, *more, env=env).code == 0
+        assert kconvert("verify", out).code == 0
+        assert calls.read_bytes() == before
     assert tree(outs[0]) == tree(outs[1])
+
+
+def archive_of(path: Path, num_clips: int) -> None:
+    """An archive of clips, half of them broken in several ways."""
+    kinds = ("good", "cut", "html", "empty")
+    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+        for number in range(num_clips):
+            data = make_clip(kinds[number % 4], f"{number}")
+            info = tarfile.TarInfo(f"clip-{number:06d}_000000_000010.mp4")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def held() -> tuple[int, int, int]:
+    """Descriptors, threads and children that this process has."""
+    gc.collect()
+    me = psutil.Process()
+    return me.num_fds(), me.num_threads(), len(me.children(recursive=True))
+
+
+def _ingest_and_tell(
+    sender: "multiprocessing.connection.Connection", folder: Path, prober: str, nums: list[int]
+) -> None:
+    found = []
+    for num_clips in nums:
+        journal = SplitJournal(folder / f"{num_clips}")
+        journal.set_inputs(Inputs((), 0, None, AnnotationFile("x", "csv")), b"", [])
+        ref = ArchiveRef("x", str(folder / f"{num_clips}.tar.gz"))
+        check = CheckOptions(prober=prober)  # type: ignore[arg-type]
+        task = IngestTask(ref, "000000", journal.folder, check, QUICK, None, False)
+        assert ingest(task, Context(0, lambda event: None)).num_clips == num_clips
+        found.append(held())
+    sender.send(found)
+    sender.close()
+
+
+@pytest.mark.parametrize("prober", ["libav", "ffprobe"])
+def test_a_thousand_clips_leave_no_descriptor_thread_or_process(
+    tmp_path: Path, prober: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if prober == "ffprobe":
+        fake = tmp_path / "bin/ffprobe"
+        printed = '{"streams": [{"codec_type": "video", "duration_ts": 10, "time_base": "1/1"}], "format": {}}'
+        write(fake, f"#!/bin/sh\necho '{printed}'\n".encode())
+        fake.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    nums = [10, 1000, 1001]
+    for num_clips in nums:
+        archive_of(tmp_path / f"{num_clips}.tar.gz", num_clips)
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_ingest_and_tell, args=(sender, tmp_path, prober, nums))
+    process.start()
+    sender.close()
+    with receiver:
+        found = receiver.recv()
+    process.join()
+    process.close()
+    assert found[0] == found[1] == found[2]
+
+
+def test_clips_that_are_looked_at_in_processes_of_their_own_leave_nothing(tmp_path: Path) -> None:
+    prober = IsolatedProber(CheckOptions())
+    counts = []
+    for _ in range(3):
+        for kind in ("good", "html") * 10:
+            prober.probe(make_clip(kind, "x"))
+        counts.append(held())
+    assert counts[1] == counts[2]
+
+
+def test_a_decoder_that_complains_of_everything_does_not_fill_the_memory(tmp_path: Path) -> None:
+    """The real libraries, on pictures that are spoilt throughout."""
+    data = make_clip("flipped", "x")
+    assert gzip.compress(data)
+    probed = IsolatedProber(CheckOptions(depth="decode")).probe(data)
+    assert probed.fault is not None
+    assert probed.fault.defect == "undecodable"

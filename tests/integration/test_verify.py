@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 from harness import kconvert
 
 from kconvert.engine import open_engine
+from kconvert.errors import ManifestError
 from kconvert.events import Silent
 from kconvert.folder import read_manifest
-from kconvert.verification import verify
+from kconvert.verification import folder_differences, verify
 
 
 def found_in(out: Path) -> list[str]:
@@ -103,3 +105,60 @@ def test_counts_that_do_not_fit_the_rows_are_named(converted: Path, copy_of: Cal
     manifest["splits"]["val"]["num_missing"] += 1
     (out / "manifest.json").write_text(json.dumps(manifest))
     assert "metadata/val.parquet" in found_in(out)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "labels.txt", "README.md"])
+def test_a_flipped_bit_anywhere_in_the_small_files_is_found(
+    converted: Path, copy_of: Callable[[Path], Path], name: str
+) -> None:
+    """Without the journal, so that the files have only each other."""
+    out = copy_of(converted)
+    shutil.rmtree(out / ".kconvert")
+    data = (out / name).read_bytes()
+    draw = random.Random(name)
+    for _ in range(150):
+        place, bit = draw.randrange(len(data)), 1 << draw.randrange(8)
+        (out / name).write_bytes(data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :])
+        try:
+            manifest = read_manifest(out)
+            assert manifest is not None
+            found = list(folder_differences(out, manifest))
+        except ManifestError:
+            continue
+        assert found, (place, bit)
+    (out / name).write_bytes(data)
+    assert found_in(out) == []
+
+
+def test_a_file_that_nobody_wrote_is_named_wherever_it_is(converted: Path, copy_of: Callable[[Path], Path]) -> None:
+    out = copy_of(converted)
+    added = ["stray.tar", "train/._k400-train-000000.tar", "other/x", "metadata/train.parquet.1.kconvert-tmp"]
+    for name in added:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).touch()
+    assert found_in(out) == sorted(added)
+
+
+def test_a_manifest_that_cannot_be_read_is_a_difference_and_one_of_another_format_is_told(
+    converted: Path, copy_of: Callable[[Path], Path]
+) -> None:
+    out = copy_of(converted)
+    text = (out / "manifest.json").read_text()
+    (out / "manifest.json").write_text(text[:-20])
+    ran = kconvert("verify", out)
+    assert ran.code == 4
+    assert "manifest.json: not a kconvert manifest" in ran.out.replace(f"{out}/", "")
+    (out / "manifest.json").write_text(text.replace('"format_version": 1', '"format_version": 2'))
+    ran = kconvert("verify", out)
+    assert ran.code == 2
+    assert "format_version 2, this kconvert reads 1; use the kconvert that wrote the folder" in ran.err
+    shutil.rmtree(out / ".kconvert")
+    ran = kconvert("k400", "--out", out)
+    assert ran.code == 2
+    assert "format_version 2, this kconvert reads 1" in ran.err
+
+
+def test_verify_shows_progress(converted: Path) -> None:
+    ran = kconvert("verify", converted)
+    assert ran.code == 0
+    assert re.search(r"verifying 7 shards: .* of .*, ([0-9]+) of \1 clips", ran.err)

@@ -79,8 +79,10 @@ class Split:
     def expected(self) -> list[Expected]:
         """What becomes of every clip and every annotation row."""
         labels = {row.name: row.label for row in self.annotated}
-        better = {row.name: video for row, video in (self.replacement.clips if self.replacement else [])}
-        better = {name: video for name, video in better.items() if not _rejecting(video)}
+        better: dict[str, Video] = {}
+        for row, video in self.replacement.clips if self.replacement else []:
+            if not _rejecting(video):
+                better.setdefault(row.name, video)
         seen: set[str] = set()
         found = []
         for archive in self.archives:
@@ -121,7 +123,7 @@ def build(root: Path, videos: Videos, rows: Rows) -> None:
         for split in splits:
             for archive in (*split.archives, *([split.replacement] if split.replacement else [])):
                 archive.write(root)
-            write(root / _path_list(split), _urls(split.archives))
+            write(root / path_list(split), urls(split.archives))
         expected[release] = {split.name: [asdict(row) for row in split.expected()] for split in splits}
     write(root / "expected.json", json.dumps(expected, indent=1).encode())
 
@@ -162,9 +164,9 @@ def _k400(root: Path, videos: Videos, rows: Rows) -> list[Split]:
         for number, archive in enumerate(archives):
             _fill(archive, found[number * 6 : number * 6 + 6], videos, ["any"] * 6)
         splits.append(Split("k400", name, archives, found, any(row.label for row in found)))
-    write(root / "400/annotations/train.csv", _csv(splits[0].annotated, "train", quoted=True, with_cc=True))
-    write(root / "400/annotations/val.csv", _csv(splits[1].annotated, "val", quoted=True, with_cc=True))
-    write(root / "400/annotations/test.csv", _csv(splits[2].annotated, "test", quoted=True, with_cc=False))
+    write(root / "400/annotations/train.csv", annotation_csv(splits[0].annotated, "train", quoted=True, with_cc=True))
+    write(root / "400/annotations/val.csv", annotation_csv(splits[1].annotated, "val", quoted=True, with_cc=True))
+    write(root / "400/annotations/test.csv", annotation_csv(splits[2].annotated, "test", quoted=True, with_cc=False))
     write(root / "400/readme.md", b"A miniature.\n")
     return splits
 
@@ -185,7 +187,9 @@ def _k600(root: Path, videos: Videos, rows: Rows) -> list[Split]:
                 archive.others += [(f"{archive.folder}._{row.name}.mp4", b"\0\5\26\7AppleDouble") for row in found[:2]]
         splits.append(Split("k600", name, archives, annotated, True))
         write(root / f"600/annotations/{name}.txt", _listing(name, annotated))
-        write(root / f"600/annotations/{name}.csv", _csv(annotated[::2], "validate" if name == "val" else name))
+        write(
+            root / f"600/annotations/{name}.csv", annotation_csv(annotated[::2], "validate" if name == "val" else name)
+        )
     found = list(rows.rows("k600", "test", None))
     archives = [Archive(f"600/test/part_{number}.tar.gz", "./", others=[("./", None)]) for number in range(2)]
     _fill(archives[0], found[:5], videos, ["any"] * 5)
@@ -193,7 +197,7 @@ def _k600(root: Path, videos: Videos, rows: Rows) -> list[Split]:
     strangers = [Row(f"test_only_{number}", 1, 11, "") for number in range(6)]
     _fill(archives[1], strangers, videos, ["good", "short", *["any"] * 4])
     splits.append(Split("k600", "test", archives, found, False))
-    write(root / "600/annotations/test.csv", _csv(found, "test", with_label=False))
+    write(root / "600/annotations/test.csv", annotation_csv(found, "test", with_label=False))
     write(root / "600/readme.md", b"A miniature.\n")
     return splits
 
@@ -215,7 +219,7 @@ def _k700(root: Path, videos: Videos, rows: Rows) -> list[Split]:
         archives[0].clips.append((stranger, videos.video("good", stranger.name)))
         splits.append(Split("k700-2020", name, archives, annotated, True))
         spelt = "validate" if name == "val" else name
-        write(root / f"700_2020/annotations/{name}.csv", _csv(annotated, spelt))
+        write(root / f"700_2020/annotations/{name}.csv", annotation_csv(annotated, spelt))
     found = list(rows.rows("k700-2020", "test", None))
     archives = [
         Archive(f"700_2020/test/k700_test_{number:03d}.tar.gz", "./", others=[("./", None)]) for number in (1, 2)
@@ -224,24 +228,24 @@ def _k700(root: Path, videos: Videos, rows: Rows) -> list[Split]:
     _fill(archives[0], found[:6], videos, ["short", *["any"] * 5])
     _fill(archives[1], found[6:12], videos, ["any"] * 5 + ["short"])
     splits.append(Split("k700-2020", "test", archives, found, False))
-    write(root / "700_2020/annotations/test.csv", _csv(found, "test", with_label=False))
+    write(root / "700_2020/annotations/test.csv", annotation_csv(found, "test", with_label=False))
     write(root / "700_2020/K700_2020_readme.txt", b"A miniature.\n")
     return splits
 
 
-def _path_list(split: Split) -> str:
+def path_list(split: Split) -> str:
     folder, stem = {"k400": ("400", "k400"), "k600": ("600", "k600"), "k700-2020": ("700_2020", "k700_2020")}[
         split.release
     ]
     return f"{folder}/{split.name}/{stem}_{split.name}_path.txt"
 
 
-def _urls(archives: Iterable[Archive]) -> bytes:
+def urls(archives: Iterable[Archive]) -> bytes:
     """As the official lists are: k600's names raw, with their spaces, parentheses and apostrophes."""
     return "".join(f"{OFFICIAL}{archive.name}\n" for archive in archives).encode()
 
 
-def _csv(
+def annotation_csv(
     rows: Iterable[Row], split: str, quoted: bool = False, with_cc: bool = False, with_label: bool = True
 ) -> bytes:
     with_label = with_label and any(row.label for row in rows)

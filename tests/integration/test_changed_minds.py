@@ -1,0 +1,121 @@
+"""A folder that is not what a conversion would go on with is refused with the exact differences, never mixed."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from harness import kconvert, one_line, tree
+
+COMMAND = ("--shard.max_samples", 5)
+
+
+@pytest.fixture
+def out(converted: Path, copy_of: Callable[[Path], Path]) -> Path:
+    return copy_of(converted)
+
+
+def refused(out: Path, mini: Path, *words: object) -> str:
+    """The line that refuses to go on; nothing may have changed."""
+    before = tree(out)
+    ran = kconvert("k400", "--out", out, "--origin", mini, *COMMAND, *map(str, words))
+    assert ran.code == 2, ran.err
+    assert tree(out) == before
+    return one_line(ran)
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def in_manifest(*names: str | int, value: object) -> Callable[[Any], None]:
+    """A change of one value of the manifest."""
+
+    def change(content: Any) -> None:
+        for name in names[:-1]:
+            content = content[name]
+        content[names[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (in_manifest("splits", "train", "num_written", value=7), "train.counts.num_written was 14, is now 7"),
+        (in_manifest("shards", 1, "sha256", value="0" * 64), "train.shards.1.sha256 was "),
+        (in_manifest("tables", 2, "num_rows", value=1), "test.table.num_rows was 30, is now 1"),
+        (in_manifest("options", "shuffle", "seed", value=3), "shuffle.seed was 0, is now 3"),
+        (in_manifest("tools", "pyav", value="17"), "tools.pyav was "),
+    ],
+)
+def test_a_manifest_that_was_edited_is_refused(
+    converted: Path, mini: Path, out: Path, change: Callable[[Any], None], said: str
+) -> None:
+    edit(out / "manifest.json", change)
+    line = refused(out, mini)
+    assert "manifest.json: was changed since it was written" in line
+    assert said in line
+    (out / "manifest.json").unlink()
+    assert kconvert("k400", "--out", out, "--origin", mini, *COMMAND).code == 0
+    assert tree(out) == tree(converted)
+
+
+@pytest.mark.parametrize("has_journal", [True, False])
+def test_a_table_that_was_edited_is_refused(converted: Path, mini: Path, out: Path, has_journal: bool) -> None:
+    path = out / "metadata/val.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+    if not has_journal:
+        shutil.rmtree(out / ".kconvert")
+    line = refused(out, mini)
+    assert "metadata/val.parquet: was changed since it was written: sha256 was " in line
+    assert "remove it to have it made again" in line
+    path.unlink()
+    ran = kconvert("k400", "--out", out, "--origin", mini, *COMMAND)
+    assert ran.code == 0, ran.err
+    assert tree(out) == tree(converted)
+
+
+def test_a_folder_of_another_format_or_of_other_tools_is_refused(mini: Path, out: Path) -> None:
+    (out / "manifest.json").unlink()
+    identity = out / ".kconvert/identity.json"
+    good = identity.read_text()
+    for name, value, said in (
+        ("format_version", 2, "format_version was 2, is now 1"),
+        ("tools", {"ffprobe": "4.4"}, "tools.ffprobe was '4.4', is now None"),
+        ("release", "k600", "release was 'k600', is now 'k400'"),
+    ):
+        identity.write_text(json.dumps(json.loads(good) | {name: value}))
+        assert said in refused(out, mini)
+    identity.write_text(good[:-9])
+    assert "identity.json: was changed by hand" in refused(out, mini)
+
+
+def test_receipts_that_were_edited_never_get_into_a_result(converted: Path, mini: Path, out: Path) -> None:
+    """As if killed before the end, and somebody changed a count."""
+    for name in ("manifest.json", "metadata/train.parquet", ".kconvert/train/record.json"):
+        (out / name).unlink()
+    receipt = out / ".kconvert/train/archives/000001.json"
+    edit(receipt, lambda content: content.update(num_members=99))
+    ran = kconvert("k400", "--out", out, "--origin", mini, *COMMAND)
+    assert ran.code == 1
+    assert "the account does not close (num_members: " in ran.err
+    assert not (out / "manifest.json").exists()
+    shutil.rmtree(out / ".kconvert/train")
+    assert kconvert("k400", "--out", out, "--origin", mini, *COMMAND).code == 0
+    assert tree(out) == tree(converted)
+
+
+def test_overwriting_takes_any_folder_of_ours(converted: Path, mini: Path, out: Path) -> None:
+    (out / "metadata/val.parquet").write_bytes(b"")
+    (out / "manifest.json").write_text("{")
+    (out / ".kconvert/identity.json").write_text("{")
+    ran = kconvert("k400", "--out", out, "--origin", mini, *COMMAND, "--overwrite")
+    assert ran.code == 0, ran.err
+    assert tree(out) == tree(converted)
