@@ -197,8 +197,9 @@ class SplitJournal:
         return receipt if receipt is not None and rows.is_file() and sha256_of(rows) == receipt.rows_sha256 else None
 
     def set_archive_receipt(self, archive_id: str, receipt: ArchiveReceipt) -> None:
-        _write(self.folder / "archives" / f"{archive_id}.json", dataclasses.asdict(receipt))
+        # In this order: what is done is never told as failed.
         remove(self._failure_path(archive_id))
+        _write(self.folder / "archives" / f"{archive_id}.json", dataclasses.asdict(receipt))
 
     def archive_receipts(self, ids: Mapping[str, str]) -> dict[str, ArchiveReceipt]:
         """The receipts of the archives that are read, by name."""

@@ -1,0 +1,51 @@
+"""Peak memory and peak disk of runs over releases of growing size, beside what `plan` predicts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from harness import kconvert
+from measuring import clips_origin, measured
+
+_MB = 1_000_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tools/campaign bounds", description=__doc__)
+    parser.add_argument("--folder", type=Path, help="where to work; a temporary folder without")
+    parser.add_argument("--factors", type=int, nargs="+", default=[1, 10, 50])
+    parser.add_argument("--archives", type=int, default=4, help="archives at factor 1")
+    parser.add_argument("--clips", type=int, default=10, help="clips in an archive")
+    parser.add_argument("--clip_bytes", type=int, default=1_300_000)
+    options = parser.parse_args()
+    print("  size  window  archives  clips  driver MB  worker MB  staging MB  disk MB  of predicted  seconds")
+    is_held = True
+    for factor in options.factors:
+        folder = Path(tempfile.mkdtemp(dir=options.folder))
+        num_archives = options.archives * factor
+        clips_origin(folder / "origin", num_archives, options.clips, options.clip_bytes)
+        for window in (0, options.archives):
+            words = ("k400", "--split", "val", "--origin", folder / "origin", "--shuffle.window", window)
+            plan = json.loads(kconvert("plan", *words, "--out", folder / "none", "--json").out)
+            peaks = measured(words, folder / "out")
+            assert peaks.code == 0, peaks.err
+            share = peaks.disk_bytes / plan["max_disk_bytes"]
+            is_held = is_held and share <= 1
+            sizes = (peaks.driver_bytes, peaks.worker_bytes, peaks.staging_bytes, peaks.disk_bytes)
+            row = "  ".join(f"{size / _MB:9.1f}" for size in sizes)
+            num_clips = num_archives * options.clips
+            head = f"{factor:5}x {window:7} {num_archives:9} {num_clips:6}"
+            print(f"{head} {row}  {share:12.1%} {peaks.seconds:8.1f}", flush=True)
+            shutil.rmtree(folder / "out")
+        shutil.rmtree(folder)
+    print("the disk that plan predicts was never exceeded" if is_held else "MORE DISK THAN PREDICTED")
+    return 0 if is_held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
