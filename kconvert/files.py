@@ -152,7 +152,8 @@ def sha256_of(path: Path) -> str:
 def _flush_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with naming(folder):
+            os.fsync(handle)
     except OSError as error:
         # Some network file systems know no flushing of folders.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
