@@ -35,6 +35,9 @@ def do(job: Job, context: Context) -> tuple[int, int]:
             raise KeyError(job.name)
         case "disk":
             raise OSError(28, "No space left on device", str(job.folder / "x"))
+        case "prints":
+            for stream in (1, 2):
+                os.write(stream, b"\x1b[31mmoov atom not found\n")
         case "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         case "dies once" if context.attempt == 0:

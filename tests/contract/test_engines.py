@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,3 +101,15 @@ def test_closing_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
     assert counts[1] == counts[2]
     assert not [pid for pid in psutil.Process().children() if pid.status() == psutil.STATUS_ZOMBIE]
     assert os.getpid()
+
+
+def test_what_a_worker_prints_by_itself_is_not_shown(tmp_path: Path) -> None:
+    """In a process of its own, whose streams are looked at."""
+    code = (
+        "from pathlib import Path; from engine_work import Job, do; from kconvert.engine import open_engine;"
+        f"engine = open_engine('local', 1); jobs = [Job(0, 'prints', Path({str(tmp_path)!r}))];"
+        "outcomes = list(engine.run(do, jobs, lambda event: None)); engine.close(); print(outcomes[0].result)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=Path(__file__).parent)
+    assert done.stdout == b"(0, 0)\n"
+    assert done.stderr == b""

@@ -1,10 +1,20 @@
+import errno
 import inspect
+import os
 import pickle
 
 import pytest
 
 from kconvert import errors
-from kconvert.errors import AnnotationError, KconvertError, Problem
+from kconvert.errors import (
+    AnnotationError,
+    DiskError,
+    DiskFullError,
+    KconvertError,
+    Problem,
+    describe_exit,
+    disk_error,
+)
 
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, KconvertError)]
 
@@ -31,3 +41,29 @@ def test_the_text_of_many_problems_is_bounded_but_none_is_lost() -> None:
     assert "1,000 problem(s)" in str(error)
     assert "and 980 more" in str(error)
     assert error.problems == found
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "advice"),
+    [
+        (errno.ENOSPC, DiskFullError, "make room there"),
+        (errno.EDQUOT, DiskFullError, "quota"),
+        (errno.EROFS, DiskFullError, "make it writable"),
+        (errno.EIO, DiskError, "system's log"),
+        (errno.EMFILE, DiskError, "ulimit -n"),
+        (errno.ENOTCONN, DiskError, ""),
+    ],
+)
+def test_an_error_of_the_system_names_the_task_the_path_and_what_to_do(
+    code: int, kind: type[DiskError], advice: str
+) -> None:
+    error = disk_error(OSError(code, os.strerror(code), "/out/x"), "part_0")
+    assert type(error) is kind
+    assert str(error).startswith(f"part_0: /out/x: {os.strerror(code)}")
+    assert advice in str(error)
+    assert str(disk_error(OSError(code, os.strerror(code)))).startswith("unknown file: ")
+
+
+@pytest.mark.parametrize(("code", "said"), [(3, "exit code 3"), (-11, "SIGSEGV"), (-9, "SIGKILL"), (-40, "signal 40")])
+def test_how_a_process_ended_is_told_in_words(code: int, said: str) -> None:
+    assert describe_exit(code) == said
