@@ -14,7 +14,7 @@ from kconvert.account import Account, Decision, Policy
 from kconvert.clip import sample_key
 from kconvert.config import Conversion
 from kconvert.engine import Engine, Failed, Outcome
-from kconvert.errors import DiskFullError, StagingError, UnexpectedError, disk_error
+from kconvert.errors import DiskFullError, StagingError, UnexpectedError, UnreachableError, disk_error
 from kconvert.events import Observer
 from kconvert.files import remove
 from kconvert.finish import Placement, sample_metadata, write_split_table
@@ -30,6 +30,8 @@ from kconvert.shuffle import shuffled, windows
 from kconvert.table import StagedRows
 
 T = TypeVar("T")
+_MAX_UNREACHABLE = 5
+"""Archives in a row that nobody answers for, after which none is tried any more: each takes minutes of patience."""
 _MEMBER_COUNTS = ("num_members", "num_ignored_members", "num_unparsed_members", "num_unselected_members")
 
 
@@ -61,8 +63,10 @@ class Assembly:
         self._ids = self.plan.inputs.ids()
         self._layout = open_format(self.conversion.to)
         self._selection = self.conversion.selection(self.release)
-        self._is_full = False
-        """Whether a task found no room on the disk."""
+        self._stop_reason = ""
+        """Why all other tasks would fail, too; `""` while they might not."""
+        self._num_unreachable = 0
+        """Archives that could not be reached since one could."""
 
     def run(self) -> SplitRecord | Sequence[Failure]:
         """Makes the split; the failures, if there were any."""
@@ -132,18 +136,18 @@ class Assembly:
             for name in names
         ]
         failures = []
-        for outcome in self.engine.run(ingest, self._while_there_is_room(tasks), self.observer.advance):
+        for outcome in self.engine.run(ingest, self._while_worthwhile(tasks), self.observer.advance):
             if failure := self._failure(outcome):
                 self._remember(failure)
                 failures.append(failure)
         self.observer.end()
         return failures
 
-    def _while_there_is_room(self, tasks: Iterable[T]) -> Iterator[T]:
-        """The tasks, until one finds the disk full: all others would fetch in vain."""
+    def _while_worthwhile(self, tasks: Iterable[T]) -> Iterator[T]:
+        """The tasks, until what befell some would befall all others: then they are left for the next run."""
         for task in tasks:
-            if self._is_full:
-                self.observer.note(f"{self._split}: stopped, as the disk is full; the next run goes on from there")
+            if self._stop_reason:
+                self.observer.note(f"{self._split}: stopped, as {self._stop_reason}; the next run goes on from there")
                 return
             yield task
 
@@ -155,12 +159,16 @@ class Assembly:
 
     def _failure(self, outcome: Outcome[Any, Any]) -> Failure | None:
         if not isinstance(outcome, Failed):
+            self._num_unreachable = 0
             return None
         reason = str(outcome.error)
+        self._num_unreachable += isinstance(outcome.error, UnreachableError)
+        if self._num_unreachable == _MAX_UNREACHABLE:
+            self._stop_reason = "the origin does not answer"
         if isinstance(outcome.error, DiskFullError):
-            self._is_full = True
+            self._stop_reason = "the disk is full"
             reason += f" ({describe_room(self._out, [self.plan], self.conversion.shuffle)})"
-        failure = Failure(outcome.task.name, reason, self._is_full)
+        failure = Failure(outcome.task.name, reason, bool(self._stop_reason))
         self.observer.note(f"failed: {failure.reason}")
         if isinstance(outcome.error, UnexpectedError):
             # Nobody foresaw this, so that whoever reports it needs to know where it came from.
@@ -197,7 +205,7 @@ class Assembly:
         num_clips = sum(len(planned.items) for planned in unpacked)
         self.observer.begin(f"{self._split}: packing {len(unpacked)} shards", None, num_clips)
         archives = rows.archive_column()
-        tasks = self._while_there_is_room(self._pack_task(planned, rows, archives) for planned in unpacked)
+        tasks = self._while_worthwhile(self._pack_task(planned, rows, archives) for planned in unpacked)
         outcomes = self.engine.run(pack, tasks, self.observer.advance)
         failures = [failure for outcome in outcomes if (failure := self._failure(outcome))]
         self.observer.end()

@@ -61,6 +61,10 @@ class NotFoundError(FetchError):
     """The server, or the folder, says that there is no such resource (HTTP 403, 404, 410)."""
 
 
+class UnreachableError(FetchError):
+    """Nobody answers: no connection could be made, however often that was tried."""
+
+
 class SourceChangedError(FetchError):
     """What was read so far can not be continued; the caller has to start this resource again."""
 

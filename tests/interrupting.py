@@ -159,10 +159,10 @@ class Job:
             problems.append(f"exited with {process.returncode}: {said}{err}")
         return self._name(operation, error, problems + self._go_on(out))
 
-    def interrupt_at(self, out: Path, seconds: float, number: signal.Signals) -> list[str]:
+    def interrupt_at(self, out: Path, seconds: float, number: signal.Signals, *more: str) -> list[str]:
         """Signals the whole process group after that time; what was wrong."""
         with watching(out, self.reference) as watch:
-            process = self.start(out, {})
+            process = self.start(out, {}, *more)
             time.sleep(seconds)
             is_begun = seconds >= 0.3
             os.killpg(process.pid, number)

@@ -16,7 +16,7 @@ from http import HTTPStatus
 import requests
 import urllib3
 
-from kconvert.errors import FetchError, NotFoundError, SourceChangedError
+from kconvert.errors import FetchError, NotFoundError, SourceChangedError, UnreachableError
 from kconvert.fetch import CHUNK_BYTES, ByteStream, FetchOptions, OnBytes, Remote
 from kconvert.version import VERSION
 
@@ -79,11 +79,11 @@ class _Attempts:
             raise FetchError(self._location, f"{said}, expected 200 or 206")
         self.failed(said, _retry_after(response))
 
-    def failed(self, reason: str, retry_after: float | None = None) -> None:
-        """Waits before the next attempt. Raises `FetchError` when there have been enough."""
+    def failed(self, reason: str, retry_after: float | None = None, kind: type[FetchError] = FetchError) -> None:
+        """Waits before the next attempt. Raises an error of that kind when there have been enough."""
         self.last_reason = reason
         if self._num_failures >= self._options.max_retries:
-            raise FetchError(self._location, f"{reason} (tried {self._num_failures + 1} times)")
+            raise kind(self._location, f"{reason} (tried {self._num_failures + 1} times)")
         limit = self._options.max_backoff_seconds
         pause = min(limit, self._options.min_backoff_seconds * 2**self._num_failures) * random.uniform(0.5, 1.0)
         if retry_after is not None:
@@ -178,7 +178,8 @@ class HttpStream(ByteStream):
             try:
                 response = _request("GET", self.location, self._options, self._range_headers())
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                self._attempts.failed(_reason(error))
+                is_unreachable = isinstance(error, requests.ConnectionError)
+                self._attempts.failed(_reason(error), kind=UnreachableError if is_unreachable else FetchError)
                 continue
             self._response = response
             self._rate = _Rate(self._options)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from harness import kconvert, one_line, tree
+from miniature.build import OFFICIAL, write
 from miniature.server import Handler, Server, serving
 
 RESOURCES = {
@@ -319,3 +320,28 @@ def test_a_host_without_a_name_is_one_line(tmp_path: Path) -> None:
     ran = kconvert("k400", "--out", tmp_path / "out", "--origin", "http://no-such-host.invalid/", *PATIENCE)
     assert ran.code == 2
     assert "no-such-host.invalid" in one_line(ran)
+
+
+def test_a_server_that_is_gone_stops_the_run_before_every_archive_has_waited_for_it(tmp_path: Path) -> None:
+    names = [f"400/val/part_{number}.tar.gz" for number in range(40)]
+    write(tmp_path / "origin/400/val/k400_val_path.txt", "".join(f"{OFFICIAL}{name}\n" for name in names).encode())
+    row = "label,youtube_id,time_start,time_end,split\nzumba,0wR5jVB-WPk,0,10,val\n"
+    write(tmp_path / "origin/400/annotations/val.csv", row.encode())
+    for name in names:
+        write(tmp_path / "origin" / name, b"?")
+
+    class Dying(Handler):
+        def do_GET(self) -> None:
+            if self.server.socket.fileno() < 0:
+                hang_up(self)
+                return
+            super().do_GET()
+            if self.path.endswith("part_0.tar.gz"):
+                self.server.socket.close()
+
+    with serving(tmp_path / "origin", Dying) as http:
+        words = ("k400", "--split", "val", "--out", tmp_path / "out", "--origin", http.url, *PATIENCE)
+        ran = kconvert(*words, "--workers", 2, timeout=60)
+    assert ran.code == 3, ran.err
+    assert "val: stopped, as the origin does not answer; the next run goes on from there" in ran.err
+    assert 5 <= len(list((tmp_path / "out").rglob("*.failed"))) <= 8

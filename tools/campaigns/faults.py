@@ -92,13 +92,22 @@ def at_moments(folder: Path, options: argparse.Namespace) -> list[str]:
 
 
 def interrupt(job: Job, out: Path, moments: Sequence[float], signals: Sequence[signal.Signals]) -> list[str]:
-    problems = [problem for pair in zip(moments, signals, strict=True) for problem in job.interrupt_at(out, *pair)]
-    ran = kconvert(*job.words, "--out", out)
+    """Interrupts a run again and again, every second one of them keeping its archives, and then lets it finish."""
+    kept = out.with_name(f"{out.name}-kept")
+    more = ["--archives", str(kept)] if int(out.name.rpartition("-")[2]) % 2 else []
+    problems = [
+        problem
+        for seconds, number in zip(moments, signals, strict=True)
+        for problem in job.interrupt_at(out, seconds, number, *more)
+    ]
+    ran = kconvert(*job.words, "--out", out, *more)
     if ran.code:
         problems.append(f"going on exited with {ran.code}: {ran.err}")
     problems += job.problems_of(out)
+    problems += [f"{path} was left" for path in kept.rglob("*.partial*")]
     if not problems:
         shutil.rmtree(out)
+        shutil.rmtree(kept, ignore_errors=True)
     return problems
 
 
