@@ -176,17 +176,20 @@ def used_bytes(folder: Path) -> int:
     return used
 
 
-def forget_untrue_manifest(out: Path, splits: Sequence[str]) -> None:
-    """Removes a manifest that names one of these splits, which are to be made anew; what it says of others is kept."""
-    manifest = read_manifest(out)
-    if manifest is None or not any(split in manifest.splits for split in splits):
-        return
-    for split in manifest.splits:
-        journal = Journal(out).split(split)
-        if split not in splits and journal.record() is None:
-            make_folder(journal.folder)
-            journal.set_record(manifest.record(split))
-    remove(out / MANIFEST_NAME)
+def forget_records(out: Path, splits: Sequence[str]) -> None:
+    """Removes what is recorded of these splits, as they are to be made anew: it will not be true of what comes.
+
+    What the manifest says of other splits is kept in their journals.
+    """
+    manifest, journal = read_manifest(out), Journal(out)
+    if manifest is not None and any(split in manifest.splits for split in splits):
+        for split in manifest.splits:
+            if split not in splits and journal.split(split).record() is None:
+                make_folder(journal.split(split).folder)
+                journal.split(split).set_record(manifest.record(split))
+        remove(out / MANIFEST_NAME)
+    for split in splits:
+        journal.split(split).forget_record()
 
 
 def clear(out: Path) -> None:

@@ -248,6 +248,9 @@ class SplitJournal:
     def set_record(self, record: SplitRecord) -> None:
         _write(self.folder / "record.json", dataclasses.asdict(record))
 
+    def forget_record(self) -> None:
+        remove(self.folder / "record.json")
+
     def listings(self) -> Mapping[str, Sequence[str]]:
         """What a person may want to look at in a finished split, by kind."""
         found = _read_record(self.folder / "listings.json", _Listings)

@@ -25,7 +25,7 @@ from kconvert.folder import (
     clear_temporaries,
     files_not_in_place,
     finished,
-    forget_untrue_manifest,
+    forget_records,
     recorded,
     require_ours,
     require_same,
@@ -94,7 +94,7 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
         clear_temporaries(out)
         if plans:
             journal.set_identity(identity)
-            forget_untrue_manifest(out, [plan.info.name for plan in plans])
+            forget_records(out, [plan.info.name for plan in plans])
             _fix_inputs(plans, journal, conversion.selection(release))
             failures = _assemble(conversion, release, plans, journal, observer)
             records = finished(out, journal)

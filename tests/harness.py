@@ -32,8 +32,10 @@ class Ran:
     err: str
 
 
-def kconvert(*words: str | int | Path, env: Mapping[str, str] | None = None, timeout: float = 300) -> Ran:
-    """Runs the installed command."""
+def kconvert(
+    *words: str | int | Path, env: Mapping[str, str] | None = None, timeout: float = 300, group: bool = False
+) -> Ran:
+    """Runs the installed command, perhaps in a process group of its own."""
     done = subprocess.run(
         [str(COMMAND), *map(str, words)],
         capture_output=True,
@@ -41,6 +43,7 @@ def kconvert(*words: str | int | Path, env: Mapping[str, str] | None = None, tim
         timeout=timeout,
         check=False,
         env={**os.environ, **(env or {})},
+        start_new_session=group,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 

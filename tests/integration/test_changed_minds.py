@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from faults import Faults
 from harness import kconvert, one_line, tree
 
 COMMAND = ("--shard.max_samples", 5)
@@ -119,3 +120,23 @@ def test_overwriting_takes_any_folder_of_ours(converted: Path, mini: Path, out: 
     ran = kconvert("k400", "--out", out, "--origin", mini, *COMMAND, "--overwrite")
     assert ran.code == 0, ran.err
     assert tree(out) == tree(converted)
+
+
+def test_a_kill_while_a_split_is_made_anew_of_changed_archives_is_gone_on_with(
+    mini: Path, out: Path, tmp_path: Path
+) -> None:
+    """The new table stands beside no old record of it."""
+    server = shutil.copytree(mini, tmp_path / "server")
+    shutil.copy(server / "400/test/part_1.tar.gz", server / "400/train/part_0.tar.gz")
+    (out / "train/k400-train-000000.tar").unlink()
+    faults = Faults(tmp_path)
+    words = ("k400", "--origin", server, *COMMAND, "--workers", 1)
+    whole = shutil.copytree(out, tmp_path / "whole")
+    assert kconvert(*words, "--out", whole, env=faults.environment(whole, "whole")).code == 0
+    records = [done.number for done in faults.operations("whole") if done.kind == "rename record.json"]
+    ran = kconvert(*words, "--out", out, env=faults.environment(out, "killed", at=records[0], do="kill"), group=True)
+    assert ran.code == -9
+    assert (out / "metadata/train.parquet").read_bytes() == (whole / "metadata/train.parquet").read_bytes()
+    ran = kconvert(*words, "--out", out)
+    assert ran.code == 0, ran.err
+    assert tree(out) == tree(whole)
