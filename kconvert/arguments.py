@@ -23,6 +23,7 @@ from kconvert.errors import UsageError
 from kconvert.release import RELEASE_NAMES
 from kconvert.units import ByteSize
 
+_GROUPS = [field.name for field in dataclasses.fields(Conversion) if field.default_factory is not dataclasses.MISSING]
 _OVERWRITE_HELP = (
     "Start again: removes everything that kconvert made in the folder, all splits of it, once nothing can be refused "
     "any more. Without it a folder that was made with other options is refused, with the differences."
@@ -107,6 +108,10 @@ def _without_configs(words: list[str]) -> tuple[list[str], list[str]]:
 
 def _instantiate(parser: Parser, options: Namespace) -> Conversion:
     """Raises `UsageError` for values that are well-formed but make no sense."""
+    for name in _GROUPS:
+        # As YAML reads a name that nothing stands below.
+        if options[name] is None:
+            raise UsageError(f"{name}: is empty, expected options below it; leave it out to have the defaults")
     try:
         made = parser.instantiate(options)
         return Conversion(**{field.name: made[field.name] for field in dataclasses.fields(Conversion)})

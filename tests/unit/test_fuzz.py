@@ -57,7 +57,11 @@ def seeds(name: str) -> list[bytes]:
 MANIFEST = b"""{"format_version": 1, "kconvert_version": "0", "release": "k400", "options": {"to": "webdataset"},
 "splits": {}, "shards": [], "tables": [], "labels": {"num": 400, "sha256": "x"}, "tools": {"pyav": "18"}}"""
 
-CASES: dict[str, list[bytes]] = {}
+CASES: dict[str, list[bytes]] = {
+    # A group with nothing below it was an error of the library, with a traceback.
+    "batch": [b"defaults:\n  shuffle:\nconversions: [{release: k400, out: x}]"],
+    "config": [b"shuffle:\n", b"check: null\n"],
+}
 """What was found once, by hypothesis or by `tools/campaign fuzz`."""
 
 
