@@ -5,8 +5,10 @@ What the command needs takes a while to import, so that this module imports none
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 EXIT_INTERRUPTED = 130
@@ -16,12 +18,17 @@ def main() -> int:
     """Runs the command; returns its exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    # Closed by whoever started this; there is then nobody to tell anything.
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     try:
         from kconvert.cli import run_command
 
         return run_command(sys.argv[1:])
     except KeyboardInterrupt:
-        print("kconvert: interrupted; run the same command again to go on where it was", file=sys.stderr)
+        with suppress(BrokenPipeError):
+            print(
+                "kconvert: interrupted; run the same command again to go on where it was", file=sys.stderr, flush=True
+            )
         return EXIT_INTERRUPTED
     finally:
         # What is left is Python's end.

@@ -23,8 +23,9 @@ MAX_CLIP_BYTES = 1 << 28
 """A clip that declares more is not loaded; official clips of 10 s have a few megabytes."""
 _MAX_EXPANSION = 1.5
 _MAX_EXPANSION_BYTES = 1 << 24
-"""Clips that are together larger than so many times their archive, and so many bytes, are no videos: those do not
-compress."""
+"""What unpacks to more than so many times what was read of it, and so many bytes, is no archive of videos: those do
+not compress."""
+_MAX_SHOWN_CHARS = 100
 _MAX_EXTENSION_BYTES = 1 << 20
 """A long name or a PAX header that declares more is not loaded."""
 _MAX_INFLATED_BYTES = 1 << 20
@@ -48,11 +49,6 @@ class Member:
     def load(self) -> bytes:
         """The member's bytes. Raises `ArchiveError` if the archive is damaged before their end."""
         return self._archive._load(self)
-
-
-def max_unpacked_bytes(archive_bytes: int) -> int:
-    """The most that the clips of an archive of that size may have; what has more is made to fill disks."""
-    return round(archive_bytes * _MAX_EXPANSION) + _MAX_EXPANSION_BYTES
 
 
 class ArchiveReader:
@@ -103,14 +99,14 @@ class ArchiveReader:
 
     def _member(self, header: tarfile.TarInfo, overrides: dict[str, str]) -> Member:
         if header.type == tarfile.GNUTYPE_SPARSE:
-            raise self._damaged(f"member {header.name!r} is sparse, which no official archive has")
+            raise self._damaged(f"member {_shown(header.name)} is sparse, which no official archive has")
         size = header.size
         if "size" in overrides:
             if not (overrides["size"].isascii() and overrides["size"].isdigit() and len(overrides["size"]) < 20):
                 raise self._damaged(f"size {overrides['size'][:40]!r} in a PAX header, expected a number")
             size = int(overrides["size"])
         if size < 0:
-            raise self._damaged(f"member {header.name!r} declares {size} bytes")
+            raise self._damaged(f"member {_shown(header.name)} declares {size} bytes")
         is_file = header.type in _REGULAR and not header.name.endswith("/")
         has_data = header.type in _REGULAR or header.type not in tarfile.SUPPORTED_TYPES
         self._num_pending = _padded(size) if has_data else 0
@@ -119,7 +115,7 @@ class ArchiveReader:
     def _load(self, member: Member) -> bytes:
         data = self._bytes.take(member.size_bytes)
         if len(data) < member.size_bytes:
-            raise self._damaged(f"ends inside member {member.name!r}: it was cut")
+            raise self._damaged(f"ends inside member {_shown(member.name)}: it was cut")
         self._num_pending -= member.size_bytes
         return data
 
@@ -177,6 +173,10 @@ class _Inflated:
     def __init__(self, stream: ByteStream, name: str) -> None:
         self._stream = stream
         self._name = name
+        self._num_packed = 0
+        """Bytes read from the stream."""
+        self._num_inflated = 0
+        """Bytes that the gzip gave."""
         self._ready = memoryview(b"")
         """Plain bytes, not taken yet."""
         self._packed = self._first_bytes()
@@ -191,8 +191,8 @@ class _Inflated:
         """How many bytes the last `take` lacked because the stream ended."""
 
     def _first_bytes(self) -> bytes:
-        data = self._stream.read()
-        while 0 < len(data) < BLOCK_BYTES and (more := self._stream.read()):
+        data = self._read()
+        while 0 < len(data) < BLOCK_BYTES and (more := self._read()):
             data += more
         if not data:
             raise ArchiveError(self._name, "is empty (0 bytes), expected a gzip or a tar")
@@ -235,18 +235,23 @@ class _Inflated:
         """Gets some more plain bytes; false at the checked end."""
         while not self._ready:
             if self._decompressor is None:
-                self._ready = memoryview(self._stream.read())
+                self._ready = memoryview(self._read())
                 return bool(self._ready)
             if self._decompressor.eof:
                 if not self._next_gzip_member():
                     return False
                 continue
             if not self._packed and not self._decompressor.unconsumed_tail:
-                self._packed = self._stream.read()
+                self._packed = self._read()
                 if not self._packed:
                     raise ArchiveError(self._name, "the gzip stream ends early: the archive was cut")
             self._inflate()
         return True
+
+    def _read(self) -> bytes:
+        data = self._stream.read()
+        self._num_packed += len(data)
+        return data
 
     def _inflate(self) -> None:
         assert self._decompressor is not None
@@ -258,12 +263,19 @@ class _Inflated:
             raise ArchiveError(
                 self._name, f"the gzip stream is damaged after {self.num_read:,} plain bytes ({error})"
             ) from error
+        self._num_inflated += len(self._ready)
+        if self._num_inflated > self._num_packed * _MAX_EXPANSION + _MAX_EXPANSION_BYTES:
+            raise ArchiveError(
+                self._name,
+                f"its first {self._num_packed:,} bytes unpack to more than {self._num_inflated:,}, which those of an "
+                "archive of videos never do, as videos do not compress; read no further",
+            )
 
     def _next_gzip_member(self) -> bool:
         """Goes on with a further gzip member; zeros after the last are padding. False at the end."""
         assert self._decompressor is not None
         rest = self._decompressor.unused_data.lstrip(b"\0")
-        while len(rest) < len(_GZIP_MAGIC) and (more := self._stream.read()):
+        while len(rest) < len(_GZIP_MAGIC) and (more := self._read()):
             rest = (rest + more).lstrip(b"\0")
         if not rest:
             return False
@@ -275,6 +287,10 @@ class _Inflated:
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _MAX_SHOWN_CHARS else name[:_MAX_SHOWN_CHARS] + "…")
 
 
 def _padded(size: int) -> int:

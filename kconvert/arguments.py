@@ -109,9 +109,9 @@ def _without_configs(words: list[str]) -> tuple[list[str], list[str]]:
 def _instantiate(parser: Parser, options: Namespace) -> Conversion:
     """Raises `UsageError` for values that are well-formed but make no sense."""
     for name in _GROUPS:
-        # As YAML reads a name that nothing stands below.
-        if options[name] is None:
-            raise UsageError(f"{name}: is empty, expected options below it; leave it out to have the defaults")
+        if not isinstance(options[name], Namespace | dict):
+            got = "nothing" if options[name] is None else repr(options[name])[:60]
+            raise UsageError(f"{name}: got {got}, expected options below it; leave it out to have the defaults")
     try:
         made = parser.instantiate(options)
         return Conversion(**{field.name: made[field.name] for field in dataclasses.fields(Conversion)})

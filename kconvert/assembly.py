@@ -30,6 +30,7 @@ from kconvert.shuffle import shuffled, windows
 from kconvert.table import StagedRows
 
 T = TypeVar("T")
+_MAX_REASON_CHARS = 4000
 _MAX_UNREACHABLE = 5
 """Archives in a row that nobody answers for, after which none is tried any more: each takes minutes of patience."""
 _MEMBER_COUNTS = ("num_members", "num_ignored_members", "num_unparsed_members", "num_unselected_members")
@@ -111,7 +112,8 @@ class Assembly:
         return Policy(self.conversion.check.short, unlabelled, lambda label: covered is None or label in covered)
 
     def _receipt(self, name: str) -> ArchiveReceipt | None:
-        return self.journal.archive_receipt(self._ids[name])
+        receipt = self.journal.archive_receipt(self._ids[name])
+        return receipt if receipt is not None and receipt.archive == name else None
 
     def _rows(self, names: Iterable[str]) -> StagedRows:
         return StagedRows.read({name: self.journal.rows_path(self._ids[name]) for name in names})
@@ -161,8 +163,8 @@ class Assembly:
         if not isinstance(outcome, Failed):
             self._num_unreachable = 0
             return None
-        reason = str(outcome.error)
-        self._num_unreachable += isinstance(outcome.error, UnreachableError)
+        reason = str(outcome.error)[:_MAX_REASON_CHARS]
+        self._num_unreachable = self._num_unreachable + 1 if isinstance(outcome.error, UnreachableError) else 0
         if self._num_unreachable == _MAX_UNREACHABLE:
             self._stop_reason = "the origin does not answer"
         if isinstance(outcome.error, DiskFullError):

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from kconvert import __version__, printing
@@ -55,17 +55,22 @@ def run_command(words: Sequence[str]) -> int:
     except KconvertError as error:
         _complain(error)
         return EXIT_UNEXPECTED
-    except BrokenPipeError:
-        # Whoever read stdout has seen enough; nothing more is written there, also not at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_DONE
     except OSError as error:
         _complain(disk_error(error))
         return EXIT_UNEXPECTED
 
 
 def _complain(error: KconvertError) -> None:
-    print(f"kconvert: {printable(str(error))}", file=sys.stderr)
+    with suppress(BrokenPipeError):
+        print(f"kconvert: {printable(str(error))}", file=sys.stderr, flush=True)
+
+
+def _say(text: str) -> None:
+    """Prints a result. Whoever reads it may have seen enough: then nothing more is written, also not at exit."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _command(words: list[str]) -> int:
@@ -87,7 +92,7 @@ def _convert(words: list[str]) -> int:
     conversion, as_json = parse_conversion(parser, words)
     with open_progress() as progress:
         summary = convert(conversion, progress)
-    print(printing.summary_json(conversion, summary) if as_json else printing.summary_text(conversion, summary))
+    _say(printing.summary_json(conversion, summary) if as_json else printing.summary_text(conversion, summary))
     return EXIT_FAILED_TASKS if summary.failures else EXIT_DONE
 
 
@@ -96,7 +101,7 @@ def _plan(words: list[str]) -> int:
     conversion, as_json = parse_conversion(parser, words)
     with open_progress() as progress:
         found = forecast(conversion, progress)
-    print(printing.forecast_json(found) if as_json else printing.forecast_text(conversion, found))
+    _say(printing.forecast_json(found) if as_json else printing.forecast_text(conversion, found))
     return EXIT_DONE
 
 
@@ -120,7 +125,7 @@ def _verify(words: list[str]) -> int:
             raise UsageError(f"{out}: no {MANIFEST_NAME}; it is not finished, `kconvert status {out}` tells more")
         with closing(open_engine("local", options.workers or available_cores())) as engine, open_progress() as progress:
             found = verify(out, manifest, engine, progress)
-    print(printing.differences_json(found) if options.json else printing.differences_text(out, manifest, found))
+    _say(printing.differences_json(found) if options.json else printing.differences_text(out, manifest, found))
     return EXIT_DIFFERENT if found else EXIT_DONE
 
 
@@ -128,7 +133,7 @@ def _status(words: list[str]) -> int:
     parser = folder_parser("kconvert status", "What is done, what is missing, what failed and why.")
     options = parser.parse_args(words)
     status = read_status(Path(options.dir))
-    print(printing.status_json(status) if options.json else printing.status_text(status))
+    _say(printing.status_json(status) if options.json else printing.status_text(status))
     return EXIT_DONE
 
 
@@ -140,7 +145,8 @@ def _batch(words: list[str]) -> int:
     results: list[tuple[Conversion, Summary | str]] = []
     code = EXIT_DONE
     for conversion in read_batch(Path(options.file)):
-        print(printable(f"== {conversion.release} to {conversion.out}"), file=sys.stderr)
+        with suppress(BrokenPipeError):
+            print(printable(f"== {conversion.release} to {conversion.out}"), file=sys.stderr)
         result: Summary | str
         try:
             with open_progress() as progress:
@@ -151,7 +157,7 @@ def _batch(words: list[str]) -> int:
             result, worst = str(error), EXIT_USAGE if isinstance(error, UsageError) else EXIT_UNEXPECTED
         results.append((conversion, result))
         code = max(code, worst)
-    print(printing.batch_json(results) if options.json else printing.batch_text(results))
+    _say(printing.batch_json(results) if options.json else printing.batch_text(results))
     return code
 
 
@@ -164,7 +170,7 @@ def _releases(words: list[str]) -> int:
         raise UsageError(f"unknown release {options.name!r}, expected one of {', '.join(RELEASE_NAMES)}")
     releases = [load_release(name) for name in ([options.name] if options.name else RELEASE_NAMES)]
     with_labels = options.name is not None
-    print(printing.releases_json(releases) if options.json else printing.releases_text(releases, with_labels))
+    _say(printing.releases_json(releases) if options.json else printing.releases_text(releases, with_labels))
     return EXIT_DONE
 
 

@@ -18,6 +18,7 @@ from kconvert.table import TABLE, StagedRows, write_table
 
 LABELS_NAME = "labels.txt"
 CARD_NAME = "README.md"
+_DIGEST_WORDS = "The sha256 of the manifest is "
 _CARD_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 """What Hugging Face datasets calls the splits."""
 _STAGED_COLUMNS = (
@@ -98,6 +99,17 @@ def write_split_table(
     return TableEntry(path, len(decisions), (out / path).stat().st_size, sha256)
 
 
+def _digest_line(manifest: Manifest) -> str:
+    return f"{_DIGEST_WORDS}`{hashlib.sha256(manifest.to_json().encode()).hexdigest()}`."
+
+
+def names_other_manifest(out: Path, manifest: Manifest) -> bool:
+    """Whether the card of a folder has the digest of another manifest; a card without any says nothing."""
+    path = out / CARD_NAME
+    text = path.read_text("utf-8", "replace") if path.is_file() else ""
+    return _DIGEST_WORDS in text and _digest_line(manifest) not in text
+
+
 def labels_text(release: Release) -> bytes:
     """The content of `labels.txt`."""
     return "".join(f"{label}\n" for label in release.labels).encode()
@@ -168,8 +180,8 @@ def _card_body(manifest: Manifest) -> list[str]:
         "A sample is three adjacent members: `KEY.cls` (label id), `KEY.json` (facts) and `KEY.mp4` (the video,",
         "unchanged). `metadata/SPLIT.parquet` has a row for every clip, written or not, with the reason;",
         "`shard` and `offset_bytes` give random access with one read. `labels.txt` names the label ids.",
-        "`manifest.json` has counts and digests; `kconvert verify` checks them. Its own sha256 is",
-        f"`{hashlib.sha256(manifest.to_json().encode()).hexdigest()}`.",
+        "`manifest.json` has counts and digests; `kconvert verify` checks them.",
+        _digest_line(manifest),
         "",
         'With Hugging Face datasets, `load_dataset(DIR)` gives samples, `load_dataset(DIR + "/metadata")` the rows.',
     ]

@@ -16,7 +16,7 @@ from typing import Any
 
 from kconvert.errors import ManifestError, OtherFormatError, UsageError
 from kconvert.files import make_folder, remove, remove_temporaries, sha256_of
-from kconvert.finish import CARD_NAME, LABELS_NAME
+from kconvert.finish import CARD_NAME, LABELS_NAME, names_other_manifest
 from kconvert.journal import Journal, is_empty
 from kconvert.manifest import MANIFEST_NAME, Manifest, SplitRecord
 from kconvert.plan import SplitPlan, max_disk_bytes
@@ -71,6 +71,12 @@ def require_untouched(out: Path, journal: Journal) -> None:
             raise UsageError(
                 f"{out / MANIFEST_NAME}: was changed since it was written: {'; '.join(found[:_MAX_SHOWN])}{more}; "
                 "remove it to have it written again, or use --overwrite to start again"
+            )
+        is_alone = any(journal.split(split).record() is None for split in manifest.splits)
+        if is_alone and names_other_manifest(out, manifest):
+            raise UsageError(
+                f"{out / MANIFEST_NAME}: is not the one that {CARD_NAME} names by its digest: one of them was changed "
+                "since they were written; restore it, or use --overwrite to start again"
             )
     for record in recorded(out, journal).values():
         path = out / record.table.path
@@ -176,6 +182,14 @@ def used_bytes(folder: Path) -> int:
     return used
 
 
+def keep_records(journal: Journal, records: Mapping[str, SplitRecord]) -> None:
+    """Puts records into the journal that only a manifest has, which is about to be replaced."""
+    for split, record in records.items():
+        if journal.split(split).record() is None:
+            make_folder(journal.split(split).folder)
+            journal.split(split).set_record(record)
+
+
 def forget_records(out: Path, splits: Sequence[str]) -> None:
     """Removes what is recorded of these splits, as they are to be made anew: it will not be true of what comes.
 
@@ -183,10 +197,7 @@ def forget_records(out: Path, splits: Sequence[str]) -> None:
     """
     manifest, journal = read_manifest(out), Journal(out)
     if manifest is not None and any(split in manifest.splits for split in splits):
-        for split in manifest.splits:
-            if split not in splits and journal.split(split).record() is None:
-                make_folder(journal.split(split).folder)
-                journal.split(split).set_record(manifest.record(split))
+        keep_records(journal, {split: manifest.record(split) for split in manifest.splits if split not in splits})
         remove(out / MANIFEST_NAME)
     for split in splits:
         journal.split(split).forget_record()

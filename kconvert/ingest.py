@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kconvert.archive import MAX_CLIP_BYTES, ArchiveReader, Member, max_unpacked_bytes
+from kconvert.archive import MAX_CLIP_BYTES, ArchiveReader, Member
 from kconvert.clip import Clip
 from kconvert.engine import Context
 from kconvert.errors import ArchiveError, SourceChangedError
@@ -89,8 +89,7 @@ def _read(task: IngestTask, journal: SplitJournal, prober: Prober, counted: _Cou
         staged_writer(rows_path) as rows,
         ArchiveReader(stream, task.archive.name) as archive,
     ):
-        staging = _Staging(task.archive.name, part, rows, stream.remote.size_bytes)
-        reading = _Reading(task.check, prober, selection, staging, counted)
+        reading = _Reading(task.check, prober, selection, _Staging(part, rows), counted)
         for member in archive:
             reading.read(member)
         remote = stream.remote
@@ -151,25 +150,8 @@ class _Counted:
 class _Staging:
     """Where the clips of one archive go."""
 
-    archive: str
     part: CountingFile
     rows: StagedWriter
-    archive_bytes: int | None
-    """Size of the archive; `None` where it is not known, and so does not bound what its clips take."""
-
-    def stage(self, data: bytes) -> int:
-        """Appends a clip to the part; returns where it begins. Raises `ArchiveError` if there are too many bytes."""
-        offset = self.part.tell()
-        if self.archive_bytes is not None:
-            limit = max_unpacked_bytes(self.archive_bytes)
-            if offset + len(data) > limit:
-                raise ArchiveError(
-                    self.archive,
-                    f"its clips take more than {limit:,} bytes, which those of an archive of {self.archive_bytes:,} "
-                    "bytes never do, as videos do not compress; read no further",
-                )
-        self.part.write(data)
-        return offset
 
 
 class _Reading:
@@ -230,7 +212,8 @@ class _Reading:
         verdict = judge(probed, self._options)
         offset = -1
         if not rejecting_defect(verdict.defects, self._options.short):
-            offset = self._staging.stage(data)
+            offset = self._staging.part.tell()
+            self._staging.part.write(data)
         self._staging.rows.add(
             StagedClip(
                 name=clip.name,

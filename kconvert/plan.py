@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from kconvert.annotation import Annotations, parse_annotations
@@ -115,8 +117,22 @@ def measure(archives: Mapping[str, ArchiveRef], options: FetchOptions) -> dict[s
         except FetchError:
             return None
 
-    with ThreadPoolExecutor(_NUM_DESCRIBERS) as pool:
-        return dict(zip(archives, pool.map(size, archives.values()), strict=True))
+    remaining = deque(archives.items())
+    sizes: dict[str, int | None] = {}
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                name, ref = remaining.popleft()
+                sizes[name] = size(ref)
+
+    # Not a pool: its threads would keep an interrupted program from ending.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_NUM_DESCRIBERS, len(archives)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {name: sizes[name] for name in archives}
 
 
 def max_disk_bytes(plans: Sequence[SplitPlan], shuffle: ShuffleOptions) -> int:

@@ -176,6 +176,8 @@ def differences_text(out: Path, manifest: Manifest | None, found: Sequence[Diffe
     """What `verify` found; without a manifest that can be read, that is a difference."""
     if found or manifest is None:
         advice = "remove the shards and tables named, and run the conversion again: it makes them anew"
+        if manifest is None:
+            advice = f"remove {MANIFEST_NAME}, and run the conversion again: it is then written again"
         return _text([*map(str, found), f"{len(found)} differences in {out}; {advice}"])
     samples = sum(shard.num_samples for shard in manifest.shards)
     rows = sum(table.num_rows for table in manifest.tables)

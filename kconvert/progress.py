@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -49,7 +50,9 @@ class Lines:
         self._step = ""
 
     def note(self, text: str) -> None:
-        print(printable_lines(text), file=sys.stderr, flush=True)
+        # Nobody may be reading any more; the work goes on.
+        with suppress(BrokenPipeError):
+            print(printable_lines(text), file=sys.stderr, flush=True)
 
     def _draw(self) -> None:
         self.note(self._step)

@@ -26,6 +26,7 @@ from kconvert.folder import (
     files_not_in_place,
     finished,
     forget_records,
+    keep_records,
     recorded,
     require_ours,
     require_same,
@@ -73,8 +74,6 @@ def convert(conversion: Conversion, observer: Observer) -> Summary:
     """
     try:
         return _convert(conversion, observer)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         raise disk_error(error) from error
 
@@ -115,6 +114,8 @@ def forecast(conversion: Conversion, observer: Observer) -> Forecast:
 def _checked_identity(conversion: Conversion) -> dict[str, Any]:
     """The identity of a conversion whose options, tools and folder can work. Raises `UsageError` if they cannot."""
     conversion.require_known_words()
+    if conversion.keep_folder is not None and conversion.keep_folder.is_relative_to(conversion.out_path):
+        raise UsageError(f"--archives {conversion.archives}: is in --out, which only shards and tables belong in")
     identity = conversion.identity(tool_versions(conversion.check))
     require_ours(conversion.out_path)
     return identity
@@ -227,6 +228,7 @@ def _finish(out: Path, identity: Mapping[str, Any], records: Mapping[str, SplitR
         kconvert_version=VERSION,
     )
     if not is_finished(out, manifest):
+        keep_records(Journal(out), records)
         finish(out, manifest)
 
 

@@ -211,10 +211,15 @@ def _table_differences(out: Path, entry: TableEntry, manifest: Manifest) -> Iter
 
 
 def _unexpected_files(out: Path, manifest: Manifest) -> Iterator[Difference]:
-    """Files that nobody wrote, the journal's apart; a reader that globs might take them in."""
+    """What nobody wrote, the journal apart; a reader that globs might take it in."""
     known = {shard.path for shard in manifest.shards} | {table.path for table in manifest.tables}
     known |= {MANIFEST_NAME, CARD_NAME, LABELS_NAME}
+    known |= {str(parent) for name in known for parent in Path(name).parents}
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out)
-        if not path.is_dir() and name.parts[0] != JOURNAL_FOLDER and name.as_posix() not in known:
+        if name.parts[0] == JOURNAL_FOLDER:
+            continue
+        if path.is_symlink():
+            yield Difference(name.as_posix(), "is a link")
+        elif name.as_posix() not in known:
             yield Difference(name.as_posix(), "is not in the manifest")

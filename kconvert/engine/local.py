@@ -125,8 +125,8 @@ class LocalEngine:
 def _serve(connection: Connection) -> None:
     """A worker's life: do what is sent, until nothing more can come."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Sent to the whole group; the driver, which has it too, ends its workers.
-        signal.signal(number, signal.SIG_IGN)
+        # Sent to the whole group; the driver, which has it too, ends its workers. Programs that are run obey it.
+        signal.signal(number, lambda number, frame: None)
     with open(os.devnull, "r+b") as nowhere:
         for stream in (0, 1, 2):
             os.dup2(nowhere.fileno(), stream)

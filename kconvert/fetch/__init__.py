@@ -50,11 +50,16 @@ class FetchOptions:
 
 
 _MAX_EARLY_RETRIES = 3
+_MAX_EARLY_BACKOFF_SECONDS = 5.0
 
 
 def without_patience(options: FetchOptions) -> FetchOptions:
     """The same with few retries: before anything is running a person waits for the answer."""
-    return replace(options, max_retries=min(options.max_retries, _MAX_EARLY_RETRIES))
+    return replace(
+        options,
+        max_retries=min(options.max_retries, _MAX_EARLY_RETRIES),
+        max_backoff_seconds=min(options.max_backoff_seconds, _MAX_EARLY_BACKOFF_SECONDS),
+    )
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,11 @@ class ByteStream(ABC):
 
         Raises: `FetchError` if they cannot be had, `SourceChangedError` if the resource must be started again.
         """
+
+    @property
+    def is_end_sure(self) -> bool:
+        """Whether the end that `read` tells is known to be the end, and not a connection that broke."""
+        return True
 
     @abstractmethod
     def close(self) -> None:
@@ -150,6 +160,8 @@ def _read_once(location: str, options: FetchOptions, max_bytes: int) -> bytes:
             data += chunk
             if len(data) > max_bytes:
                 raise FetchError(location, f"is larger than {max_bytes:,} bytes, which no such file is")
+        if not stream.is_end_sure:
+            raise FetchError(location, "the server states no length, so that nobody knows whether this was all")
         return _plain(location, bytes(data), max_bytes)
 
 

@@ -10,8 +10,14 @@ from __future__ import annotations
 import email.utils
 import logging
 import random
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
+from typing import Any
+from urllib.parse import urljoin
 
 import requests
 import urllib3
@@ -27,6 +33,16 @@ _PROGRESS_BYTES = 1 << 16
 
 _FINAL = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 """Asking again does not help. S3 answers 403 to an anonymous request for what is not there."""
+_REDIRECTS = {
+    HTTPStatus.MOVED_PERMANENTLY,
+    HTTPStatus.FOUND,
+    HTTPStatus.SEE_OTHER,
+    HTTPStatus.TEMPORARY_REDIRECT,
+    HTTPStatus.PERMANENT_REDIRECT,
+}
+_MAX_REDIRECTS = 5
+_BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+"""What the libraries raise for connections that break and for answers that are no HTTP."""
 _BUSY = {
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -48,7 +64,7 @@ def describe_url(location: str, options: FetchOptions) -> Remote:
                 if response.status_code in (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED):
                     return Remote(None, "")
                 attempts.refused(response)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except _BROKEN as error:
             attempts.failed(_reason(error))
 
 
@@ -130,6 +146,7 @@ class HttpStream(ByteStream):
         self._offset = offset
         self._attempts = _Attempts(location, options)
         self._response: requests.Response | None = None
+        self._socket: socket.socket | None = None
         self._rate = _Rate(options)
         self._known = remote
         if remote is None or remote.size_bytes is None or offset < remote.size_bytes:
@@ -139,6 +156,11 @@ class HttpStream(ByteStream):
     def remote(self) -> Remote:
         assert self._known is not None
         return self._known
+
+    @property
+    def is_end_sure(self) -> bool:
+        is_chunked = self._response is not None and getattr(self._response.raw, "chunked", False)
+        return self.remote.size_bytes is not None or is_chunked
 
     def read(self) -> bytes:
         while True:
@@ -150,14 +172,15 @@ class HttpStream(ByteStream):
                     self._connect()
                     continue
                 start = time.monotonic()
-                chunk = self._response.raw.read1(CHUNK_BYTES, decode_content=False)
+                with _watchdog.limit(self._socket, 2 * self._options.read_seconds):
+                    chunk = self._response.raw.read1(CHUNK_BYTES, decode_content=False)
                 if chunk:
                     self._take(chunk, time.monotonic() - start)
                     return bytes(chunk)
                 if size is None:
                     return b""
                 reason = f"body ended after {self._offset:,} of {size:,} bytes"
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            except _BROKEN as error:
                 reason = f"{_reason(error)} after {self._offset:,} of {size or 0:,} bytes"
             self._disconnect()
             self._attempts.failed(reason)
@@ -177,11 +200,11 @@ class HttpStream(ByteStream):
         while True:
             try:
                 response = _request("GET", self.location, self._options, self._range_headers())
-            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                is_unreachable = isinstance(error, requests.ConnectionError)
-                self._attempts.failed(_reason(error), kind=UnreachableError if is_unreachable else FetchError)
+            except _BROKEN as error:
+                self._attempts.failed(_reason(error), kind=UnreachableError if _is_nobody(error) else FetchError)
                 continue
             self._response = response
+            self._socket = getattr(response.raw.connection, "sock", None)
             self._rate = _Rate(self._options)
             if response.status_code == HTTPStatus.OK:
                 return self._accept_whole(response)
@@ -217,6 +240,8 @@ class HttpStream(ByteStream):
         """416: there is nothing at the offset. That is right where the offset is the end."""
         _, total = _content_range(response)
         self._disconnect()
+        if self._known is None:
+            raise FetchError(self.location, "HTTP 416 for the whole, expected 200")
         if total is None or total != self._offset or self.remote.size_bytes not in (None, total):
             raise self._changed(f"the server has no byte {self._offset:,} any more (it has {total or 0:,})")
         self._known = Remote(total, self.remote.etag)
@@ -249,18 +274,109 @@ _session: requests.Session | None = None
 
 
 def _request(method: str, url: str, options: FetchOptions, headers: dict[str, str]) -> requests.Response:
-    """One HTTP request on this process's session; the body is left to be streamed, as it is stored."""
+    """One HTTP request on this process's session; the body is left to be streamed, as it is stored.
+
+    Redirects are followed here, as requests reads their bodies whole, however long they are.
+    """
     global _session
     if _session is None:
         _session = requests.Session()
         _session.headers.update({"Accept-Encoding": "identity", "User-Agent": f"kconvert/{VERSION}"})
+        for scheme in ("http://", "https://"):
+            _session.mount(scheme, _Adapter())
     timeout = (options.connect_seconds, options.read_seconds)
-    return _session.request(method, url, headers=headers, stream=True, timeout=timeout)
+    for _ in range(_MAX_REDIRECTS + 1):
+        response = _session.request(method, url, headers=headers, stream=True, timeout=timeout, allow_redirects=False)
+        target = response.headers.get("Location", "")
+        if response.status_code not in _REDIRECTS or not target:
+            return response
+        response.close()
+        url = urljoin(url, target)
+    raise requests.TooManyRedirects(f"more than {_MAX_REDIRECTS} redirects")
+
+
+def _is_nobody(error: BaseException) -> bool:
+    """Whether no connection could be made, as opposed to one that broke."""
+    inner = error.args[0] if error.args else None
+    cause = getattr(inner, "reason", inner)
+    return isinstance(cause, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
+
+
+class _Watchdog:
+    """Cuts connections on which headers, or pieces of a body, come byte by byte, for ever.
+
+    The limits of sockets do not help there: they begin again with each byte. One thread watches all connections.
+    """
+
+    _LOOK_SECONDS = 0.5
+
+    def __init__(self) -> None:
+        self._ends: dict[socket.socket, float] = {}
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def limit(self, connection: socket.socket | None, seconds: float) -> Iterator[None]:
+        """Cuts the connection if the block takes longer."""
+        if connection is None:
+            yield
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
+        self._ends[connection] = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._ends.pop(connection, None)
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(self._LOOK_SECONDS)
+            for connection, end in list(self._ends.items()):
+                if time.monotonic() > end:
+                    with suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)
+
+
+_watchdog = _Watchdog()
+
+
+class _HttpConnection(urllib3.connection.HTTPConnection):
+    def getresponse(self) -> Any:
+        with _watchdog.limit(self.sock, 2 * float(self.timeout or 0)):
+            return super().getresponse()
+
+
+class _HttpsConnection(urllib3.connection.HTTPSConnection):
+    def getresponse(self) -> Any:
+        with _watchdog.limit(self.sock, 2 * float(self.timeout or 0)):
+            return super().getresponse()
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Has the watchdog look after every connection."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
 
 
 def _remote(response: requests.Response) -> Remote:
     length = response.headers.get("Content-Length", "")
-    return Remote(int(length) if length.isascii() and length.isdigit() else None, _version(response))
+    return Remote(_number(length), _version(response))
+
+
+def _number(text: str) -> int | None:
+    """A number of a header; `None` if it is none, or longer than any that makes sense."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 def _version(response: requests.Response) -> str:
@@ -274,17 +390,18 @@ def _content_range(response: requests.Response) -> tuple[int | None, int | None]
     start = span.partition("-")[0]
     if unit != "bytes":
         return None, None
-    return (int(start) if start.isdigit() else None), (int(total) if total.isdigit() else None)
+    return _number(start), _number(total)
 
 
 def _retry_after(response: requests.Response) -> float | None:
     """Seconds of a `Retry-After` header, which holds a number or a date; `None` without one."""
     value = response.headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value)
+    seconds = _number(value)
+    if seconds is not None:
+        return float(seconds)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -25,7 +25,7 @@ import ffmpeg
 
 from kconvert.errors import UsageError, describe_exit
 from kconvert.media import MediaFacts
-from kconvert.probe.limits import TOO_MUCH_MEMORY, bound_memory_of
+from kconvert.probe.limits import TOO_MUCH_MEMORY, bound_program
 from kconvert.verdict import CheckOptions, Fault, Probed
 
 _ENTRIES = (
@@ -148,7 +148,7 @@ class FfprobeProber:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
             try:
-                bound_memory_of(process.pid)
+                bound_program(process.pid, self._options.timeout)
                 out, err = _outputs(process, self._options.timeout)
             except BaseException:
                 process.kill()

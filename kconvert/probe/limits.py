@@ -6,6 +6,7 @@ whoever survives a crashed worker survives a hanging one. What asks for too much
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -49,10 +50,11 @@ def bounded_memory() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def bound_memory_of(process_id: int) -> None:
-    """The same for a program that has just been started."""
+def bound_program(process_id: int, seconds: float) -> None:
+    """The same for a program that has just been started; its time, too, in case nobody is left to end it."""
     if sys.platform == "linux":
         resource.prlimit(process_id, resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+        resource.prlimit(process_id, resource.RLIMIT_CPU, (math.ceil(seconds) + 5,) * 2)
 
 
 def _address_space_bytes() -> int:

@@ -2,15 +2,17 @@
 named, the rest is done, and a later run completes."""
 
 import gzip
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import kconvert, one_line, tree
+from harness import COMMAND, kconvert, one_line, tree
 from miniature.build import OFFICIAL, write
 from miniature.server import Handler, Server, serving
 
@@ -345,3 +347,124 @@ def test_a_server_that_is_gone_stops_the_run_before_every_archive_has_waited_for
     assert ran.code == 3, ran.err
     assert "val: stopped, as the origin does not answer; the next run goes on from there" in ran.err
     assert 5 <= len(list((tmp_path / "out").rglob("*.failed"))) <= 8
+
+
+def test_archives_whose_connections_are_dropped_do_not_keep_the_others_from_being_read(
+    mini: Path, tmp_path: Path
+) -> None:
+    """Somebody answers, and hangs up on some."""
+    urls = [f"{OFFICIAL}400/val/part_{number}.tar.gz" for number in range(8)]
+    write(tmp_path / "origin/400/val/k400_val_path.txt", "\n".join(urls).encode())
+    row = "label,youtube_id,time_start,time_end,split\nzumba,0wR5jVB-WPk,0,10,val\n"
+    write(tmp_path / "origin/400/annotations/val.csv", row.encode())
+    for number in range(8):
+        write(tmp_path / f"origin/400/val/part_{number}.tar.gz", (mini / "400/val/part_0.tar.gz").read_bytes())
+
+    class Dropping(Handler):
+        def do_GET(self) -> None:
+            if self.path[-8] in "01234" and self.path.endswith("tar.gz"):
+                hang_up(self)
+            else:
+                super().do_GET()
+
+    with serving(tmp_path / "origin", Dropping) as http:
+        words = ("k400", "--split", "val", "--out", tmp_path / "out", "--origin", http.url, *PATIENCE)
+        ran = kconvert(*words, "--workers", 1)
+    assert ran.code == 3, ran.err
+    assert len(list((tmp_path / "out").rglob("archives/*.json"))) == 3
+
+
+def test_headers_that_drip_for_ever_are_left(mini: Path, tmp_path: Path) -> None:
+    def drip(handler: Any, data: bytes, number: int) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        for _ in range(200):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+            time.sleep(0.2)
+
+    with Faulty(mini, RESOURCES["path list"], drip).serving() as http:
+        words = ("k400", "--split", "val", "--out", tmp_path / "out", "--origin", http.url, *PATIENCE)
+        start = time.monotonic()
+        ran = kconvert(*words, "--fetch.max_retries", 1)
+    assert ran.code == 2
+    assert time.monotonic() - start < 15
+
+
+def test_a_redirect_is_followed_and_its_body_not_read(mini: Path, reference: dict[str, bytes], tmp_path: Path) -> None:
+    def redirect(handler: Any, data: bytes, number: int) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", f"{other.url}{RESOURCES['path list']}")
+        handler.send_header("Content-Length", str(1 << 40))
+        handler.end_headers()
+        with suppress(OSError):
+            while True:
+                handler.wfile.write(bytes(1 << 16))
+
+    with serving(mini) as other, Faulty(mini, RESOURCES["path list"], redirect).serving() as http:
+        ran = kconvert("k400", "--split", "val", "--out", tmp_path / "out", "--origin", http.url, *PATIENCE)
+    assert ran.code == 0, ran.err
+    assert tree(tmp_path / "out") == reference
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "value"),
+    [
+        (302, "Location", "http://[bad"),
+        (302, "Location", "http://\xff\xfe/"),
+        (302, "Location", "file:///etc/passwd"),
+        (503, "Retry-After", "Mon, 01 Jan 2024 00:00:00 +99999999999999"),
+        (503, "Retry-After", "9" * 5000),
+        (416, "Content-Range", "bytes */0"),
+        (206, "Content-Range", "bytes \xb2-9/10"),
+        (200, "Content-Length", "9" * 5000),
+    ],
+)
+@pytest.mark.parametrize("kind", ["path list", "archive"])
+def test_headers_that_make_no_sense_are_one_line(
+    mini: Path, tmp_path: Path, kind: str, status: int, header: str, value: str
+) -> None:
+    def answer(handler: Any, data: bytes, number: int) -> None:
+        handler.send_response(status)
+        handler.send_header(header, value)
+        handler.end_headers()
+        hang_up(handler)
+
+    with Faulty(mini, RESOURCES[kind], answer).serving() as http:
+        words = ("k400", "--split", "val", "--out", tmp_path / "out", "--origin", http.url, *PATIENCE)
+        ran = kconvert(*words, "--fetch.max_retries", 1)
+    assert ran.code == (3 if kind == "archive" else 2), ran.err
+    assert "Traceback" not in ran.err
+    assert RESOURCES[kind] in ran.err
+
+
+def test_a_list_without_a_stated_end_is_refused(mini: Path, tmp_path: Path) -> None:
+    def unstated(handler: Any, data: bytes, number: int) -> None:
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(data[: data.index(b"\n", 200) + 1])
+        hang_up(handler)
+
+    with Faulty(mini, RESOURCES["annotations"], unstated).serving() as http:
+        ran = kconvert("k400", "--split", "val", "--out", tmp_path / "out", "--origin", http.url, *PATIENCE)
+    assert ran.code == 2
+    assert "the server states no length" in one_line(ran)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interruption_while_archives_are_measured_ends_the_run(
+    mini: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    class Busy(Handler):
+        def do_HEAD(self) -> None:
+            self._refuse(503, "SlowDown", False, {"Retry-After": "100000"})
+
+    with serving(mini, Busy) as http:
+        command = [str(COMMAND), "k400", "--split", "val", "--out", str(tmp_path / "out"), "--origin", http.url]
+        run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        while not http.requests["HEAD", "400/val/part_1.tar.gz"]:
+            time.sleep(0.05)
+        run.send_signal(number)
+        _, err = run.communicate(timeout=5)
+    assert run.returncode == 130
+    assert "run the same command again" in err

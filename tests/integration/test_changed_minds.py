@@ -98,6 +98,32 @@ def test_a_folder_of_another_format_or_of_other_tools_is_refused(mini: Path, out
     assert "identity.json: was changed by hand" in refused(out, mini)
 
 
+def test_a_manifest_that_was_edited_is_refused_where_only_the_card_knows_better(mini: Path, out: Path) -> None:
+    shutil.rmtree(out / ".kconvert")
+    edit(out / "manifest.json", in_manifest("splits", "train", "num_archives", value=999))
+    assert "is not the one that README.md names by its digest" in refused(out, mini)
+
+
+def test_a_kill_between_card_and_manifest_is_no_change(converted: Path, mini: Path, out: Path, tmp_path: Path) -> None:
+    """Splits are added to a folder without a journal: the new card stands beside the old manifest for a moment."""
+    first = ("k400", "--origin", mini, *COMMAND, "--split", "val")
+    assert kconvert(*first, "--out", tmp_path / "grown").code == 0
+    shutil.rmtree(tmp_path / "grown/.kconvert")
+    faults = Faults(tmp_path)
+    words = ("k400", "--origin", mini, *COMMAND, "--workers", 1)
+    whole = shutil.copytree(tmp_path / "grown", tmp_path / "whole")
+    assert kconvert(*words, "--out", whole, env=faults.environment(whole, "whole")).code == 0
+    (place,) = [done.number for done in faults.operations("whole") if done.kind == "rename manifest.json"]
+    grown = tmp_path / "grown"
+    ran = kconvert(*words, "--out", grown, env=faults.environment(grown, "killed", at=place, do="kill"), group=True)
+    assert ran.code == -9
+    assert list(json.loads((grown / "manifest.json").read_text())["splits"]) == ["val"]
+    assert (grown / "README.md").read_bytes() == (converted / "README.md").read_bytes()
+    ran = kconvert(*words, "--out", grown)
+    assert ran.code == 0, ran.err
+    assert tree(grown) == tree(converted)
+
+
 def test_receipts_that_were_edited_never_get_into_a_result(converted: Path, mini: Path, out: Path) -> None:
     """As if killed before the end, and somebody changed a count."""
     for name in ("manifest.json", "metadata/train.parquet", ".kconvert/train/record.json"):

@@ -338,3 +338,23 @@ def test_a_removed_label_list_or_card_is_written_again(
     (out / "README.md").write_text("mine")
     assert kconvert("k400", "--out", out, "--origin", mini, "--shard.max_samples", 5).code == 0
     assert tree(out) == tree(converted)
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_run_whose_reader_goes_away_does_its_work(
+    converted: Path, mini: Path, tmp_path: Path, stream: int, is_closed: bool
+) -> None:
+    out = tmp_path / "out"
+    command = f"{COMMAND} k400 --out {out} --origin {mini} --shard.max_samples 5"
+    gone = f"{stream}>&-" if is_closed else f"{stream}> >(true)"
+    done = subprocess.run(["bash", "-c", f"{command} {gone}"], check=False, timeout=60, capture_output=True)
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+    assert tree(out) == tree(converted)
+
+
+def test_archives_are_not_kept_among_the_shards(mini: Path, tmp_path: Path) -> None:
+    ran = kconvert("k400", "--out", tmp_path, "--origin", mini, "--archives", tmp_path / "archives")
+    assert ran.code == 2
+    assert "is in --out" in one_line(ran)

@@ -136,7 +136,9 @@ def test_a_file_that_nobody_wrote_is_named_wherever_it_is(converted: Path, copy_
     for name in added:
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).touch()
-    assert found_in(out) == sorted(added)
+    (out / "train/folder.tar").mkdir()
+    (out / "train/more").symlink_to(out / "val")
+    assert found_in(out) == sorted([*added, "other", "train/folder.tar", "train/more"])
 
 
 def test_a_manifest_that_cannot_be_read_is_a_difference_and_one_of_another_format_is_told(

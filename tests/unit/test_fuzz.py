@@ -58,8 +58,11 @@ MANIFEST = b"""{"format_version": 1, "kconvert_version": "0", "release": "k400",
 "splits": {}, "shards": [], "tables": [], "labels": {"num": 400, "sha256": "x"}, "tools": {"pyav": "18"}}"""
 
 CASES: dict[str, list[bytes]] = {
-    # A group with nothing below it was an error of the library, with a traceback.
-    "batch": [b"defaults:\n  shuffle:\nconversions: [{release: k400, out: x}]"],
+    # A group with nothing, or a list, below it was an error of the library, with a traceback.
+    "batch": [
+        b"defaults:\n  shuffle:\nconversions: [{release: k400, out: x}]",
+        b"conversions: [{release: k400, out: x, shuffle: [{release: k600}]}]",
+    ],
     "config": [b"shuffle:\n", b"check: null\n"],
 }
 """What was found once, by hypothesis or by `tools/campaign fuzz`."""
