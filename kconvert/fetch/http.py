@@ -270,23 +270,27 @@ class HttpStream(ByteStream):
         self._disconnect()
 
 
+class _Session(requests.Session):
+    """Leaves redirects to `_request`: requests reads their bodies whole, however long they are."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
 _session: requests.Session | None = None
 
 
 def _request(method: str, url: str, options: FetchOptions, headers: dict[str, str]) -> requests.Response:
-    """One HTTP request on this process's session; the body is left to be streamed, as it is stored.
-
-    Redirects are followed here, as requests reads their bodies whole, however long they are.
-    """
+    """One HTTP request on this process's session; the body is left to be streamed, as it is stored."""
     global _session
     if _session is None:
-        _session = requests.Session()
+        _session = _Session()
         _session.headers.update({"Accept-Encoding": "identity", "User-Agent": f"kconvert/{VERSION}"})
         for scheme in ("http://", "https://"):
             _session.mount(scheme, _Adapter())
     timeout = (options.connect_seconds, options.read_seconds)
     for _ in range(_MAX_REDIRECTS + 1):
-        response = _session.request(method, url, headers=headers, stream=True, timeout=timeout, allow_redirects=False)
+        response = _session.request(method, url, headers=headers, stream=True, timeout=timeout)
         target = response.headers.get("Location", "")
         if response.status_code not in _REDIRECTS or not target:
             return response
