@@ -205,6 +205,13 @@ class Job:
         return [f"{act} at {operation.number}, {operation.what} {operation.path}: {problem}" for problem in problems]
 
 
+def tiny_job(folder: Path) -> Job:
+    """A conversion of the tiny origin with windows and several shards."""
+    tiny_origin(folder / "origin")
+    words = ["k400", "--split", "train,val", "--origin", str(folder / "origin"), "--shard.max_samples", "2"]
+    return Job([*words, "--shuffle.window", "1"], folder / "job")
+
+
 def boundaries(operations: Sequence[Operation]) -> list[tuple[Operation, str]]:
     """Everything at which a run may be killed: before each operation, and in the middle of each write."""
     return [(operation, "kill") for operation in operations] + [

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from faults import Operation
 from harness import RELEASES, kconvert
+from interrupting import Job, tiny_job
 from miniature.server import serving
 
 
@@ -35,3 +37,15 @@ def converted(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
     """A copy that a test may change."""
     return lambda folder: Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A small conversion that a test may kill, or have the disk refuse to."""
+    return tiny_job(tmp_path_factory.mktemp("job"))
+
+
+@pytest.fixture(scope="module")
+def operations(job: Job) -> list[Operation]:
+    """What that conversion does to files."""
+    return job.run_undisturbed()

@@ -39,6 +39,14 @@ def send(handler: Any, status: int, body: bytes, headers: Mapping[str, str] | No
     handler.wfile.write(body)
 
 
+def begin(handler: Any, num_bytes: int, etag: str = "") -> None:
+    """The headers of an answer of that length, with the file's own version if no other is given."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(num_bytes))
+    handler.send_header("ETag", etag or handler.server.etag(handler.path_of(handler.resource)))
+    handler.end_headers()
+
+
 def hang_up(handler: Any) -> None:
     handler.wfile.flush()
     handler.close_connection = True
@@ -52,10 +60,7 @@ def drop(num_bytes: Callable[[bytes], int], times: int) -> Answer:
         if number >= times:
             handler.answer_as_usual()
             return
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(data)))
-        handler.send_header("ETag", handler.server.etag(handler.path_of(handler.resource)))
-        handler.end_headers()
+        begin(handler, len(data))
         handler.wfile.write(data[: num_bytes(data)])
         hang_up(handler)
 
@@ -105,10 +110,7 @@ def trickling(times: int) -> Answer:
         if number >= times:
             handler.answer_as_usual()
             return
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(data)))
-        handler.send_header("ETag", handler.server.etag(handler.path_of(handler.resource)))
-        handler.end_headers()
+        begin(handler, len(data))
         step = min(20, 1 + len(data) // 200)
         for start in range(0, len(data), step):
             time.sleep(0.02)
@@ -137,10 +139,7 @@ def no_byte_there(handler: Any, data: bytes, number: int) -> None:
 def other_version(handler: Any, data: bytes, number: int) -> None:
     """The first answer is of another version, and cut."""
     if number == 0:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(data)))
-        handler.send_header("ETag", '"of another version"')
-        handler.end_headers()
+        begin(handler, len(data), '"of another version"')
         handler.wfile.write(data[: len(data) // 2])
         hang_up(handler)
     else:
@@ -150,10 +149,7 @@ def other_version(handler: Any, data: bytes, number: int) -> None:
 def other_length(handler: Any, data: bytes, number: int) -> None:
     """The first answer is longer than the file, and cut."""
     if number == 0:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(data) + 10))
-        handler.send_header("ETag", handler.server.etag(handler.path_of(handler.resource)))
-        handler.end_headers()
+        begin(handler, len(data) + 10)
         handler.wfile.write(data[: len(data) // 2])
         hang_up(handler)
     else:

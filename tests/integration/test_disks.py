@@ -8,20 +8,7 @@ from pathlib import Path
 import pytest
 from faults import Operation
 from harness import COMMAND, kconvert, one_line, tree
-from interrupting import ERRORS, Job, one_of_each_kind, tiny_origin
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    folder = tmp_path_factory.mktemp("disks")
-    tiny_origin(folder / "origin")
-    words = ["k400", "--split", "train,val", "--origin", str(folder / "origin")]
-    return Job([*words, "--shard.max_samples", "2", "--shuffle.window", "1"], folder / "job")
-
-
-@pytest.fixture(scope="module")
-def operations(job: Job) -> list[Operation]:
-    return job.run_undisturbed()
+from interrupting import ERRORS, Job, one_of_each_kind
 
 
 @pytest.mark.parametrize("what", ["open", "write", "fsync", "rename"])

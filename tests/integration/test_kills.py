@@ -13,23 +13,10 @@ import psutil
 import pytest
 from faults import Operation
 from harness import COMMAND, kconvert, tree
-from interrupting import Job, boundaries, one_of_each_kind, tiny_origin
+from interrupting import Job, boundaries, one_of_each_kind
 from miniature.server import Handler, serving
 
 from kconvert.journal import Journal
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    folder = tmp_path_factory.mktemp("kills")
-    tiny_origin(folder / "origin")
-    words = ["k400", "--split", "train,val", "--origin", str(folder / "origin")]
-    return Job([*words, "--shard.max_samples", "2", "--shuffle.window", "1"], folder / "job")
-
-
-@pytest.fixture(scope="module")
-def operations(job: Job) -> list[Operation]:
-    return job.run_undisturbed()
 
 
 def test_all_that_is_written_goes_through_a_flush_and_a_rename(job: Job, operations: list[Operation]) -> None:

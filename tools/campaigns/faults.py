@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness import kconvert
-from interrupting import ERRORS, Job, boundaries, one_of_each_kind, tiny_origin
+from interrupting import ERRORS, Job, boundaries, one_of_each_kind, tiny_job
 from miniature.build import build
 from miniature.server import serving
 from miniature.sources import MadeRows, MadeVideos
@@ -53,9 +53,7 @@ def main() -> int:
 
 def at_operations(folder: Path, options: argparse.Namespace) -> list[str]:
     """Kills at all boundaries, and has the disk refuse each kind of operation with each error."""
-    tiny_origin(folder / "tiny")
-    words = ["k400", "--split", "train,val", "--origin", str(folder / "tiny"), "--shard.max_samples", "2"]
-    job = Job([*words, "--shuffle.window", "1"], folder / "operations")
+    job = tiny_job(folder / "operations")
     operations = job.run_undisturbed()
     problems: list[str] = []
     if options.only != "disks":
