@@ -1,0 +1,1 @@
+"""Benchmarks: how fast the product is beside what people use today, measured in one run on one machine."""

@@ -1,0 +1,135 @@
+"""What is measured while something runs: time, the machine's processors, memory, disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+NGINX = """
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
+events {{ worker_connections 256; }}
+http {{
+  access_log {folder}/access.log; sendfile on; tcp_nopush on; etag on; keepalive_requests 1000000;
+  client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;
+  uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
+  server {{ listen 127.0.0.1:{port}; root {root}; }}
+}}
+"""
+_INTERVAL_SECONDS = 0.1
+
+
+@dataclass
+class Measured:
+    """Of one run."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Of the whole machine, the server's and the kernel's too."""
+    server_seconds: float = 0.0
+    """Of them, the server's."""
+    memory_bytes: int = 0
+    """The most that the processes held at a time, shared pages counted once."""
+    disk_bytes: int = 0
+    """The most that the file system grew by."""
+
+
+@dataclass
+class Server:
+    """A web server that is not the bottleneck."""
+
+    url: str
+    process: psutil.Process
+    log: Path = field(repr=False)
+
+    def cpu_seconds(self) -> float:
+        """What it has used by now."""
+        times = [process.cpu_times() for process in (self.process, *self.process.children())]
+        return float(sum(time.user + time.system for time in times))
+
+
+@contextmanager
+def serving(root: Path, port: int = 8471) -> Iterator[Server]:
+    """nginx on loopback, with a root folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "nginx.conf"
+        config.write_text(NGINX.format(folder=folder, root=root, port=port), "utf-8")
+        os.chmod(folder, 0o755)
+        command = ["nginx", "-p", folder, "-c", str(config), "-g", f"user {_user()};"]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            time.sleep(0.5)
+            if process.poll() is not None:
+                raise SystemExit(f"nginx does not start: {(Path(folder) / 'nginx.err').read_text('utf-8')}")
+            yield Server(f"http://127.0.0.1:{port}/", psutil.Process(process.pid), Path(folder) / "access.log")
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _user() -> str:
+    return str(psutil.Process().username())
+
+
+def run(command: Sequence[object], folder: Path, server: Server | None = None, **options: object) -> Measured:
+    """Runs a command to its end, and measures; ends everything if it fails."""
+    measured = Measured()
+    used = shutil.disk_usage(folder).used
+    busy, served = _busy_seconds(), server.cpu_seconds() if server else 0.0
+    start = time.monotonic()
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen([str(word) for word in command], stdout=printed, stderr=printed, **options)  # type: ignore[call-overload]
+        over = threading.Event()
+        watcher = threading.Thread(target=_watch, args=(process.pid, folder, used, measured, over))
+        watcher.start()
+        code = process.wait()
+        measured.seconds = time.monotonic() - start
+        over.set()
+        watcher.join()
+        measured.cpu_seconds = _busy_seconds() - busy
+        measured.server_seconds = server.cpu_seconds() - served if server else 0.0
+        if code:
+            printed.seek(0)
+            raise SystemExit(f"{command} ended with {code}: {printed.read().decode(errors='replace')[-2000:]}")
+    return measured
+
+
+def _watch(pid: int, folder: Path, used: int, measured: Measured, over: threading.Event) -> None:
+    turn = 0
+    while not over.wait(_INTERVAL_SECONDS):
+        measured.disk_bytes = max(measured.disk_bytes, shutil.disk_usage(folder).used - used)
+        turn += 1
+        # Dearer to ask for, and slower to change.
+        if turn % 5 == 0:
+            with suppress(psutil.Error):
+                root = psutil.Process(pid)
+                measured.memory_bytes = max(measured.memory_bytes, sum(map(_pss, [root, *root.children(True)])))
+
+
+def _pss(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.Error:
+        return 0
+
+
+def _busy_seconds() -> float:
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
+
+
+def describe() -> str:
+    """The machine, for the table's caption."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    gib = psutil.virtual_memory().total / (1 << 30)
+    return f"{len(models)} cores ({models[0]}), {gib:.0f} GiB, Linux {os.uname().release}"

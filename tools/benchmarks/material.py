@@ -1,0 +1,79 @@
+"""What the benchmarks run on: an origin of archives of clips that are one real encode, each made unique."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from miniature.build import OFFICIAL, write
+
+CLIP_SECONDS = 10
+_ENCODE = (
+    # As the crawlers of Kinetics cut clips: x264 and AAC, the index at the end.
+    "ffmpeg -v error -y -f lavfi -i mandelbrot=s=340x256:r=30 -f lavfi -i anoisesrc=r=44100:a=0.1:c=pink:s=0 "
+    f"-t {CLIP_SECONDS} -threads 1 -c:v libx264 -pix_fmt yuv420p -b:v 960k -c:a aac -b:a 96k -ac 2 -fflags +bitexact"
+)
+
+
+@dataclass(frozen=True)
+class Material:
+    """An origin of k400's val."""
+
+    origin: Path
+    archives: tuple[str, ...]
+    """Below the origin."""
+    num_clips: int
+    clip_bytes: int
+    num_bytes: int
+    """Of all archives."""
+
+
+def encode(folder: Path) -> bytes:
+    """A clip of 10 s and 1.35 MB, the size of an official one."""
+    path = folder / "clip.mp4"
+    subprocess.run([*_ENCODE.split(), str(path)], check=True)
+    return path.read_bytes()
+
+
+def make(folder: Path, clip: bytes, num_archives: int, clips_per_archive: int) -> Material:
+    """Archives of that clip, gzipped as `tar -czf` does it."""
+    names: list[str] = []
+    archives = tuple(f"400/val/part_{number}.tar.gz" for number in range(num_archives))
+    num_bytes = 0
+    for number, archive in enumerate(archives):
+        own = [f"{number:05d}-{place:05d}" for place in range(clips_per_archive)]
+        names += own
+        packed = gzip.compress(_tar(clip, own), compresslevel=6, mtime=0)
+        num_bytes += len(packed)
+        write(folder / archive, packed)
+    write(folder / "400/val/k400_val_path.txt", "".join(f"{OFFICIAL}{name}\n" for name in archives).encode())
+    rows = (f"zumba,{name},0,{CLIP_SECONDS},val\n" for name in names)
+    write(folder / "400/annotations/val.csv", ("label,youtube_id,time_start,time_end,split\n" + "".join(rows)).encode())
+    return Material(folder, archives, len(names), len(unique(clip, "")), num_bytes)
+
+
+def _tar(clip: bytes, names: list[str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in names:
+            data = unique(clip, name)
+            info = tarfile.TarInfo(f"./{name}_000000_{CLIP_SECONDS:06d}.mp4")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def unique(clip: bytes, name: str) -> bytes:
+    """The clip with a box of type `free` at its end, which every reader skips (ISO/IEC 14496-12, 8.1.2)."""
+    return clip + struct.pack(">I4s11s", 19, b"free", name.encode())
+
+
+def uniques(clip: bytes, num: int) -> Iterator[bytes]:
+    """So many different clips."""
+    return (unique(clip, str(number)) for number in range(num))

@@ -1,0 +1,172 @@
+"""The ways to packed shards, side by side: the official one, video2dataset, kconvert, and the copying ceiling."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.machine import Measured, Server, describe, run, serving
+from benchmarks.material import Material, encode, make
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = ROOT / ".venv/bin/kconvert"
+PYTHON = ROOT / ".venv/bin/python"
+VIDEO2DATASET = ROOT / ".venv/video2dataset"
+_MB = 1_000_000
+
+# What the official scripts do (https://github.com/cvdfoundation/kinetics-dataset: one wget, one tar after the other),
+# and what people put after them: ffprobe on every clip, here two at a time, and webdataset's ShardWriter.
+_OFFICIAL = """
+set -euo pipefail
+wget -q -c -i urls.txt -P archives
+mkdir clips shards
+for archive in archives/*; do tar -C clips -zxf "$archive"; done
+find clips -name '*.mp4' | shuf --random-source=urls.txt > clips.txt
+xargs -P 2 -n 1 ffprobe -v error -show_entries format=duration -of csv=p=0 < clips.txt > durations.txt
+[ "$(wc -l < durations.txt)" = "$(wc -l < clips.txt)" ]
+"$PYTHON" pack.py
+"""
+_PACK = """
+import webdataset
+with webdataset.ShardWriter("shards/%06d.tar", maxsize=1e9, verbose=0) as sink:
+    for number, path in enumerate(open("clips.txt").read().split()):
+        with open(path, "rb") as file:
+            sink.write({"__key__": f"{number:06d}", "mp4": file.read(), "cls": 1})
+"""
+_VIDEO2DATASET = """
+import sys
+from pathlib import Path
+from video2dataset import video2dataset
+if __name__ == "__main__":
+    Path("list.csv").write_text("path\\n" + Path("clips.txt").read_text())
+    video2dataset(
+        url_list="list.csv", input_format="csv", url_col="path", output_format="webdataset", output_folder="shards",
+        encode_formats={"video": "mp4"},
+        config={
+            "subsampling": {"FFProbeSubsampler": {"args": {"extract_keyframes": False}}},
+            "reading": {"yt_args": {}, "timeout": 60, "sampler": None},
+            "storage": {"number_sample_per_shard": 250, "captions_are_subtitles": False, "oom_shard_count": 5},
+            "distribution": {
+                "processes_count": 2, "thread_count": 4, "subjob_size": 1000, "distributor": "multiprocessing"
+            },
+        },
+    )
+"""
+_CEILING = """
+set -euo pipefail
+mkdir -p tars
+xargs -P 2 -n 1 sh -c 'curl -sf "$0" | igzip -d > tars/$(basename "$0" .gz)' < urls.txt
+"""
+
+
+def official(material: Material, server: Server, folder: Path) -> Measured:
+    _urls(material, server, folder)
+    (folder / "pack.py").write_text(_PACK, "utf-8")
+    return run(["bash", "-c", _OFFICIAL], folder, server, cwd=folder, env={"PYTHON": str(PYTHON), "PATH": "/usr/bin:/bin"})
+
+
+def video2dataset(material: Material, server: Server, folder: Path) -> Measured:
+    """From files that are unpacked already: it reads no archives."""
+    clips = folder / "clips"
+    clips.mkdir()
+    for archive in material.archives:
+        subprocess.run(["tar", "-C", clips, "-xzf", material.origin / archive], check=True)
+    (folder / "clips.txt").write_text("".join(f"{path}\n" for path in sorted(clips.iterdir())), "utf-8")
+    (folder / "convert.py").write_text(_VIDEO2DATASET, "utf-8")
+    measured = run([VIDEO2DATASET / "bin/python", "convert.py"], folder, cwd=folder)
+    packed = sum(json.loads(path.read_text("utf-8"))["successes"] for path in folder.glob("shards/*_stats.json"))
+    assert packed == material.num_clips, f"video2dataset packed {packed} of {material.num_clips}"
+    return measured
+
+
+def ceiling(material: Material, server: Server, folder: Path) -> Measured:
+    _urls(material, server, folder)
+    return run(["bash", "-c", _CEILING], folder, server, cwd=folder)
+
+
+def kconvert(material: Material, server: Server, folder: Path) -> Measured:
+    out = folder / "out"
+    words = ("k400", "--split", "val", "--origin", server.url, "--out", out)
+    measured = run([COMMAND, *words], folder, server)
+    written = json.loads((out / "manifest.json").read_text("utf-8"))["splits"]["val"]["num_written"]
+    assert written == material.num_clips, f"kconvert wrote {written} of {material.num_clips}"
+    return measured
+
+
+def _urls(material: Material, server: Server, folder: Path) -> None:
+    (folder / "urls.txt").write_text("".join(f"{server.url}{name}\n" for name in material.archives), "utf-8")
+
+
+Way = Callable[[Material, Server, Path], Measured]
+WAYS: Mapping[str, Way] = {
+    "official": official,
+    "video2dataset": video2dataset,
+    "ceiling": ceiling,
+    "kconvert": kconvert,
+}
+_NAMES = {
+    "official": "wget, tar, ffprobe, ShardWriter",
+    "video2dataset": "video2dataset with its ffprobe step, from unpacked files",
+    "ceiling": "`curl \\| igzip -d > file`: copying, nothing else",
+    "kconvert": "**kconvert**, default options",
+}
+
+
+def main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="tools/bench ways", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("/dev/shm"), help="where to work; should be a RAM disk")
+    parser.add_argument("--archives", type=int, default=40)
+    parser.add_argument("--clips", type=int, default=75, help="clips in an archive")
+    parser.add_argument("--clip", type=Path, help="a video to use instead of one that is encoded here")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    options = parser.parse_args(words)
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        clip = options.clip.read_bytes() if options.clip else encode(folder)
+        material = make(folder / "origin", clip, options.archives, options.clips)
+        print(f"{material.num_clips:,} clips of {material.clip_bytes:,} bytes in {len(material.archives)} archives")
+        print(describe(), flush=True)
+        found: dict[str, list[Measured]] = {way: [] for way in options.ways}
+        with serving(material.origin) as server:
+            for _ in range(options.repeats):
+                for way in options.ways:
+                    place = Path(tempfile.mkdtemp(dir=folder))
+                    found[way].append(WAYS[way](material, server, place))
+                    shutil.rmtree(place)
+                    print(f"  {way}: {found[way][-1]}", file=sys.stderr, flush=True)
+        _print(found, material)
+    return 0
+
+
+def _print(found: Mapping[str, Sequence[Measured]], material: Material) -> None:
+    print("\n| way | clips/s | × official | MB/s in | CPU ms a clip | memory | disk | × the archives |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    rates = {way: material.num_clips / _median(runs, "seconds") for way, runs in found.items()}
+    for way, runs in found.items():
+        rate, disk = rates[way], _median(runs, "disk_bytes")
+        ratio = f"{rate / rates['official']:.1f}" if "official" in rates else "–"
+        cpu = _median(runs, "cpu_seconds") / material.num_clips * 1000
+        print(
+            f"| {_NAMES[way]} | {rate:.0f} | {ratio} | {rate * material.num_bytes / material.num_clips / _MB:.0f} "
+            f"| {cpu:.1f} | {_median(runs, 'memory_bytes') / _MB:.0f} MB | {disk / _MB:,.0f} MB "
+            f"| {disk / material.num_bytes:.1f} |"
+        )
+    if {"kconvert", "ceiling"} <= found.keys():
+        print(f"\nkconvert reaches {rates['kconvert'] / rates['ceiling']:.0%} of the copying ceiling.")
+    for way, runs in found.items():
+        rates_of = ", ".join(f"{material.num_clips / run.seconds:.0f}" for run in runs)
+        server = _median(runs, "server_seconds") / material.num_clips * 1000
+        print(f"{way}: {rates_of} clips/s; the server took {server:.2f} ms of CPU a clip")
+
+
+def _median(runs: Sequence[Measured], name: str) -> float:
+    return statistics.median(float(getattr(run, name)) for run in runs)
