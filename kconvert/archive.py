@@ -1,6 +1,6 @@
 """Archives: the members of a tar, gzipped or plain, read once from a stream and never written to the disk.
 
-The stream is checked to its very end: gzip's checksum and length (RFC 1952), the tar's header checksums and its two
+The stream is checked to its very end: the gzip around it (see `inflate`), the tar's header checksums and its two
 end blocks (POSIX.1-2017, pax, "ustar Interchange Format"), and that nothing follows them. Python's tarfile takes a
 damaged header for the end and would lose the rest in silence, so that here it only reads single headers.
 """
@@ -13,24 +13,16 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from isal import isal_zlib
-
 from kconvert.errors import ArchiveError
 from kconvert.fetch import ByteStream
+from kconvert.inflate import GZIP_MAGIC, InflatedStream
 
 BLOCK_BYTES = 512
 MAX_CLIP_BYTES = 1 << 28
 """A clip that declares more is not loaded; official clips of 10 s have a few megabytes."""
-_MAX_EXPANSION = 1.5
-_MAX_EXPANSION_BYTES = 1 << 24
-"""What unpacks to more than so many times what was read of it, and so many bytes, is no archive of videos: those do
-not compress."""
 _MAX_SHOWN_CHARS = 100
 _MAX_EXTENSION_BYTES = 1 << 20
 """A long name or a PAX header that declares more is not loaded."""
-_MAX_INFLATED_BYTES = 1 << 20
-"""What one call of the decompressor may give."""
-_GZIP_MAGIC = b"\x1f\x8b"
 _REGULAR = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 
 
@@ -60,7 +52,7 @@ class ArchiveReader:
 
     def __init__(self, stream: ByteStream, name: str) -> None:
         self._name = name
-        self._bytes = _Inflated(stream, name)
+        self._bytes = InflatedStream(stream, name)
         self._num_pending = 0
         """Bytes of the current member, padding included, that are not read yet."""
 
@@ -89,7 +81,7 @@ class ArchiveReader:
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             return None
         except tarfile.HeaderError as error:
-            if place == 0 and block.startswith(_GZIP_MAGIC):
+            if place == 0 and block.startswith(GZIP_MAGIC):
                 raise self._damaged(
                     "is gzipped twice, perhaps by the server (Content-Encoding); expected a tar in the gzip"
                 ) from error
@@ -165,128 +157,6 @@ class ArchiveReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bytes.close()
-
-
-class _Inflated:
-    """The bytes of a stream, decompressed if its first bytes are gzip's."""
-
-    def __init__(self, stream: ByteStream, name: str) -> None:
-        self._stream = stream
-        self._name = name
-        self._num_packed = 0
-        """Bytes read from the stream."""
-        self._num_inflated = 0
-        """Bytes that the gzip gave."""
-        self._ready = memoryview(b"")
-        """Plain bytes, not taken yet."""
-        self._packed = self._first_bytes()
-        """Compressed bytes, not decompressed yet."""
-        self._is_gzip = self._packed.startswith(_GZIP_MAGIC)
-        self._decompressor = isal_zlib.decompressobj(wbits=31) if self._is_gzip else None
-        if not self._is_gzip:
-            self._ready, self._packed = memoryview(self._packed), b""
-        self.num_read = 0
-        """Plain bytes taken so far."""
-        self.num_short = 0
-        """How many bytes the last `take` lacked because the stream ended."""
-
-    def _first_bytes(self) -> bytes:
-        data = self._read()
-        while 0 < len(data) < BLOCK_BYTES and (more := self._read()):
-            data += more
-        if not data:
-            raise ArchiveError(self._name, "is empty (0 bytes), expected a gzip or a tar")
-        if not data.startswith(_GZIP_MAGIC) and not data[:BLOCK_BYTES].strip(b"\0"):
-            # By the letter an empty tar; in truth a file that was allocated and never filled.
-            raise ArchiveError(self._name, "begins with zeros only, expected a gzip or a tar")
-        if not data.startswith(_GZIP_MAGIC) and len(data) < BLOCK_BYTES:
-            raise ArchiveError(self._name, f"is {data[:40]!r}, expected a gzip or a tar")
-        return data
-
-    def take(self, size: int) -> bytes:
-        """The next `size` bytes, fewer only at the end. Raises `ArchiveError` if the gzip is damaged."""
-        if len(self._ready) >= size:
-            data = bytes(self._ready[:size])
-            self._ready = self._ready[size:]
-        else:
-            data = b"".join(self._pieces(size))
-        self.num_read += len(data)
-        self.num_short = size - len(data)
-        return data
-
-    def skip(self, size: int, where: str) -> None:
-        """Passes over bytes without keeping them. Raises `ArchiveError` if there are not as many."""
-        for piece in self._pieces(size):
-            size -= len(piece)
-            self.num_read += len(piece)
-        if size:
-            raise ArchiveError(self._name, f"ends {where}, {size:,} bytes too early: it was cut")
-
-    def _pieces(self, size: int) -> Iterator[memoryview]:
-        while size:
-            if not self._ready and not self._refill():
-                return
-            piece = self._ready[:size]
-            self._ready = self._ready[len(piece) :]
-            size -= len(piece)
-            yield piece
-
-    def _refill(self) -> bool:
-        """Gets some more plain bytes; false at the checked end."""
-        while not self._ready:
-            if self._decompressor is None:
-                self._ready = memoryview(self._read())
-                return bool(self._ready)
-            if self._decompressor.eof:
-                if not self._next_gzip_member():
-                    return False
-                continue
-            if not self._packed and not self._decompressor.unconsumed_tail:
-                self._packed = self._read()
-                if not self._packed:
-                    raise ArchiveError(self._name, "the gzip stream ends early: the archive was cut")
-            self._inflate()
-        return True
-
-    def _read(self) -> bytes:
-        data = self._stream.read()
-        self._num_packed += len(data)
-        return data
-
-    def _inflate(self) -> None:
-        assert self._decompressor is not None
-        packed = self._decompressor.unconsumed_tail + self._packed
-        self._packed = b""
-        try:
-            self._ready = memoryview(self._decompressor.decompress(packed, _MAX_INFLATED_BYTES))
-        except isal_zlib.error as error:  # type: ignore[misc]
-            raise ArchiveError(
-                self._name, f"the gzip stream is damaged after {self.num_read:,} plain bytes ({error})"
-            ) from error
-        self._num_inflated += len(self._ready)
-        if self._num_inflated > self._num_packed * _MAX_EXPANSION + _MAX_EXPANSION_BYTES:
-            raise ArchiveError(
-                self._name,
-                f"its first {self._num_packed:,} bytes unpack to more than {self._num_inflated:,}, which those of an "
-                "archive of videos never do, as videos do not compress; read no further",
-            )
-
-    def _next_gzip_member(self) -> bool:
-        """Goes on with a further gzip member; zeros after the last are padding. False at the end."""
-        assert self._decompressor is not None
-        rest = self._decompressor.unused_data.lstrip(b"\0")
-        while len(rest) < len(_GZIP_MAGIC) and (more := self._read()):
-            rest = (rest + more).lstrip(b"\0")
-        if not rest:
-            return False
-        if not rest.startswith(_GZIP_MAGIC):
-            raise ArchiveError(self._name, f"{rest[:16]!r} follows the end of the gzip stream")
-        self._decompressor = isal_zlib.decompressobj(wbits=31)
-        self._packed = rest
-        return True
-
-    def close(self) -> None:
-        self._stream.close()
 
 
 def _shown(name: str) -> str:

@@ -24,6 +24,7 @@ from kconvert.ingest import IngestTask, ingest
 from kconvert.journal import REPLACEMENT_ID, ArchiveReceipt, SplitJournal
 from kconvert.manifest import ShardEntry, SplitRecord
 from kconvert.pack import Cut, PackSample, PackTask, cut, is_packed, pack
+from kconvert.part import StagedBytes
 from kconvert.plan import SplitPlan
 from kconvert.release import Release
 from kconvert.shuffle import shuffled, windows
@@ -220,7 +221,7 @@ class Assembly:
             PackSample(
                 sample_metadata(decision, row, self.release, self._split),
                 self._ids[archives[place]],
-                row["part_offset"],
+                StagedBytes(row["part_offset"], row["size_bytes"], row["crc32"]),
             )
             for decision, place, row in staged
         )

@@ -17,11 +17,11 @@ from kconvert.engine import Context
 from kconvert.errors import ArchiveError, SourceChangedError
 from kconvert.events import Advance, Emit
 from kconvert.fetch import ByteStream, FetchOptions, is_url, open_stream
-from kconvert.files import CountingFile, write_whole_undigested
 from kconvert.journal import MAX_LISTED, ArchiveReceipt, SplitJournal
 from kconvert.kept import discard, keep_archive
 from kconvert.media import MediaFacts
 from kconvert.origin import ArchiveRef
+from kconvert.part import PartWriter, part_writer
 from kconvert.probe import Prober, open_prober
 from kconvert.probe.isolated import IsolatedProber
 from kconvert.table import StagedClip, StagedWriter, staged_writer
@@ -85,7 +85,7 @@ def _read(task: IngestTask, journal: SplitJournal, prober: Prober, counted: _Cou
     rows_path, part_path = journal.rows_path(task.archive_id), journal.part_path(task.archive_id)
     with (
         _open(task, counted) as stream,
-        write_whole_undigested(part_path) as part,
+        part_writer(part_path) as part,
         staged_writer(rows_path) as rows,
         ArchiveReader(stream, task.archive.name) as archive,
     ):
@@ -150,7 +150,7 @@ class _Counted:
 class _Staging:
     """Where the clips of one archive go."""
 
-    part: CountingFile
+    part: PartWriter
     rows: StagedWriter
 
 
@@ -210,10 +210,9 @@ class _Reading:
             digest = hashlib.sha256(data).hexdigest()
             probed = self._prober.probe(data)
         verdict = judge(probed, self._options)
-        offset = -1
+        staged = None
         if not rejecting_defect(verdict.defects, self._options.short):
-            offset = self._staging.part.tell()
-            self._staging.part.write(data)
+            staged = self._staging.part.append(data)
         self._staging.rows.add(
             StagedClip(
                 name=clip.name,
@@ -223,7 +222,8 @@ class _Reading:
                 size_bytes=member.size_bytes,
                 sha256=digest,
                 facts=probed.facts,
-                part_offset=offset,
+                part_offset=staged.offset if staged else -1,
+                crc32=staged.crc32 if staged else 0,
             )
         )
         self._counted.clip_checked(verdict.defects)

@@ -7,18 +7,17 @@ all shards depends on nothing but the clips.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from kconvert.engine import Context
-from kconvert.errors import StagingError
 from kconvert.events import Advance
-from kconvert.files import make_folder, remove, write_whole
+from kconvert.files import make_folder, write_whole
 from kconvert.formats import Format, FormatName, Sample, open_format
 from kconvert.journal import ShardReceipt, SplitJournal
+from kconvert.part import StagedBytes, read_staged
 from kconvert.units import ByteSize
 
 Item = TypeVar("Item")
@@ -48,8 +47,8 @@ class PackSample:
     """The sample's JSON: `key`, `label_id`, `size_bytes` and the rest."""
     archive_id: str
     """Which part it is in."""
-    part_offset: int
-    """Where it begins in the part."""
+    staged: StagedBytes
+    """Where it is in the part."""
 
 
 @dataclass(frozen=True)
@@ -129,26 +128,9 @@ def _samples(task: PackTask, context: Context) -> Iterator[Sample]:
     journal = SplitJournal(task.journal_folder)
     for planned in task.samples:
         metadata = planned.metadata
-        part = journal.part_path(planned.archive_id)
-        video = _read_range(part, planned.part_offset, metadata["size_bytes"])
-        if hashlib.sha256(video).hexdigest() != metadata["sha256"]:
-            remove(part)
-            raise StagingError(
-                f"{part}: {metadata['key']} is not what was staged; run again: its archive is then read again"
-            )
+        video = read_staged(journal.part_path(planned.archive_id), planned.staged)
         yield Sample(metadata["key"], metadata["label_id"], metadata, video)
         context.emit(Advance(num_bytes=len(video), num_clips=1))
-
-
-def _read_range(part: Path, offset: int, size: int) -> bytes:
-    try:
-        with open(part, "rb", buffering=0) as file:
-            data = os.pread(file.fileno(), size, offset)
-    except FileNotFoundError as error:
-        raise StagingError(f"{part}: is gone; run again, its archive is then read again") from error
-    if len(data) != size:
-        raise StagingError(f"{part}: ends before byte {offset + size:,}; remove it and run again")
-    return data
 
 
 def is_packed(receipt: ShardReceipt | None, out: Path, samples: Iterable[tuple[str, str, str]]) -> bool:

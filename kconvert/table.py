@@ -45,6 +45,7 @@ STAGED = pa.schema(
         ("sha256", pa.string()),
         *_FACTS,
         ("part_offset", pa.int64()),
+        ("crc32", pa.int64()),
     ]
 )
 
@@ -91,8 +92,10 @@ class StagedClip:
     sha256: str
     """Of the video's bytes; `""` if they were not loaded."""
     facts: MediaFacts
-    part_offset: int
+    part_offset: int = -1
     """Where its bytes begin in the part; -1 if they are not staged."""
+    crc32: int = 0
+    """Of the staged bytes."""
 
 
 class StagedRows:

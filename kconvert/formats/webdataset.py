@@ -7,12 +7,12 @@ without PAX records, integer `mtime`.
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-from webdataset import TarWriter
+from typing import BinaryIO, cast
 
 from kconvert.files import DigestingFile
 from kconvert.formats import Sample, StoredSample
@@ -21,6 +21,8 @@ _BLOCK_BYTES = 512
 _RECORD_BYTES = 10240
 _MAX_JSON_BYTES = 2 * _BLOCK_BYTES
 _MODE = 0o444
+_COPY_BYTES = 1 << 30
+"""More than any member has, so that each is written, and digested, in one go."""
 
 
 class WebDataset:
@@ -38,10 +40,17 @@ class WebDataset:
 
     def write(self, file: DigestingFile, samples: Iterable[Sample]) -> tuple[int, ...]:
         offsets = []
-        with TarWriter(file, user="", group="", mode=_MODE, mtime=0, encoder=False) as writer:
+        with tarfile.open(
+            fileobj=cast(BinaryIO, file), mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_COPY_BYTES
+        ) as tar:
             for sample in samples:
-                writer.write({"__key__": sample.key, **_members(sample)})
-                offsets.append(writer.tarstream.offset - _padded(len(sample.video)))
+                for extension, content in _members(sample).items():
+                    member = tarfile.TarInfo(f"{sample.key}.{extension}")
+                    member.size, member.mode = len(content), _MODE
+                    tar.addfile(member, io.BytesIO(content))
+                offsets.append(tar.offset - _padded(len(sample.video)))
+                # Else it remembers all of them.
+                tar.members.clear()  # type: ignore[attr-defined]
         return tuple(offsets)
 
     def read(self, path: Path) -> Iterator[StoredSample]:

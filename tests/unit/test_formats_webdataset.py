@@ -46,6 +46,18 @@ def test_the_webdataset_library_reads_what_is_written(tmp_path: Path) -> None:
     assert [entry["mp4"] for entry in found] == [entry.video for entry in samples]
 
 
+@given(st.lists(st.binary(max_size=2000), min_size=1, max_size=9))
+def test_the_bytes_are_those_of_webdatasets_own_writer(videos: list[bytes]) -> None:
+    samples = [sample(number, video) for number, video in enumerate(videos)]
+    buffer = io.BytesIO()
+    with webdataset.TarWriter(buffer, user="", group="", mode=0o444, mtime=0, encoder=False) as writer:
+        for entry in samples:
+            text = json.dumps(entry.metadata, separators=(",", ":")).encode()
+            members = {"cls": str(entry.label_id).encode(), "json": text, "mp4": entry.video}
+            writer.write({"__key__": entry.key, **members})
+    assert write(samples)[0] == buffer.getvalue()
+
+
 def test_headers_are_plain_ustar_without_times_owners_or_pax_records(tmp_path: Path) -> None:
     data, _ = write([sample(0, b"x")])
     (tmp_path / "x.tar").write_bytes(data)

@@ -69,7 +69,9 @@ xargs -P 2 -n 1 sh -c 'curl -sf "$0" | igzip -d > tars/$(basename "$0" .gz)' < u
 def official(material: Material, server: Server, folder: Path) -> Measured:
     _urls(material, server, folder)
     (folder / "pack.py").write_text(_PACK, "utf-8")
-    return run(["bash", "-c", _OFFICIAL], folder, server, cwd=folder, env={"PYTHON": str(PYTHON), "PATH": "/usr/bin:/bin"})
+    return run(
+        ["bash", "-c", _OFFICIAL], folder, server, cwd=folder, env={"PYTHON": str(PYTHON), "PATH": "/usr/bin:/bin"}
+    )
 
 
 def video2dataset(material: Material, server: Server, folder: Path) -> Measured:
@@ -125,13 +127,14 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--archives", type=int, default=40)
     parser.add_argument("--clips", type=int, default=75, help="clips in an archive")
     parser.add_argument("--clip", type=Path, help="a video to use instead of one that is encoded here")
+    parser.add_argument("--audio", action="store_true", help="clips with a sound track")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         folder.chmod(0o755)
-        clip = options.clip.read_bytes() if options.clip else encode(folder)
+        clip = options.clip.read_bytes() if options.clip else encode(folder, options.audio)
         material = make(folder / "origin", clip, options.archives, options.clips)
         print(f"{material.num_clips:,} clips of {material.clip_bytes:,} bytes in {len(material.archives)} archives")
         print(describe(), flush=True)
