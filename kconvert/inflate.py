@@ -48,7 +48,9 @@ class InflatedStream:
         if not self._is_gzip and len(first) < _MIN_BYTES:
             raise ArchiveError(name, f"is {first[:40]!r}, expected a gzip or a tar")
         self._plain: io.BufferedIOBase = (
-            igzip.IGzipFile(fileobj=self._packed, mode="rb") if self._is_gzip else io.BufferedReader(self._packed)
+            igzip.IGzipFile(fileobj=self._packed, mode="rb")  # type: ignore[no-untyped-call]
+            if self._is_gzip
+            else io.BufferedReader(self._packed)
         )
         self.num_read = 0
         """Plain bytes taken so far."""
@@ -63,7 +65,7 @@ class InflatedStream:
             raise self._damaged(
                 "ends early: the archive was cut, or something else follows the end of the gzip stream"
             ) from error
-        except (igzip.BadGzipFile, isal_zlib.error) as error:
+        except (igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
             raise self._damaged(f"is damaged ({error})") from error
         self.num_read += len(data)
         self.num_short = size - len(data)

@@ -15,7 +15,7 @@ from typing import Any
 
 from kconvert.assembly import Assembly, Failure
 from kconvert.config import Conversion
-from kconvert.engine import open_engine
+from kconvert.engine import Engine, open_engine
 from kconvert.errors import UsageError, disk_error
 from kconvert.events import Observer
 from kconvert.files import make_folder
@@ -83,7 +83,7 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
     identity = _checked_identity(conversion)
     require_writable(out)
     journal = Journal(out)
-    with journal.lock():
+    with journal.lock(), closing(open_engine(conversion.engine, conversion.num_workers)) as engine:
         records, plans = _survey(conversion, identity, observer)
         failures: list[Failure] = []
         if plans:
@@ -95,7 +95,7 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
             journal.set_identity(identity)
             forget_records(out, [plan.info.name for plan in plans])
             _fix_inputs(plans, journal, conversion.selection(release))
-            failures = _assemble(conversion, release, plans, journal, observer)
+            failures = _assemble(conversion, release, plans, journal, engine, observer)
             records = finished(out, journal)
         if not failures:
             _finish(out, identity, records)
@@ -201,17 +201,21 @@ def _fix_inputs(plans: Sequence[SplitPlan], journal: Journal, selection: Selecti
 
 
 def _assemble(
-    conversion: Conversion, release: Release, plans: Sequence[SplitPlan], journal: Journal, observer: Observer
+    conversion: Conversion,
+    release: Release,
+    plans: Sequence[SplitPlan],
+    journal: Journal,
+    engine: Engine,
+    observer: Observer,
 ) -> list[Failure]:
     failures: list[Failure] = []
-    with closing(open_engine(conversion.engine, conversion.num_workers)) as engine:
-        for plan in plans:
-            split_journal = journal.split(plan.info.name)
-            made = Assembly(conversion, release, plan, split_journal, engine, observer).run()
-            if not isinstance(made, SplitRecord):
-                failures += made
-            if any(failure.stops_run for failure in failures):
-                break
+    for plan in plans:
+        split_journal = journal.split(plan.info.name)
+        made = Assembly(conversion, release, plan, split_journal, engine, observer).run()
+        if not isinstance(made, SplitRecord):
+            failures += made
+        if any(failure.stops_run for failure in failures):
+            break
     return failures
 
 

@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -24,8 +25,9 @@ from kconvert.errors import WorkerDiedError, describe_exit
 from kconvert.events import Accumulator, Advance, Emit
 
 _MAX_ATTEMPTS = 2
-_PRELOADED = ["kconvert.ingest", "kconvert.pack", "kconvert.probe.libav"]
-"""Imported once, before workers are forked."""
+_PRELOADED = ["kconvert.ingest", "kconvert.pack", "kconvert.probe.libav", "pandas"]
+"""Imported once, before workers are forked. pyarrow imports pandas by itself, where it is installed, as soon as it
+converts a list."""
 
 
 @dataclass
@@ -37,7 +39,8 @@ class _Worker:
 
 
 class LocalEngine:
-    """Runs tasks in `num_workers` processes, which live until the engine is closed."""
+    """Runs tasks in `num_workers` processes, which live until the engine is closed; to be made early, as it takes a
+    moment to get ready."""
 
     def __init__(self, num_workers: int) -> None:
         if num_workers < 1:
@@ -46,6 +49,8 @@ class LocalEngine:
         self._workers: list[_Worker] = []
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOADED)
+        # It imports while the driver plans.
+        forkserver.ensure_running()
 
     def run(self, work: Work[T, R], tasks: Iterable[T], emit: Emit) -> Iterator[Outcome[T, R]]:
         remaining = iter(tasks)

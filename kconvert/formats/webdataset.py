@@ -40,7 +40,7 @@ class WebDataset:
 
     def write(self, file: DigestingFile, samples: Iterable[Sample]) -> tuple[int, ...]:
         offsets = []
-        with tarfile.open(
+        with tarfile.TarFile(
             fileobj=cast(BinaryIO, file), mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_COPY_BYTES
         ) as tar:
             for sample in samples:

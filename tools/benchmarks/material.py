@@ -14,8 +14,8 @@ from pathlib import Path
 from miniature.build import OFFICIAL, write
 
 CLIP_SECONDS = 10
-# As the crawlers of Kinetics cut clips: x264's defaults, the index at the end. Its pictures compress no further, so that
-# gzip stores them; audio mixed in makes gzip code it all, at half a per cent less and ten times the work to undo.
+# As the crawlers of Kinetics cut clips: x264's defaults, the index at the end. Its pictures compress no further, so
+# that gzip stores them; audio mixed in makes gzip code it all, at half a per cent less and ten times the work to undo.
 _VIDEO = "-f lavfi -i mandelbrot=s=340x256:r=30"
 _AUDIO = "-f lavfi -i anoisesrc=r=44100:a=0.1:c=pink:s=0"
 _ENCODE = (
