@@ -16,7 +16,7 @@ from kconvert.clip import Clip
 from kconvert.engine import Context
 from kconvert.errors import ArchiveError, SourceChangedError
 from kconvert.events import Advance, Emit
-from kconvert.fetch import ByteStream, FetchOptions, is_url, open_stream
+from kconvert.fetch import ByteStream, FetchOptions, is_url, open_ahead, open_stream
 from kconvert.journal import MAX_LISTED, ArchiveReceipt, SplitJournal
 from kconvert.kept import discard, keep_archive
 from kconvert.media import MediaFacts
@@ -112,7 +112,7 @@ def _read(task: IngestTask, journal: SplitJournal, prober: Prober, counted: _Cou
 def _open(task: IngestTask, counted: _Counted) -> ByteStream:
     location = task.archive.location
     if task.keep_folder is None:
-        return open_stream(location, task.fetch, counted.bytes_read)
+        return open_ahead(location, task.fetch, counted.bytes_read)
     path = keep_archive(location, task.keep_folder, task.archive.name, task.fetch, counted.bytes_read)
     return open_stream(str(path), task.fetch)
 

@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 
 from kconvert.errors import SourceChangedError
-from kconvert.fetch import FetchOptions, OnBytes, Remote, describe, is_url
-from kconvert.fetch.http import HttpStream
+from kconvert.fetch import FetchOptions, OnBytes, Remote, describe, is_url, open_ahead
 from kconvert.files import make_folder, naming, remove
 
 
@@ -50,7 +49,7 @@ def _download(location: str, path: Path, remote: Remote, options: FetchOptions, 
         with (
             naming(partial),
             open(partial, "ab") as file,
-            HttpStream(location, options, on_bytes, offset, remote) as stream,
+            open_ahead(location, options, on_bytes, offset, remote) as stream,
         ):
             while chunk := stream.read():
                 file.write(chunk)

@@ -40,7 +40,12 @@ class FetchOptions:
     max_restarts: int = 3
     """How often an archive is started again because the server has another version of it by now, or no ranges."""
 
+    connections: int = 4
+    """How many connections an archive comes over at a time; each holds 8 MiB in memory."""
+
     def __post_init__(self) -> None:
+        if self.connections < 1:
+            raise ValueError(f"--fetch.connections {self.connections}: expected 1 or more")
         for name in ("connect_seconds", "read_seconds", "min_backoff_seconds", "max_backoff_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"--fetch.{name} {getattr(self, name)}: expected more than 0 seconds")
@@ -85,8 +90,8 @@ class ByteStream(ABC):
         """Size and version of the resource, as far as is known by now."""
 
     @abstractmethod
-    def read(self) -> bytes:
-        """Some next bytes; `b""` at the end, and only if all have come.
+    def read(self) -> bytes | memoryview:
+        """Some next bytes, which stay as they are until the next call; none at the end, and only if all have come.
 
         Raises: `FetchError` if they cannot be had, `SourceChangedError` if the resource must be started again.
         """
@@ -114,11 +119,11 @@ def is_url(location: str) -> bool:
     return location.startswith(("http://", "https://"))
 
 
-def _ignore(num_bytes: int) -> None:
+def ignore(num_bytes: int) -> None:
     """Nobody wants to know."""
 
 
-def open_stream(location: str, options: FetchOptions, on_bytes: OnBytes = _ignore) -> ByteStream:
+def open_stream(location: str, options: FetchOptions, on_bytes: OnBytes = ignore) -> ByteStream:
     """Starts reading a URL or a local path; `on_bytes` hears of every chunk.
 
     Raises `FetchError`; `NotFoundError` if there is no such thing.
@@ -130,6 +135,18 @@ def open_stream(location: str, options: FetchOptions, on_bytes: OnBytes = _ignor
     from kconvert.fetch.local import FileStream
 
     return FileStream(location, on_bytes)
+
+
+def open_ahead(
+    location: str, options: FetchOptions, on_bytes: OnBytes = ignore, offset: int = 0, remote: Remote | None = None
+) -> ByteStream:
+    """The same for something big: over HTTP it comes by several connections, ahead of its reader; also from `offset`
+    on, which must then be a place in the version that `remote` names."""
+    if is_url(location):
+        from kconvert.fetch.ahead import AheadStream
+
+        return AheadStream(location, options, on_bytes, offset, remote)
+    return open_stream(location, options, on_bytes)
 
 
 def describe(location: str, options: FetchOptions) -> Remote:

@@ -8,6 +8,7 @@ spliced from two versions: a server that ignores the range, or that has another 
 from __future__ import annotations
 
 import email.utils
+import http.client
 import logging
 import random
 import socket
@@ -31,6 +32,9 @@ _log = logging.getLogger(__name__)
 _PROGRESS_BYTES = 1 << 16
 """What has to come between two failures for the first to be forgotten."""
 
+_MIN_STEP_BYTES = 1 << 12
+_FAST_STEP_SECONDS = 0.1
+
 _FINAL = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 """Asking again does not help. S3 answers 403 to an anonymous request for what is not there."""
 _REDIRECTS = {
@@ -41,7 +45,7 @@ _REDIRECTS = {
     HTTPStatus.PERMANENT_REDIRECT,
 }
 _MAX_REDIRECTS = 5
-_BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+_BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
 """What the libraries raise for connections that break and for answers that are no HTTP."""
 _BUSY = {
     HTTPStatus.REQUEST_TIMEOUT,
@@ -55,7 +59,7 @@ _BUSY = {
 
 def describe_url(location: str, options: FetchOptions) -> Remote:
     """Size and version of a resource, by a HEAD request. Raises `FetchError`; `NotFoundError` if it is not there."""
-    attempts = _Attempts(location, options)
+    attempts = _Attempts(location, options, threading.Event())
     while True:
         try:
             with _request("HEAD", location, options, {}) as response:
@@ -71,9 +75,10 @@ def describe_url(location: str, options: FetchOptions) -> Remote:
 class _Attempts:
     """Counts failures in a row and waits between them: exponential back-off with full jitter."""
 
-    def __init__(self, location: str, options: FetchOptions) -> None:
+    def __init__(self, location: str, options: FetchOptions, is_cancelled: threading.Event) -> None:
         self._location = location
         self._options = options
+        self._is_cancelled = is_cancelled
         self._num_failures = 0
         self._num_bytes = 0
         """Since the last failure."""
@@ -107,7 +112,8 @@ class _Attempts:
         self._num_failures += 1
         self._num_bytes = 0
         _log.info("%s: %s; trying again in %.1f s", self._location, reason, pause)
-        time.sleep(pause)
+        if self._is_cancelled.wait(pause):
+            raise kind(self._location, f"{reason}; nobody wants the rest")
 
 
 class _Rate:
@@ -130,7 +136,8 @@ class _Rate:
 
 
 class HttpStream(ByteStream):
-    """A resource over HTTP, from `offset` on, which must then be a place in the version that `remote` names."""
+    """A resource over HTTP, from `offset` on, which must then be a place in the version that `remote` names; up to
+    `end`, if one is given and the server has ranges (see `is_range`). Gives up once `is_cancelled`."""
 
     def __init__(
         self,
@@ -139,15 +146,20 @@ class HttpStream(ByteStream):
         on_bytes: OnBytes,
         offset: int = 0,
         remote: Remote | None = None,
+        end: int | None = None,
+        is_cancelled: threading.Event | None = None,
     ) -> None:
         self.location = location
         self._options = options
         self._on_bytes = on_bytes
         self._offset = offset
-        self._attempts = _Attempts(location, options)
+        self._end = end
+        self._attempts = _Attempts(location, options, is_cancelled or threading.Event())
         self._response: requests.Response | None = None
         self._socket: socket.socket | None = None
         self._rate = _Rate(options)
+        self._step_bytes = _MIN_STEP_BYTES
+        self._chunk = memoryview(b"")
         self._known = remote
         if remote is None or remote.size_bytes is None or offset < remote.size_bytes:
             self._connect()
@@ -162,38 +174,74 @@ class HttpStream(ByteStream):
         is_chunked = self._response is not None and getattr(self._response.raw, "chunked", False)
         return self.remote.size_bytes is not None or is_chunked
 
-    def read(self) -> bytes:
+    @property
+    def is_range(self) -> bool:
+        """Whether this ends at the `end` that was asked for, or before it."""
+        return self._end is not None
+
+    def _limit(self) -> int | None:
+        """Where this ends; `None` if the server does not say."""
+        size = self.remote.size_bytes
+        return size if self._end is None else min(self._end, size or self._end)
+
+    def read(self) -> memoryview:
+        if not self._chunk:
+            self._chunk = memoryview(bytearray(CHUNK_BYTES))
+        return self._chunk[: self.read_into(self._chunk)]
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Puts some next bytes into the beginning of a buffer; returns how many, 0 at the end. Raises as `read`."""
         while True:
-            size = self.remote.size_bytes
+            size = self._limit()
             if size is not None and self._offset >= size:
-                return b""
+                return 0
             try:
                 if self._response is None:
                     self._connect()
                     continue
                 start = time.monotonic()
+                room = min(self._step_bytes, len(buffer), len(buffer) if size is None else size - self._offset)
                 with _watchdog.limit(self._socket, 2 * self._options.read_seconds):
-                    chunk = self._response.raw.read1(CHUNK_BYTES, decode_content=False)
-                if chunk:
-                    self._take(chunk, time.monotonic() - start)
-                    return bytes(chunk)
+                    num = self._body(self._response).readinto(buffer[:room])
+                if num:
+                    self._take(num, time.monotonic() - start)
+                    return num
                 if size is None:
-                    return b""
+                    return 0
                 reason = f"body ended after {self._offset:,} of {size:,} bytes"
             except _BROKEN as error:
                 reason = f"{_reason(error)} after {self._offset:,} of {size or 0:,} bytes"
             self._disconnect()
             self._attempts.failed(reason)
 
-    def _take(self, chunk: bytes, waited_seconds: float) -> None:
-        """Accounts for bytes that have come; leaves a connection that is too slow."""
-        self._offset += len(chunk)
-        self._attempts.advanced(len(chunk))
-        self._on_bytes(len(chunk))
-        if self._rate.is_too_low(len(chunk), waited_seconds) and self._offset != self.remote.size_bytes:
+    @staticmethod
+    def _body(response: requests.Response) -> http.client.HTTPResponse:
+        """The body below the layers of the libraries, which would copy it twice."""
+        connection: Any = response.raw.connection
+        body: http.client.HTTPResponse = connection.body
+        return body
+
+    def _take(self, num_bytes: int, waited_seconds: float) -> None:
+        """Accounts for bytes that have come; leaves a connection that is done, or too slow."""
+        self._offset += num_bytes
+        self._attempts.advanced(num_bytes)
+        self._on_bytes(num_bytes)
+        # Waiting ends when a step is full, so that they are small where bytes come slowly.
+        is_fast = waited_seconds < _FAST_STEP_SECONDS
+        self._step_bytes = min(self._step_bytes * 4, CHUNK_BYTES) if is_fast else _MIN_STEP_BYTES
+        is_too_slow = self._rate.is_too_low(num_bytes, waited_seconds)
+        if self._offset == self._limit():
+            self._release()
+        elif is_too_slow:
             self._disconnect()
             limit = f"less than {self._options.min_rate} a second"
             self._attempts.failed(f"{limit} after {self._offset:,} bytes")
+
+    def _release(self) -> None:
+        """Leaves the connection for the next request, if its answer has come whole."""
+        if self._response is not None and self._body(self._response).isclosed():
+            self._response.raw.release_conn()
+            self._response = None
 
     def _connect(self) -> None:
         """Opens the connection at the current offset, however often that takes."""
@@ -206,6 +254,7 @@ class HttpStream(ByteStream):
             self._response = response
             self._socket = getattr(response.raw.connection, "sock", None)
             self._rate = _Rate(self._options)
+            self._step_bytes = _MIN_STEP_BYTES
             if response.status_code == HTTPStatus.OK:
                 return self._accept_whole(response)
             if response.status_code == HTTPStatus.PARTIAL_CONTENT:
@@ -216,16 +265,20 @@ class HttpStream(ByteStream):
             self._attempts.refused(response)
 
     def _range_headers(self) -> dict[str, str]:
-        if self._offset == 0:
+        if self._offset == 0 and self._end is None:
             return {}
-        if not self.remote.etag or self.remote.etag.startswith("W/"):
+        wanted = {"Range": f"bytes={self._offset}-{'' if self._end is None else self._end - 1}"}
+        if self._offset == 0:
+            return wanted
+        if not _names_version(self.remote):
             raise self._changed("the server names no version to go on with")
-        return {"Range": f"bytes={self._offset}-", "If-Range": self.remote.etag}
+        return wanted | {"If-Range": self.remote.etag}
 
     def _accept_whole(self, response: requests.Response) -> None:
         if self._offset:
             self._disconnect()
             raise self._changed("the server sent the whole again where the rest was asked for")
+        self._end = None
         self._check_same(_remote(response))
 
     def _accept_part(self, response: requests.Response) -> None:
@@ -235,11 +288,21 @@ class HttpStream(ByteStream):
             got = response.headers.get("Content-Range", "no Content-Range")
             raise self._changed(f"asked for bytes from {self._offset}, got {got}")
         self._check_same(Remote(total, _version(response)))
+        if self._end is not None and self._offset == 0 and (total is None or not _names_version(self.remote)):
+            # The other ranges could not be told to be of the same version.
+            self._disconnect()
+            self._end = None
+            self._connect()
 
     def _accept_end(self, response: requests.Response) -> None:
         """416: there is nothing at the offset. That is right where the offset is the end."""
         _, total = _content_range(response)
         self._disconnect()
+        if self._known is None and self._end is not None:
+            # There is no first byte. Asked for the whole, the server says that without an error.
+            self._end = None
+            self._connect()
+            return
         if self._known is None:
             raise FetchError(self.location, "HTTP 416 for the whole, expected 200")
         if total is None or total != self._offset or self.remote.size_bytes not in (None, total):
@@ -260,6 +323,12 @@ class HttpStream(ByteStream):
         """Why this cannot be gone on with, and what made that necessary."""
         broke = self._attempts.last_reason
         return SourceChangedError(self.location, f"{broke}; then {problem}" if broke else problem)
+
+    def cut(self) -> None:
+        """Ends what is being waited for; from another thread."""
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def _disconnect(self) -> None:
         if self._response is not None:
@@ -345,16 +414,26 @@ class _Watchdog:
 _watchdog = _Watchdog()
 
 
-class _HttpConnection(urllib3.connection.HTTPConnection):
+class _Watched:
+    """A connection that the watchdog looks after, and that keeps the body that is read from it."""
+
+    body: http.client.HTTPResponse
+
     def getresponse(self) -> Any:
-        with _watchdog.limit(self.sock, 2 * float(self.timeout or 0)):
-            return super().getresponse()
+        with _watchdog.limit(self.sock, 2 * float(self.timeout or 0)):  # type: ignore[attr-defined]
+            return super().getresponse()  # type: ignore[misc]
+
+    def response_class(self, *words: Any, **options: Any) -> http.client.HTTPResponse:
+        self.body = http.client.HTTPResponse(*words, **options)
+        return self.body
 
 
-class _HttpsConnection(urllib3.connection.HTTPSConnection):
-    def getresponse(self) -> Any:
-        with _watchdog.limit(self.sock, 2 * float(self.timeout or 0)):
-            return super().getresponse()
+class _HttpConnection(_Watched, urllib3.connection.HTTPConnection):  # type: ignore[misc]
+    pass
+
+
+class _HttpsConnection(_Watched, urllib3.connection.HTTPSConnection):  # type: ignore[misc]
+    pass
 
 
 class _HttpPool(urllib3.HTTPConnectionPool):
@@ -385,6 +464,11 @@ def _number(text: str) -> int | None:
 
 def _version(response: requests.Response) -> str:
     return response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+
+
+def _names_version(remote: Remote) -> bool:
+    """Whether parts can be asked for that are sure to be of this version (RFC 9110, 13.1.5)."""
+    return remote.etag != "" and not remote.etag.startswith("W/")
 
 
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from kconvert.errors import FetchError, NotFoundError
 from kconvert.fetch import CHUNK_BYTES, ByteStream, OnBytes, Remote
@@ -17,8 +17,9 @@ class FileStream(ByteStream):
         self._on_bytes = on_bytes
         self._remote = describe_file(location)
         self._num_read = 0
+        self._chunk = memoryview(bytearray(CHUNK_BYTES))
         try:
-            self._file: BinaryIO = open(location, "rb", buffering=0)  # noqa: SIM115
+            self._file = FileIO(location)
         except OSError as error:
             raise FetchError(location, error.strerror or str(error)) from error
 
@@ -26,16 +27,16 @@ class FileStream(ByteStream):
     def remote(self) -> Remote:
         return self._remote
 
-    def read(self) -> bytes:
+    def read(self) -> memoryview:
         try:
-            chunk = self._file.read(CHUNK_BYTES)
+            num = self._file.readinto(self._chunk)
         except OSError as error:
             raise FetchError(self.location, error.strerror or str(error)) from error
-        self._num_read += len(chunk)
-        if not chunk and self._num_read != self._remote.size_bytes:
+        self._num_read += num
+        if not num and self._num_read != self._remote.size_bytes:
             raise FetchError(self.location, f"ended after {self._num_read:,} of {self._remote.size_bytes:,} bytes")
-        self._on_bytes(len(chunk))
-        return chunk
+        self._on_bytes(num)
+        return self._chunk[:num]
 
     def close(self) -> None:
         self._file.close()

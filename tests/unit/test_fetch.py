@@ -1,5 +1,7 @@
 """Fetching, from a real server on loopback that is made to misbehave."""
 
+import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +14,8 @@ from harness import QUICK
 from miniature.server import Handler, Server, serving
 
 from kconvert.errors import FetchError, NotFoundError, SourceChangedError
-from kconvert.fetch import FetchOptions, Remote, describe, open_stream, read_small
+from kconvert.fetch import FetchOptions, Remote, describe, open_ahead, open_stream, read_small
+from kconvert.fetch.ahead import FETCHING, RANGE_BYTES
 from kconvert.kept import keep_archive
 
 DATA = bytes(range(256)) * 8192
@@ -56,12 +59,12 @@ def drop_after(num_bytes: int, times: int) -> Callable[[Any, str, bytes], None]:
 
 def read_all(url: str, options: FetchOptions = QUICK) -> bytes:
     with open_stream(url, options) as stream:
-        return b"".join(iter(stream.read, b""))
+        return b"".join(map(bytes, iter(stream.read, b"")))
 
 
 def test_a_resource_is_read_whole_with_its_size_and_version(tmp_path: Path) -> None:
     with serving_data(tmp_path) as http, open_stream(http.url + NAME, QUICK) as stream:
-        assert b"".join(iter(stream.read, b"")) == DATA
+        assert b"".join(map(bytes, iter(stream.read, b""))) == DATA
         assert stream.remote == Remote(len(DATA), http.etag(tmp_path / NAME))
         assert describe(http.url + NAME, QUICK) == stream.remote
 
@@ -259,14 +262,17 @@ def test_416_at_the_end_is_the_end_and_elsewhere_a_change(tmp_path: Path) -> Non
                 super().send_header(keyword, value)
 
         def send_data(self, name: str, data: bytes) -> None:
-            self.wfile.write(b"%x\r\n" % len(data) + data + b"\r\n")
+            is_chunked = "Range" not in self.headers
+            self.wfile.write(b"%x\r\n" % len(data) + data + b"\r\n" if is_chunked else data)
             self.wfile.flush()
             # The last chunk, which would say that this was all, never comes.
             self.close_connection = True
 
-    (tmp_path / "x").write_bytes(DATA)
-    with serving(tmp_path, Lengthless) as http:
-        assert read_all(http.url + "x") == DATA
+    # What is read at a time ends with the last byte of the first, and not of the second.
+    for num_bytes in (4096 + 16_384 + 65_536 + 5 * 262_144, len(DATA)):
+        (tmp_path / "x").write_bytes(DATA[:num_bytes])
+        with serving(tmp_path, Lengthless) as http:
+            assert read_all(http.url + "x") == DATA[:num_bytes]
 
 
 def test_a_local_file_is_read_and_an_absent_one_named(tmp_path: Path) -> None:
@@ -309,3 +315,120 @@ def test_a_server_without_head_is_of_unknown_size(tmp_path: Path, status: int) -
     (tmp_path / "x").write_bytes(DATA)
     with serving(tmp_path, Headless) as http:
         assert describe(http.url + "x", QUICK) == Remote(None, "")
+
+
+BIG = random.Random(1).randbytes(5 * RANGE_BYTES // 2)
+"""Two ranges and a half."""
+
+
+def read_ahead(url: str, options: FetchOptions = QUICK) -> bytes:
+    with open_ahead(url, options) as stream:
+        return b"".join(map(bytes, iter(stream.read, b"")))
+
+
+class Ranged(Handler):
+    """Notes what is asked for."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        type(self).asked.append(self.headers.get("Range", "all"))
+        super().do_GET()
+
+
+@contextmanager
+def serving_big(root: Path, handler: type[Ranged] = Ranged) -> Iterator[Server]:
+    handler.asked = []
+    (root / "big").write_bytes(BIG)
+    with serving(root, handler) as http:
+        yield http
+
+
+@pytest.mark.parametrize("connections", [1, 2, 7])
+def test_a_big_resource_comes_in_ranges_over_several_connections(tmp_path: Path, connections: int) -> None:
+    told: list[int] = []
+    options = replace(QUICK, connections=connections)
+    with serving_big(tmp_path) as http, open_ahead(http.url + "big", options, told.append) as stream:
+        assert b"".join(map(bytes, iter(stream.read, b""))) == BIG
+        assert stream.remote == Remote(len(BIG), http.etag(tmp_path / "big"))
+    ends = [RANGE_BYTES, 2 * RANGE_BYTES, len(BIG)]
+    starts = [0, *ends[:-1]]
+    assert sorted(Ranged.asked) == sorted(f"bytes={start}-{end - 1}" for start, end in zip(starts, ends, strict=True))
+    assert sum(told) == len(BIG)
+
+
+def test_at_most_the_ring_is_fetched_ahead_of_the_reader(tmp_path: Path) -> None:
+    with serving_big(tmp_path) as http:
+        with open_ahead(http.url + "big", replace(QUICK, connections=1)) as stream:
+            stream.read()
+            time.sleep(1.0)
+            assert len(Ranged.asked) == 2
+            assert FETCHING in {thread.name for thread in threading.enumerate()}
+        assert FETCHING not in {thread.name for thread in threading.enumerate()}
+
+
+def test_every_range_survives_lost_connections(tmp_path: Path) -> None:
+    class Dropping(Ranged):
+        def send_data(self, name: str, data: bytes) -> None:
+            is_dropped = len(type(self).asked) <= 8
+            self.wfile.write(data[: 100_000 if is_dropped else None])
+            self.wfile.flush()
+            if is_dropped:
+                self.close_connection = True
+
+    with serving_big(tmp_path, Dropping) as http:
+        assert read_ahead(http.url + "big") == BIG
+
+
+def test_ranges_of_two_versions_are_never_spliced(tmp_path: Path) -> None:
+    class Changing(Ranged):
+        def send_data(self, name: str, data: bytes) -> None:
+            super().send_data(name, data)
+            (self.server.root / name).write_bytes(BIG[::-1])
+
+    with serving_big(tmp_path, Changing) as http, pytest.raises(SourceChangedError):
+        read_ahead(http.url + "big", replace(QUICK, connections=1))
+
+
+def test_a_range_that_cannot_be_had_is_told_after_what_came_before_it(tmp_path: Path) -> None:
+    class Failing(Ranged):
+        def do_GET(self) -> None:
+            if self.headers["Range"].startswith(f"bytes={RANGE_BYTES}-"):
+                self.send_error(500)
+            else:
+                super().do_GET()
+
+    got = 0
+    with serving_big(tmp_path, Failing) as http, open_ahead(http.url + "big", QUICK) as stream:
+        with pytest.raises(FetchError, match="HTTP 500"):
+            while chunk := stream.read():
+                got += len(chunk)
+        assert got == RANGE_BYTES
+
+
+@pytest.mark.parametrize("how", ["no ranges", "no version", "weak version", "no length"])
+def test_where_ranges_cannot_be_trusted_it_comes_over_one_connection(tmp_path: Path, how: str) -> None:
+    class Plain(Ranged):
+        def _range_start(self, etag: str) -> int | None:
+            return super()._range_start(etag) if how in ("no version", "weak version") else None
+
+        def send_header(self, keyword: str, value: str) -> None:
+            if keyword == "ETag" and how == "weak version":
+                value = f"W/{value}"
+            is_left_out = keyword == {"no version": "ETag", "no length": "Content-Length"}.get(how)
+            if not is_left_out:
+                super().send_header(keyword, value)
+
+        def send_data(self, name: str, data: bytes) -> None:
+            super().send_data(name, data)
+            self.close_connection = True
+
+    with serving_big(tmp_path, Plain) as http:
+        assert read_ahead(http.url + "big") == BIG
+    assert len(Plain.asked) == (1 if how in ("no ranges", "no length") else 2)
+
+
+def test_an_empty_resource_is_empty_however_the_server_says_so(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    with serving(tmp_path) as http:
+        assert read_ahead(http.url + "empty") == b""

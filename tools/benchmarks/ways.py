@@ -95,7 +95,16 @@ def ceiling(material: Material, server: Server, folder: Path) -> Measured:
 
 def kconvert(material: Material, server: Server, folder: Path) -> Measured:
     out = folder / "out"
-    words = ("k400", "--split", "val", "--origin", __import__('os').environ.get('ORIGIN',server.url), "--out", out)
+    words = (
+        "k400",
+        "--split",
+        "val",
+        *__import__("os").environ.get("KOPT", "").split(),
+        "--origin",
+        server.url,
+        "--out",
+        out,
+    )
     measured = run([COMMAND, *words], folder, server)
     written = json.loads((out / "manifest.json").read_text("utf-8"))["splits"]["val"]["num_written"]
     assert written == material.num_clips, f"kconvert wrote {written} of {material.num_clips}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -64,21 +65,27 @@ class Handler(BaseHTTPRequestHandler):
         if start is not None and start >= len(data):
             self._refuse(416, "InvalidRange", with_body, {"Content-Range": f"bytes */{len(data)}"})
             return
+        end = len(data) if start is None else min(self._range_end(), len(data))
         self.send_response(200 if start is None else 206)
         if start is not None:
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
         self.send_header("ETag", etag)
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(data) - (start or 0)))
+        self.send_header("Content-Length", str(end - (start or 0)))
         self.end_headers()
         if with_body:
-            self.send_data(name, data[start or 0 :])
+            self.send_data(name, data[start or 0 : end])
 
     def _range_start(self, etag: str) -> int | None:
         wanted = self.headers.get("Range", "")
         if not wanted.startswith("bytes=") or self.headers.get("If-Range", etag) != etag:
             return None
         return int(wanted.removeprefix("bytes=").partition("-")[0])
+
+    def _range_end(self) -> int:
+        """The byte after the last that is asked for."""
+        last = self.headers.get("Range", "").partition("-")[2]
+        return int(last) + 1 if last else sys.maxsize
 
     def _refuse(self, status: int, code: str, with_body: bool, headers: dict[str, str] | None = None) -> None:
         body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code></Error>'.encode()

@@ -1,0 +1,157 @@
+"""Fetching ahead: a big resource over several connections at once, given out in its order.
+
+One connection to an object store gives some 50 to 90 MB/s, whatever the link
+(https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-guidelines.html: byte-range fetches of 8
+to 16 MB). So the resource is cut into ranges, each fetched by one of a few threads, as far ahead of the reader as a
+bounded ring of ranges allows. Each range survives what a whole resource survives (see `http`), and is of the same
+version.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+from kconvert.errors import KconvertError
+from kconvert.fetch import ByteStream, FetchOptions, OnBytes, Remote, ignore
+from kconvert.fetch.http import HttpStream
+
+RANGE_BYTES = 1 << 23
+"""Of a range; one more range than there are connections is held in memory at most."""
+FETCHING = "kconvert-fetch"
+"""What the threads are called."""
+
+
+class AheadStream(ByteStream):
+    """A resource over HTTP, from `offset` on, which must then be a place in the version that `remote` names.
+
+    Where the server has no ranges, or names no version, it comes over one connection.
+    """
+
+    def __init__(
+        self, location: str, options: FetchOptions, on_bytes: OnBytes, offset: int = 0, remote: Remote | None = None
+    ) -> None:
+        self._location = location
+        self._options = options
+        self._on_bytes = on_bytes
+        self._changed = threading.Condition()
+        self._is_closed = threading.Event()
+        first = HttpStream(location, options, ignore, offset, remote, offset + RANGE_BYTES, self._is_closed)
+        self._remote = first.remote
+        self._single = None if first.is_range else first
+        self._ranges: deque[_Range] = deque()
+        """Those that are fetched or being fetched, from the one that is read on."""
+        self._buffers: list[memoryview] = []
+        """To be used again: fresh memory costs as much as the copying."""
+        self._is_reader_waiting = False
+        self._next_offset = offset
+        """Where the next range begins that nobody fetches yet."""
+        self._threads: list[threading.Thread] = []
+        if first.is_range:
+            num_ranges = -(-((self._remote.size_bytes or 0) - offset) // RANGE_BYTES)
+            claimed = [self._claim(first), *(self._claim() for _ in range(min(options.connections, num_ranges) - 1))]
+            self._threads = [
+                threading.Thread(target=self._work, args=(mine,), name=FETCHING, daemon=True) for mine in claimed
+            ]
+            for thread in self._threads:
+                thread.start()
+
+    @property
+    def remote(self) -> Remote:
+        return self._remote if self._single is None else self._single.remote
+
+    @property
+    def is_end_sure(self) -> bool:
+        return self._single is None or self._single.is_end_sure
+
+    def read(self) -> bytes | memoryview:
+        chunk = self._single.read() if self._single is not None else self._take()
+        self._on_bytes(len(chunk))
+        return chunk
+
+    def _take(self) -> memoryview:
+        """What has come of the range that is read on; nothing after the last range."""
+        with self._changed:
+            while self._ranges:
+                current = self._ranges[0]
+                if current.num_read < current.num_fetched:
+                    start, current.num_read = current.num_read, current.num_fetched
+                    return current.buffer[start : current.num_read]
+                if current.error is not None:
+                    raise current.error
+                if current.num_read == current.num_bytes:
+                    self._ranges.popleft()
+                    self._buffers.append(current.buffer)
+                    self._changed.notify_all()
+                else:
+                    self._is_reader_waiting = True
+                    self._changed.wait()
+            return memoryview(b"")
+
+    def _claim(self, stream: HttpStream | None = None) -> _Range | None:
+        """The next range for a thread to fetch; `None` if there is none. Waits while the ring is full."""
+        with self._changed:
+            while len(self._ranges) > self._options.connections and not self._is_closed.is_set():
+                self._changed.wait()
+            num_bytes = min(RANGE_BYTES, (self._remote.size_bytes or 0) - self._next_offset)
+            if num_bytes <= 0 or self._is_closed.is_set():
+                return None
+            buffer = self._buffers.pop() if self._buffers else memoryview(bytearray(num_bytes))
+            claimed = _Range(self._next_offset, num_bytes, buffer, stream)
+            self._next_offset += num_bytes
+            self._ranges.append(claimed)
+            return claimed
+
+    def _work(self, mine: _Range | None) -> None:
+        """A thread's life: fetches ranges until there are no more."""
+        while mine is not None and self._fetch(mine):
+            mine = self._claim()
+
+    def _fetch(self, mine: _Range) -> bool:
+        """Fetches a range; false if that failed, and nothing behind it will be read."""
+        end = mine.offset + mine.num_bytes
+        try:
+            mine.stream = mine.stream or HttpStream(
+                self._location, self._options, ignore, mine.offset, self._remote, end, self._is_closed
+            )
+            with mine.stream as stream:
+                while num := stream.read_into(mine.buffer[mine.num_fetched : mine.num_bytes]):
+                    self._tell(mine, num)
+        # Whoever reads this range hears of it.
+        except (KconvertError, OSError, MemoryError, RuntimeError) as error:
+            mine.error = error
+            self._tell(mine, 0)
+        return mine.error is None
+
+    def _tell(self, mine: _Range, num_bytes: int) -> None:
+        with self._changed:
+            mine.num_fetched += num_bytes
+            if self._is_reader_waiting and mine is self._ranges[0]:
+                self._is_reader_waiting = False
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        self._is_closed.set()
+        with self._changed:
+            streams = [claimed.stream for claimed in self._ranges if claimed.stream is not None]
+            self._changed.notify_all()
+        for stream in streams:
+            stream.cut()
+        if self._single is not None:
+            self._single.close()
+        for thread in self._threads:
+            thread.join(self._options.connect_seconds)
+
+
+@dataclass
+class _Range:
+    """A part of the resource, being fetched."""
+
+    offset: int
+    num_bytes: int
+    buffer: memoryview
+    stream: HttpStream | None
+    num_fetched: int = 0
+    num_read: int = 0
+    error: Exception | None = None
