@@ -67,7 +67,7 @@ class Engine(Protocol):
 
 
 def attempt(work: Work[T, R], task: T, context: Context) -> Outcome[T, R]:
-    """Does one task; whatever it raises is its outcome. The only place that catches everything."""
+    """Does one task; whatever it raises is its outcome. The place where a worker catches everything."""
     try:
         return Finished(task, work(task, context))
     except KconvertError as error:

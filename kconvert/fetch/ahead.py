@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-from kconvert.errors import KconvertError
 from kconvert.fetch import ByteStream, FetchOptions, OnBytes, Remote, ignore
 from kconvert.fetch.http import HttpStream
 
@@ -49,7 +48,7 @@ class AheadStream(ByteStream):
         """Where the next range begins that nobody fetches yet."""
         self._threads: list[threading.Thread] = []
         if first.is_range:
-            num_ranges = -(-((self._remote.size_bytes or 0) - offset) // RANGE_BYTES)
+            num_ranges = -(-self._num_unclaimed() // RANGE_BYTES)
             claimed = [self._claim(first), *(self._claim() for _ in range(min(options.connections, num_ranges) - 1))]
             self._threads = [
                 threading.Thread(target=self._work, args=(mine,), name=FETCHING, daemon=True) for mine in claimed
@@ -73,14 +72,14 @@ class AheadStream(ByteStream):
     def _take(self) -> memoryview:
         """What has come of the range that is read on; nothing after the last range."""
         with self._changed:
-            while self._ranges:
-                current = self._ranges[0]
-                if current.num_read < current.num_fetched:
+            while self._ranges or self._num_unclaimed():
+                current = self._ranges[0] if self._ranges else None
+                if current is not None and current.num_read < current.num_fetched:
                     start, current.num_read = current.num_read, current.num_fetched
                     return current.buffer[start : current.num_read]
-                if current.error is not None:
+                if current is not None and current.error is not None:
                     raise current.error
-                if current.num_read == current.num_bytes:
+                if current is not None and current.num_read == current.num_bytes:
                     self._ranges.popleft()
                     self._buffers.append(current.buffer)
                     self._changed.notify_all()
@@ -89,12 +88,16 @@ class AheadStream(ByteStream):
                     self._changed.wait()
             return memoryview(b"")
 
+    def _num_unclaimed(self) -> int:
+        """Bytes of which no thread has the range yet."""
+        return (self._remote.size_bytes or 0) - self._next_offset
+
     def _claim(self, stream: HttpStream | None = None) -> _Range | None:
         """The next range for a thread to fetch; `None` if there is none. Waits while the ring is full."""
         with self._changed:
             while len(self._ranges) > self._options.connections and not self._is_closed.is_set():
                 self._changed.wait()
-            num_bytes = min(RANGE_BYTES, (self._remote.size_bytes or 0) - self._next_offset)
+            num_bytes = min(RANGE_BYTES, self._num_unclaimed())
             if num_bytes <= 0 or self._is_closed.is_set():
                 return None
             buffer = self._buffers.pop() if self._buffers else memoryview(bytearray(num_bytes))
@@ -118,8 +121,8 @@ class AheadStream(ByteStream):
             with mine.stream as stream:
                 while num := stream.read_into(mine.buffer[mine.num_fetched : mine.num_bytes]):
                     self._tell(mine, num)
-        # Whoever reads this range hears of it.
-        except (KconvertError, OSError, MemoryError, RuntimeError) as error:
+        # Whoever reads this range gets it, whatever it is; else they would wait for ever.
+        except Exception as error:  # noqa: BLE001
             mine.error = error
             self._tell(mine, 0)
         return mine.error is None

@@ -99,7 +99,6 @@ def kconvert(material: Material, server: Server, folder: Path) -> Measured:
         "k400",
         "--split",
         "val",
-        *__import__("os").environ.get("KOPT", "").split(),
         "--origin",
         server.url,
         "--out",
