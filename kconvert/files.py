@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 TEMPORARY_SUFFIX = ".kconvert-tmp"
 """Of files that are not whole yet; a run removes those that a killed run left."""
 _FILE_MODE = 0o644
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
 
 
 class CountingFile(io.RawIOBase):
@@ -140,13 +140,42 @@ def remove_temporaries(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+class DigestedReader(io.RawIOBase):
+    """A file being read from its beginning: digests what passes through it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._raw = io.FileIO(path)
+        self._sha256 = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        num = self._raw.readinto(buffer)
+        self._sha256.update(memoryview(buffer)[:num])
+        return num
+
+    def peek_from(self, place: int, size: int) -> bytes:
+        """Some bytes from anywhere, which do not pass."""
+        return os.pread(self._raw.fileno(), size, place)
+
+    def finish(self) -> str:
+        """Reads what is left; returns the hexadecimal digest of the whole file."""
+        buffer = bytearray(_CHUNK_BYTES)
+        while self.readinto(buffer):
+            pass
+        return self._sha256.hexdigest()
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
 def sha256_of(path: Path) -> str:
     """Hexadecimal digest of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+    with DigestedReader(path) as file:
+        return file.finish()
 
 
 def _flush_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from kconvert.engine import Context, Engine, Failed
 from kconvert.events import Advance, Observer
-from kconvert.files import sha256_of
+from kconvert.files import DigestedReader, sha256_of
 from kconvert.finish import CARD_NAME, LABELS_NAME, card_text, labels_entry, labels_text
 from kconvert.formats import FormatName, StoredSample, open_format
 from kconvert.journal import JOURNAL_FOLDER
@@ -85,29 +85,33 @@ def shard_tasks(out: Path, manifest: Manifest, unreadable: set[str]) -> Iterator
 
 
 def verify_shard(task: ShardTask, context: Context) -> tuple[Difference, ...]:
-    """Everything that differs in one shard."""
-    path = task.out / task.entry.path
-    differences = list(_file_differences(path, task.entry.path, task.entry.size_bytes, task.entry.sha256))
-    context.emit(Advance(num_bytes=task.entry.size_bytes))
+    """Everything that differs in one shard, which is read once."""
+    path, entry = task.out / task.entry.path, task.entry
     if not path.is_file():
-        return tuple(differences)
-    num_samples = 0
+        return (Difference(entry.path, "is missing"),)
+    with DigestedReader(path) as file:
+        inside = tuple(_sample_differences(task, file, context))
+        sha256 = file.finish()
+    return (*_whole_differences(entry.path, path, (entry.size_bytes, entry.sha256), sha256), *inside)
+
+
+def _sample_differences(task: ShardTask, file: DigestedReader, context: Context) -> Iterator[Difference]:
+    name, num_samples = task.entry.path, 0
     try:
-        for index, stored in enumerate(open_format(task.format).read(path)):
+        for index, stored in enumerate(open_format(task.format).read(file)):
             num_samples += 1
-            context.emit(Advance(num_clips=1))
+            context.emit(Advance(num_bytes=len(stored.sample.video), num_clips=1))
             if task.rows is None:
                 continue
             row = task.rows[index] if index < len(task.rows) else None
             if problem := _sample_problem(stored, index, row):
-                differences.append(Difference(task.entry.path, f"sample {index} ({stored.sample.key}): {problem}"))
+                yield Difference(name, f"sample {index} ({stored.sample.key}): {problem}")
     except (ValueError, KeyError, TypeError) as error:
-        differences.append(Difference(task.entry.path, f"after {num_samples} samples: {error}"))
+        yield Difference(name, f"after {num_samples} samples: {error}")
     num_rows = num_samples if task.rows is None else len(task.rows)
     for number, what in ((task.entry.num_samples, "manifest"), (num_rows, "table")):
         if number != num_samples:
-            differences.append(Difference(task.entry.path, f"{num_samples} samples, the {what} says {number}"))
-    return tuple(differences)
+            yield Difference(name, f"{num_samples} samples, the {what} says {number}")
 
 
 def _sample_problem(stored: StoredSample, index: int, row: Mapping[str, Any] | None) -> str:
@@ -161,14 +165,19 @@ def _content_differences(out: Path, name: str, expected: bytes) -> Iterator[Diff
 
 
 def _file_differences(path: Path, name: str, size_bytes: int, sha256: str) -> Iterator[Difference]:
-    if not path.is_file():
+    if path.is_file():
+        yield from _whole_differences(name, path, (size_bytes, sha256), sha256_of(path))
+    else:
         yield Difference(name, "is missing")
-        return
+
+
+def _whole_differences(name: str, path: Path, expected: tuple[int, str], sha256: str) -> Iterator[Difference]:
+    """How size and digest of a file differ from those in the manifest."""
     size = path.stat().st_size
-    if size != size_bytes:
-        yield Difference(name, f"{size:,} bytes, the manifest says {size_bytes:,}")
-    elif (digest := sha256_of(path)) != sha256:
-        yield Difference(name, f"sha256 {digest}, the manifest says {sha256}")
+    if size != expected[0]:
+        yield Difference(name, f"{size:,} bytes, the manifest says {expected[0]:,}")
+    elif sha256 != expected[1]:
+        yield Difference(name, f"sha256 {sha256}, the manifest says {expected[1]}")
 
 
 def _table_differences(out: Path, entry: TableEntry, manifest: Manifest) -> Iterator[Difference]:

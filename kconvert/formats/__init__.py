@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from kconvert.files import DigestingFile
+from kconvert.files import DigestedReader, DigestingFile
 
 FormatName = Literal["webdataset"]
 
@@ -54,7 +53,7 @@ class Format(Protocol):
     def write(self, file: DigestingFile, samples: Iterable[Sample]) -> tuple[int, ...]:
         """Writes a shard; returns where each sample's video begins."""
 
-    def read(self, path: Path) -> Iterator[StoredSample]:
+    def read(self, file: DigestedReader) -> Iterator[StoredSample]:
         """The samples of a shard, in order. Raises `ValueError` if it is not exactly what `write` writes."""
 
 

@@ -8,21 +8,23 @@ without PAX records, integer `mtime`.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, cast
 
-from kconvert.files import DigestingFile
+from kconvert.files import DigestedReader, DigestingFile
 from kconvert.formats import Sample, StoredSample
 
 _BLOCK_BYTES = 512
 _RECORD_BYTES = 10240
 _MAX_JSON_BYTES = 2 * _BLOCK_BYTES
 _MODE = 0o444
+_EXTENSIONS = ("cls", "json", "mp4")
 _COPY_BYTES = 1 << 30
 """More than any member has, so that each is written, and digested, in one go."""
+_READ_BYTES = 1 << 18
 
 
 class WebDataset:
@@ -53,49 +55,52 @@ class WebDataset:
                 tar.members.clear()  # type: ignore[attr-defined]
         return tuple(offsets)
 
-    def read(self, path: Path) -> Iterator[StoredSample]:
+    def read(self, file: DigestedReader) -> Iterator[StoredSample]:
         try:
-            with tarfile.open(path, "r:") as archive:
-                members = iter(archive)
-                for label in members:
-                    yield _read_sample(archive, [label, next(members, None), next(members, None)])
+            with tarfile.open(fileobj=file, mode="r|", bufsize=_READ_BYTES) as archive:
+                members = _members_of(archive)
+                for first in members:
+                    yield _stored([first, *itertools.islice(members, len(_EXTENSIONS) - 1)])
                 end = archive.offset
         except tarfile.TarError as error:
             raise ValueError(f"not a tar ({error})") from error
-        _check_end(path, end)
+        _check_end(file, end)
 
 
 def _members(sample: Sample) -> dict[str, bytes]:
     text = json.dumps(sample.metadata, ensure_ascii=True, separators=(",", ":")).encode()
     if len(text) > _MAX_JSON_BYTES:
         raise ValueError(f"{sample.key}: metadata of {len(text)} bytes, expected at most {_MAX_JSON_BYTES}")
-    return {"cls": str(sample.label_id).encode(), "json": text, "mp4": sample.video}
+    return dict(zip(_EXTENSIONS, (str(sample.label_id).encode(), text, sample.video), strict=True))
 
 
-def _read_sample(archive: tarfile.TarFile, members: list[tarfile.TarInfo | None]) -> StoredSample:
-    key = members[0].name.rpartition(".")[0] if members[0] else ""
-    found = [member.name if member else "nothing" for member in members]
-    expected = [f"{key}.{extension}" for extension in ("cls", "json", "mp4")]
-    if found != expected:
-        raise ValueError(f"members {', '.join(found)}, expected {', '.join(expected)}")
-    contents = []
-    for member in members:
-        assert member is not None
+def _members_of(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    for member in archive:
         if (member.mtime, member.uid, member.gid, member.mode, member.type) != (0, 0, 0, _MODE, tarfile.REGTYPE):
             raise ValueError(f"member {member.name} has another time, owner, mode or type than is written")
         file = archive.extractfile(member)
         assert file is not None
-        contents.append(file.read())
-    label_id, metadata = int(contents[0]), json.loads(contents[1])
-    assert members[2] is not None
-    return StoredSample(Sample(key, label_id, metadata, contents[2]), members[2].offset_data)
+        content = file.read(member.size)
+        if len(content) != member.size:
+            raise ValueError(f"ends inside member {member.name}")
+        yield member, content
+        # Else it remembers all of them.
+        archive.members.clear()  # type: ignore[attr-defined]
 
 
-def _check_end(path: Path, end: int) -> None:
+def _stored(members: Sequence[tuple[tarfile.TarInfo, bytes]]) -> StoredSample:
+    found = [member.name for member, _ in members]
+    key = found[0].rpartition(".")[0]
+    expected = [f"{key}.{extension}" for extension in _EXTENSIONS]
+    if found != expected:
+        raise ValueError(f"members {', '.join(found)}, expected {', '.join(expected)}")
+    label, text, video = (content for _, content in members)
+    return StoredSample(Sample(key, int(label), json.loads(text), video), members[-1][0].offset_data)
+
+
+def _check_end(file: DigestedReader, end: int) -> None:
     """A tar that was cut between two members reads without an error, so the end is looked at."""
-    with open(path, "rb") as file:
-        file.seek(end)
-        rest = file.read(2 * _RECORD_BYTES)
+    rest = file.peek_from(end, 2 * _RECORD_BYTES)
     size = end + len(rest)
     if len(rest) < 2 * _BLOCK_BYTES or rest.strip(b"\0") or size % _RECORD_BYTES or len(rest) > 2 * _RECORD_BYTES - 1:
         raise ValueError(f"does not end with the end blocks of a tar after byte {end:,}")

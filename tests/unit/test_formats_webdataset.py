@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import subprocess
@@ -9,8 +10,8 @@ import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kconvert.files import DigestingFile
-from kconvert.formats import Sample
+from kconvert.files import DigestedReader, DigestingFile
+from kconvert.formats import Sample, StoredSample
 from kconvert.formats.webdataset import WebDataset
 
 LAYOUT = WebDataset()
@@ -25,6 +26,13 @@ def write(samples: list[Sample]) -> tuple[bytes, tuple[int, ...]]:
     buffer = io.BytesIO()
     offsets = LAYOUT.write(DigestingFile(buffer), samples)
     return buffer.getvalue(), offsets
+
+
+def read(path: Path) -> list[StoredSample]:
+    with DigestedReader(path) as file:
+        found = list(LAYOUT.read(file))
+        assert file.finish() == hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 @given(st.lists(st.binary(max_size=2000), min_size=1, max_size=9))
@@ -73,7 +81,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     samples = [sample(number, bytes([number]) * number) for number in range(5)]
     data, offsets = write(samples)
     (tmp_path / "x.tar").write_bytes(data)
-    found = list(LAYOUT.read(tmp_path / "x.tar"))
+    found = read(tmp_path / "x.tar")
     assert [stored.sample for stored in found] == samples
     assert tuple(stored.offset_bytes for stored in found) == offsets
 
@@ -84,11 +92,11 @@ def test_a_cut_shard_is_refused(tmp_path: Path, num_bytes: int) -> None:
     assert len(data) == 20480
     (tmp_path / "x.tar").write_bytes(data[:num_bytes])
     with pytest.raises(ValueError, match=r".+"):
-        list(LAYOUT.read(tmp_path / "x.tar"))
+        read(tmp_path / "x.tar")
 
 
 def test_a_shard_without_one_of_its_members_is_refused(tmp_path: Path) -> None:
     data, offsets = write([sample(number, b"x" * 10) for number in range(2)])
     (tmp_path / "x.tar").write_bytes(data[: offsets[0] - 512] + data[offsets[0] + 512 :])
     with pytest.raises(ValueError, match="expected"):
-        list(LAYOUT.read(tmp_path / "x.tar"))
+        read(tmp_path / "x.tar")
