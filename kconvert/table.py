@@ -109,7 +109,8 @@ class StagedRows:
     @classmethod
     def read(cls, files: Mapping[str, Path]) -> StagedRows:
         """Reads the rows of archives, given by name, in that order."""
-        tables = [pq.read_table(path, schema=STAGED) for path in files.values()]
+        # `pq.read_table` would take each file for a dataset, which takes four times as long.
+        tables = [pq.ParquetFile(path).read(use_threads=False) for path in files.values()]
         lengths = [table.num_rows for table in tables]
         joined = pa.concat_tables(tables) if tables else STAGED.empty_table()
         return cls(joined, list(files), lengths)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
-from benchmarks import ways
-
-BENCHMARKS = {"ways": ways.main}
+BENCHMARKS = {
+    "ways": "ways",
+    "stages": "stages",
+    "scale": "scale",
+    "decode": "decoding",
+    "verify": "verification",
+    "read": "reading",
+}
 
 
 def main(words: list[str]) -> int:
@@ -14,7 +20,8 @@ def main(words: list[str]) -> int:
     if name not in BENCHMARKS:
         print(f"tools/bench: no benchmark {name!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
-    return BENCHMARKS[name](words)
+    code: int = importlib.import_module(f"benchmarks.{BENCHMARKS[name]}").main(words)
+    return code
 
 
 if __name__ == "__main__":
