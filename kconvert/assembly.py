@@ -91,12 +91,11 @@ class Assembly:
             if number == 0:
                 rows = self._rows(replacement)
                 account.add_replacements(rows)
-            window_rows = self._rows(group)
-            rows = rows.followed_by(window_rows)
-            decisions = [*account.admit(window_rows), *(account.close() if number == len(groups) - 1 else [])]
+            first = len(rows)
+            rows = rows.followed_by(self._rows(group))
+            decisions = [*account.admit(rows.since(first)), *(account.close() if number == len(groups) - 1 else [])]
             window_cuts = list(self._cut(decisions, rows, len(cuts)))
-            digests = rows.column("sha256")
-            unpacked = [cut for cut in window_cuts if not self._is_packed(cut, digests)]
+            unpacked = self._unpacked(window_cuts, rows)
             if unstaged := self._unstaged(unpacked, rows):
                 return self._ingest(unstaged) or None
             if failures := self._pack(unpacked, rows):
@@ -184,12 +183,18 @@ class Assembly:
         sized = ((decision, sizes[_place(decision)]) for decision in order)
         return cut(sized, self.conversion.shard, self._layout, first)
 
-    def _is_packed(self, planned: Cut[Decision], digests: Sequence[str]) -> bool:
-        samples = (
-            (sample_key(self._split, decision.name), digests[_place(decision)], decision.source)
-            for decision in planned.items
-        )
-        return is_packed(self.journal.shard_receipt(planned.number), self._out, samples)
+    def _unpacked(self, cuts: Iterable[Cut[Decision]], rows: StagedRows) -> list[Cut[Decision]]:
+        """The shards that are not in place yet."""
+        digests = rows.column("sha256")
+        unpacked = []
+        for planned in cuts:
+            samples = (
+                (sample_key(self._split, decision.name), digests[_place(decision)], decision.source)
+                for decision in planned.items
+            )
+            if not is_packed(self.journal.shard_receipt(planned.number), self._out, samples):
+                unpacked.append(planned)
+        return unpacked
 
     def _unstaged(self, unpacked: Iterable[Cut[Decision]], rows: StagedRows) -> list[str]:
         """Archives whose clips are to be packed, but are staged no more."""

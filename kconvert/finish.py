@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from kconvert.clip import Clip, sample_key
 from kconvert.files import make_folder, write_bytes
 from kconvert.manifest import MANIFEST_NAME, LabelsEntry, Manifest, TableEntry, table_path
 from kconvert.release import SPLITS, Release, load_release
-from kconvert.table import TABLE, StagedRows, write_table
+from kconvert.table import StagedRows, write_table
 
 LABELS_NAME = "labels.txt"
 CARD_NAME = "README.md"
@@ -31,9 +31,9 @@ class Placement(NamedTuple):
     """Where a sample is."""
 
     shard: str
-    """Path below the output folder."""
-    sample_index: int
-    offset_bytes: int
+    """Path below the output folder; `""` for nowhere."""
+    sample_index: int | None
+    offset_bytes: int | None
     """Of the video's first byte in the shard."""
 
 
@@ -74,29 +74,38 @@ def write_split_table(
     """Writes the table of a split; `placements` are those of the written clips, by name."""
     path = table_path(split)
     make_folder((out / path).parent)
-    archives = rows.archive_column()
-    nowhere = Placement("", -1, -1)
-    placed = [placements[decision.name] if decision.status == "written" else nowhere for decision in decisions]
-    columns: dict[str, Any] = rows.gather([decision.place for decision in decisions], _STAGED_COLUMNS)
-    columns |= {
-        "key": [sample_key(split, decision.name) for decision in decisions],
-        "split": [split] * len(decisions),
-        "youtube_id": [decision.name[:11] for decision in decisions],
-        "start_seconds": [int(decision.name[12:18]) for decision in decisions],
-        "end_seconds": [int(decision.name[19:25]) for decision in decisions],
-        "label": [decision.label for decision in decisions],
-        "label_id": [release.label_ids.get(decision.label, -1) for decision in decisions],
-        "status": [decision.status for decision in decisions],
-        "reason": [decision.reason for decision in decisions],
-        "source": [decision.source for decision in decisions],
-        "original_defects": rows.gather([decision.original for decision in decisions], ["defects"])["defects"],
-        "archive": ["" if decision.place is None else archives[decision.place] for decision in decisions],
-        "shard": [placement.shard for placement in placed],
-        "sample_index": [placement.sample_index if placement.shard else None for placement in placed],
-        "offset_bytes": [placement.offset_bytes if placement.shard else None for placement in placed],
-    }
-    sha256 = write_table(out / path, {name: columns[name] for name in TABLE.names})
+    sha256 = write_table(out / path, _table_columns(release, split, rows, decisions, placements))
     return TableEntry(path, len(decisions), (out / path).stat().st_size, sha256)
+
+
+def _table_columns(
+    release: Release,
+    split: str,
+    rows: StagedRows,
+    decisions: Sequence[Decision],
+    placements: Mapping[str, Placement],
+) -> Iterator[tuple[str, Any]]:
+    """The columns of the table of a split, one at a time: a release has 650,000 rows."""
+    yield from rows.gather((decision.place for decision in decisions), _STAGED_COLUMNS)
+    yield "key", [sample_key(split, decision.name) for decision in decisions]
+    yield "split", [split] * len(decisions)
+    yield "youtube_id", [decision.name[:11] for decision in decisions]
+    yield "start_seconds", [int(decision.name[12:18]) for decision in decisions]
+    yield "end_seconds", [int(decision.name[19:25]) for decision in decisions]
+    yield "label", [decision.label for decision in decisions]
+    yield "label_id", [release.label_ids.get(decision.label, -1) for decision in decisions]
+    yield "status", [decision.status for decision in decisions]
+    yield "reason", [decision.reason for decision in decisions]
+    yield "source", [decision.source for decision in decisions]
+    for _, originals in rows.gather((decision.original for decision in decisions), ["defects"]):
+        yield "original_defects", originals
+    archives = rows.archive_column()
+    yield "archive", ["" if decision.place is None else archives[decision.place] for decision in decisions]
+    nowhere = Placement("", None, None)
+    placed = [placements[decision.name] if decision.status == "written" else nowhere for decision in decisions]
+    yield "shard", [placement.shard for placement in placed]
+    yield "sample_index", [placement.sample_index for placement in placed]
+    yield "offset_bytes", [placement.offset_bytes for placement in placed]
 
 
 def _digest_line(manifest: Manifest) -> str:

@@ -21,6 +21,8 @@ from kconvert.files import DigestingFile, write_whole
 from kconvert.media import MediaFacts
 
 _STRINGS = pa.list_(pa.string())
+_GROUP_ROWS = 1 << 16
+"""Of a row group of a final table."""
 
 _FACTS = [
     ("duration_seconds", pa.float64()),
@@ -120,6 +122,10 @@ class StagedRows:
         joined = pa.concat_tables([self._table, others._table]).combine_chunks()
         return StagedRows(joined, [*self._archives, *others._archives], [*self._lengths, *others._lengths])
 
+    def since(self, place: int) -> StagedRows:
+        """The rows from a place on, without a copy; their archives are not known."""
+        return StagedRows(self._table.slice(place), [], [])
+
     def __len__(self) -> int:
         return int(self._table.num_rows)
 
@@ -138,10 +144,10 @@ class StagedRows:
         rows: list[dict[str, Any]] = self._table.take(pa.array(places, pa.int64())).to_pylist()
         return rows
 
-    def gather(self, places: Sequence[int | None], names: Iterable[str]) -> dict[str, pa.ChunkedArray]:
-        """Columns of the rows at these places; unknown where a place is `None`."""
+    def gather(self, places: Iterable[int | None], names: Iterable[str]) -> Iterator[tuple[str, pa.ChunkedArray]]:
+        """Columns of the rows at these places, one at a time; unknown where a place is `None`."""
         indices = pa.array(places, pa.int64())
-        return {name: self._table.column(name).take(indices) for name in names}
+        return ((name, self._table.column(name).take(indices)) for name in names)
 
 
 class StagedWriter:
@@ -197,17 +203,20 @@ def staged_writer(path: Path) -> Iterator[StagedWriter]:
             writer.close()
 
 
-def write_table(path: Path, columns: Mapping[str, Any]) -> str:
+def write_table(path: Path, columns: Iterable[tuple[str, Any]]) -> str:
     """Writes a final table from its columns, sorted by key and then by the given order; strings are never null.
 
-    Returns the file's sha256.
+    Columns may be made lazily: each is given up before the next is asked for. Returns the file's sha256.
     """
-    arrays = [_without_nulls(_column(columns[field.name], field.type), field.type) for field in TABLE]
-    table = pa.table(arrays, schema=TABLE)
+    arrays = {name: _without_nulls(_column(values, kind := TABLE.field(name).type), kind) for name, values in columns}
+    table = pa.table([arrays[name] for name in TABLE.names], schema=TABLE)
     order = pa.table({"key": table["key"], "place": pa.array(range(table.num_rows), pa.int64())}).sort_by(
         [("key", "ascending"), ("place", "ascending")]
-    )
-    return _write(path, table.take(order["place"]))
+    )["place"]
+    with write_whole(path) as file, pq.ParquetWriter(file, TABLE, compression="zstd") as writer:
+        for start in range(0, max(1, table.num_rows), _GROUP_ROWS):
+            writer.write_table(table.take(order.slice(start, _GROUP_ROWS)))
+    return file.sha256
 
 
 def _column(values: Any, kind: pa.DataType) -> pa.ChunkedArray:
@@ -220,7 +229,7 @@ def _without_nulls(array: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray
     if kind == pa.string():
         return array.fill_null("")
     if kind == _STRINGS:
-        return pa.chunked_array([[value or [] for value in array.to_pylist()]], _STRINGS)
+        return array.fill_null([]) if array.null_count else array
     return array
 
 
@@ -261,9 +270,3 @@ class FinalTable:
             if shard:
                 yield shard, ordered.slice(start, length).to_pylist()
             start += length
-
-
-def _write(path: Path, table: pa.Table) -> str:
-    with write_whole(path) as file:
-        pq.write_table(table, file, compression="zstd", write_statistics=True)
-    return file.sha256

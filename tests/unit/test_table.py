@@ -24,7 +24,7 @@ def test_staged_rows_come_back_in_order_with_their_archives(tmp_path: Path) -> N
     assert rows.archive_column() == ["b", "b", "c"]
     assert rows.column("name") == ["clip0", "clip1", "clip2"]
     assert [row["part_offset"] for row in rows.take([2, 0])] == [2, 0]
-    assert rows.gather([None, 1], ["width"])["width"].to_pylist() == [None, 64]
+    assert dict(rows.gather([None, 1], ["width"]))["width"].to_pylist() == [None, 64]
     assert len(StagedRows.read({})) == 0
 
 
@@ -36,7 +36,7 @@ def final_columns(keys: list[str]) -> dict[str, object]:
 
 
 def test_a_table_is_sorted_by_key_and_its_strings_are_never_null(tmp_path: Path) -> None:
-    write_table(tmp_path / "x.parquet", final_columns(["b", "a", "c", "a"]))
+    write_table(tmp_path / "x.parquet", final_columns(["b", "a", "c", "a"]).items())
     table = pq.read_table(tmp_path / "x.parquet")
     assert table.schema.equals(TABLE)
     assert table["key"].to_pylist() == ["a", "a", "b", "c"]
@@ -47,13 +47,13 @@ def test_a_table_is_sorted_by_key_and_its_strings_are_never_null(tmp_path: Path)
 
 
 def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
-    digests = {write_table(tmp_path / str(number), final_columns(["b", "a"])) for number in range(2)}
+    digests = {write_table(tmp_path / str(number), final_columns(["b", "a"]).items()) for number in range(2)}
     assert len(digests) == 1
 
 
 def test_rows_are_given_by_shard_in_the_order_of_their_samples(tmp_path: Path) -> None:
     columns = final_columns(["c", "b", "a", "d"]) | {"shard": ["2", "1", "1", ""], "sample_index": [0, 1, 0, None]}
-    write_table(tmp_path / "x", columns)
+    write_table(tmp_path / "x", columns.items())
     found = FinalTable.read(tmp_path / "x").rows_by_shard()
     assert [(shard, [row["key"] for row in rows]) for shard, rows in found] == [("1", ["a", "b"]), ("2", ["c"])]
 
