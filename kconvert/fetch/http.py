@@ -8,6 +8,7 @@ spliced from two versions: a server that ignores the range, or that has another 
 from __future__ import annotations
 
 import email.utils
+import functools
 import http.client
 import logging
 import random
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -359,13 +360,23 @@ def _request(method: str, url: str, options: FetchOptions, headers: dict[str, st
             _session.mount(scheme, _Adapter())
     timeout = (options.connect_seconds, options.read_seconds)
     for _ in range(_MAX_REDIRECTS + 1):
-        response = _session.request(method, url, headers=headers, stream=True, timeout=timeout)
+        prepared = _session.prepare_request(requests.Request(method, url, headers=headers))
+        response = _session.send(prepared, timeout=timeout, allow_redirects=False, **_settings(*urlsplit(url)[:2]))
         target = response.headers.get("Location", "")
         if response.status_code not in _REDIRECTS or not target:
             return response
         response.close()
         url = urljoin(url, target)
     raise requests.TooManyRedirects(f"more than {_MAX_REDIRECTS} redirects")
+
+
+@functools.cache
+def _settings(scheme: str, host: str) -> dict[str, Any]:
+    """The proxies and certificates that the environment names for a server: looked up once, as that takes longer than
+    a request."""
+    assert _session is not None
+    settings: dict[str, Any] = dict(_session.merge_environment_settings(f"{scheme}://{host}/", {}, True, None, None))
+    return settings
 
 
 def _is_nobody(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from miniature.build import OFFICIAL, write
@@ -34,6 +34,14 @@ class Material:
     clip_bytes: int
     num_bytes: int
     """Of all archives."""
+
+    def first(self, num_archives: int) -> Material:
+        """Only so many of the archives."""
+        archives = self.archives[:num_archives]
+        share = len(archives) / len(self.archives)
+        return replace(
+            self, archives=archives, num_clips=round(self.num_clips * share), num_bytes=round(self.num_bytes * share)
+        )
 
 
 def encode(folder: Path, has_audio: bool = False) -> bytes:

@@ -1,0 +1,106 @@
+"""Where the time goes: each stage of a clip's way alone, in one process, one core; milliseconds a clip."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.machine import describe, run, serving
+from benchmarks.material import encode, make
+from benchmarks.ways import COMMAND
+from kconvert.archive import ArchiveReader
+from kconvert.fetch import FetchOptions, open_ahead, open_stream
+from kconvert.files import write_whole
+from kconvert.formats import Sample, open_format
+from kconvert.part import StagedBytes, part_writer, read_staged
+from kconvert.probe import open_prober
+from kconvert.verdict import CheckOptions
+
+
+def main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="tools/bench stages", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))
+    parser.add_argument("--clips", type=int, default=150)
+    parser.add_argument("--clip", type=Path, help="a video to use instead of one that is encoded here")
+    parser.add_argument("--audio", action="store_true", help="clips with a sound track")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args(words)
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        clip = options.clip.read_bytes() if options.clip else encode(folder, options.audio)
+        material = make(folder / "origin", clip, 1, options.clips)
+        clips = _load(str(material.origin / material.archives[0]))
+        found: dict[str, float] = {}
+        with serving(material.origin) as server:
+            url = server.url + material.archives[0]
+            stages: dict[str, Callable[[], object]] = {
+                "fetch, 4 connections": lambda: _fetch(url),
+                "(read a local file instead)": lambda: _fetch(str(material.origin / material.archives[0])),
+                "+ gunzip, tar": lambda: _load(str(material.origin / material.archives[0])),
+                "sha256 of the clip": lambda: [hashlib.sha256(data).digest() for data in clips],
+                "probe, depth header": lambda: _probe(clips, CheckOptions(depth="header")),
+                "probe, depth index": lambda: _probe(clips, CheckOptions()),
+                "stage into a part, with its CRC-32": lambda: _stage(folder, clips),
+                "read back from the part": lambda: _read_back(folder, clips),
+                "write into a shard, with its sha256": lambda: _pack(folder, clips),
+            }
+            for stage, do in stages.items():
+                found[stage] = statistics.median(_seconds(do) for _ in range(options.repeats)) / len(clips) * 1000
+        start = statistics.median(run([COMMAND, "--version"], folder).seconds for _ in range(3))
+    inside = "(read a local file instead)"
+    found["+ gunzip, tar"] -= found[inside]
+    total = sum(found.values()) - found[inside] - found["probe, depth header"]
+    print(f"{describe()}; {len(clips[0]):,} bytes a clip\n\n| stage | ms a clip |\n|---|--:|")
+    for stage, milliseconds in found.items():
+        print(f"| {stage} | {milliseconds:.2f} |")
+    print(f"| all (depth index, HTTP) | {total:.2f} |\n\nstarting the command: {start:.2f} s")
+    return 0
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    do()
+    return time.perf_counter() - start
+
+
+def _fetch(location: str) -> None:
+    with open_ahead(location, FetchOptions()) as stream:
+        while stream.read():
+            pass
+
+
+def _load(location: str) -> list[bytes]:
+    with open_stream(location, FetchOptions()) as stream, ArchiveReader(stream, location) as archive:
+        return [member.load() for member in archive]
+
+
+def _probe(clips: Sequence[bytes], options: CheckOptions) -> None:
+    prober = open_prober(options)
+    for data in clips:
+        assert prober.probe(data).fault is None
+
+
+def _stage(folder: Path, clips: Sequence[bytes]) -> list[StagedBytes]:
+    with part_writer(folder / "part") as part:
+        return [part.append(data) for data in clips]
+
+
+def _read_back(folder: Path, clips: Sequence[bytes]) -> None:
+    from kconvert.inflate import crc32
+
+    offset = 0
+    for data in clips:
+        read_staged(folder / "part", StagedBytes(offset, len(data), crc32(data)))
+        offset += len(data)
+
+
+def _pack(folder: Path, clips: Sequence[bytes]) -> None:
+    samples = (Sample(f"k{number}", 1, {"key": f"k{number}"}, data) for number, data in enumerate(clips))
+    with write_whole(folder / "shard") as file:
+        open_format("webdataset").write(file, samples)
