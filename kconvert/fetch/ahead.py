@@ -18,6 +18,7 @@ from kconvert.fetch.http import HttpStream
 
 RANGE_BYTES = 1 << 23
 """Of a range; one more range than there are connections is held in memory at most."""
+_END_SECONDS = 1.0
 FETCHING = "kconvert-fetch"
 """What the threads are called."""
 
@@ -119,7 +120,7 @@ class AheadStream(ByteStream):
                 self._location, self._options, ignore, mine.offset, self._remote, end, self._is_closed
             )
             with mine.stream as stream:
-                while num := stream.read_into(mine.buffer[mine.num_fetched : mine.num_bytes]):
+                while not self._is_closed.is_set() and (num := stream.read_into(mine.room())):
                     self._tell(mine, num)
         # Whoever reads this range gets it, whatever it is; else they would wait for ever.
         except Exception as error:  # noqa: BLE001
@@ -144,7 +145,8 @@ class AheadStream(ByteStream):
         if self._single is not None:
             self._single.close()
         for thread in self._threads:
-            thread.join(self._options.connect_seconds)
+            # One that is just connecting ends by itself, and harms nobody.
+            thread.join(_END_SECONDS)
 
 
 @dataclass
@@ -158,3 +160,7 @@ class _Range:
     num_fetched: int = 0
     num_read: int = 0
     error: Exception | None = None
+
+    def room(self) -> memoryview:
+        """Where the next bytes go."""
+        return self.buffer[self.num_fetched : self.num_bytes]

@@ -28,7 +28,7 @@ set -euo pipefail
 wget -q -c -i urls.txt -P archives
 mkdir clips shards
 for archive in archives/*; do tar -C clips -zxf "$archive"; done
-find clips -name '*.mp4' | shuf --random-source=urls.txt > clips.txt
+find clips -name '*.mp4' | shuf --random-source="$archive" > clips.txt
 xargs -P 2 -n 1 ffprobe -v error -show_entries format=duration -of csv=p=0 < clips.txt > durations.txt
 [ "$(wc -l < durations.txt)" = "$(wc -l < clips.txt)" ]
 "$PYTHON" pack.py
