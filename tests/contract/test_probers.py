@@ -1,6 +1,7 @@
 """What holds for both probers, at every depth, on real files and on made ones; and that they say the same."""
 
 import dataclasses
+import functools
 import subprocess
 from pathlib import Path
 
@@ -159,3 +160,25 @@ def test_no_damage_of_the_header_makes_a_prober_raise(changes: list[tuple[int, i
         data[place] = value
     for depth in DEPTHS[:2]:
         probe(bytes(data), depth, "libav")
+
+
+@functools.cache
+def glanceable() -> list[bytes]:
+    """Clips that depths up to `index` open without decoding a picture; `decode` always opens them in full."""
+    real = (SHARED_DATA / "clips").glob("*.mp4")
+    small = [path.read_bytes() for path in sorted(real) if path.stat().st_size < 1_000_000]
+    return [make_clip(kind, "x") for kind in ("good", "with_audio", "index_at_end", "rotated")] + small
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_glance_finds_what_opening_in_full_finds(data: st.DataObject) -> None:
+    clip = bytearray(data.draw(st.sampled_from(glanceable())))
+    boxes = [place for name in (b"moov", b"avcC", b"mdat", b"esds") if (place := clip.find(name)) >= 0]
+    for start in data.draw(st.lists(st.sampled_from([0, *boxes]), max_size=3)):
+        place = min(len(clip) - 1, start + data.draw(st.integers(0, 400)))
+        clip[place] = data.draw(st.integers(0, 255))
+    del clip[data.draw(st.sampled_from([len(clip), len(clip), len(clip) // 2])) :]
+    glanced, opened = probe(bytes(clip), "index", "libav"), probe(bytes(clip), "decode", "libav")
+    assert glanced.facts == opened.facts
+    assert glanced.fault in (None, opened.fault)
