@@ -40,6 +40,8 @@ def discard(folder: Path, name: str) -> None:
 def _download(location: str, path: Path, remote: Remote, options: FetchOptions, on_bytes: OnBytes) -> None:
     partial = path.with_name(f"{path.name}.partial")
     offset = partial.stat().st_size if _is_version(partial, remote) else 0
+    if remote.size_bytes is not None and offset > remote.size_bytes:
+        offset = 0
     if offset == 0:
         # In this order: a partial file is never to stand beside the version of another one.
         remove(partial)

@@ -92,6 +92,7 @@ def verify_shard(task: ShardTask, context: Context) -> tuple[Difference, ...]:
     with DigestedReader(path) as file:
         inside = tuple(_sample_differences(task, file, context))
         sha256 = file.finish()
+    context.emit(Advance(num_bytes=entry.size_bytes))
     return (*_whole_differences(entry.path, path, (entry.size_bytes, entry.sha256), sha256), *inside)
 
 
@@ -100,7 +101,7 @@ def _sample_differences(task: ShardTask, file: DigestedReader, context: Context)
     try:
         for index, stored in enumerate(open_format(task.format).read(file)):
             num_samples += 1
-            context.emit(Advance(num_bytes=len(stored.sample.video), num_clips=1))
+            context.emit(Advance(num_clips=1))
             if task.rows is None:
                 continue
             row = task.rows[index] if index < len(task.rows) else None

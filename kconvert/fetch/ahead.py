@@ -10,15 +10,20 @@ version.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 
+from kconvert.errors import FetchError
 from kconvert.fetch import ByteStream, FetchOptions, OnBytes, Remote, ignore
 from kconvert.fetch.http import HttpStream
 
 RANGE_BYTES = 1 << 23
 """Of a range; one more range than there are connections is held in memory at most."""
 _END_SECONDS = 1.0
+_WAIT_SECONDS = 0.1
+_MAX_WAITS = 1200
+"""For memory: longer than the check of a clip may take."""
 FETCHING = "kconvert-fetch"
 """What the threads are called."""
 
@@ -43,13 +48,17 @@ class AheadStream(ByteStream):
         self._ranges: deque[_Range] = deque()
         """Those that are fetched or being fetched, from the one that is read on."""
         self._buffers: list[memoryview] = []
-        """To be used again: fresh memory costs as much as the copying."""
+        """Of the ranges that are still to come: made at the beginning, as the check of a clip may leave no memory for
+        others, and used again, as fresh memory costs as much as the copying."""
         self._is_reader_waiting = False
         self._next_offset = offset
         """Where the next range begins that nobody fetches yet."""
         self._threads: list[threading.Thread] = []
         if first.is_range:
             num_ranges = -(-self._num_unclaimed() // RANGE_BYTES)
+            buffer_bytes = min(RANGE_BYTES, self._num_unclaimed())
+            num_buffers = min(options.connections + 1, num_ranges)
+            self._buffers = [memoryview(bytearray(buffer_bytes)) for _ in range(num_buffers)]
             claimed = [self._claim(first), *(self._claim() for _ in range(min(options.connections, num_ranges) - 1))]
             self._threads = [
                 threading.Thread(target=self._work, args=(mine,), name=FETCHING, daemon=True) for mine in claimed
@@ -91,7 +100,7 @@ class AheadStream(ByteStream):
 
     def _num_unclaimed(self) -> int:
         """Bytes of which no thread has the range yet."""
-        return (self._remote.size_bytes or 0) - self._next_offset
+        return max(0, (self._remote.size_bytes or 0) - self._next_offset)
 
     def _claim(self, stream: HttpStream | None = None) -> _Range | None:
         """The next range for a thread to fetch; `None` if there is none. Waits while the ring is full."""
@@ -101,8 +110,7 @@ class AheadStream(ByteStream):
             num_bytes = min(RANGE_BYTES, self._num_unclaimed())
             if num_bytes <= 0 or self._is_closed.is_set():
                 return None
-            buffer = self._buffers.pop() if self._buffers else memoryview(bytearray(num_bytes))
-            claimed = _Range(self._next_offset, num_bytes, buffer, stream)
+            claimed = _Range(self._next_offset, num_bytes, self._buffers.pop(), stream)
             self._next_offset += num_bytes
             self._ranges.append(claimed)
             return claimed
@@ -114,19 +122,42 @@ class AheadStream(ByteStream):
 
     def _fetch(self, mine: _Range) -> bool:
         """Fetches a range; false if that failed, and nothing behind it will be read."""
-        end = mine.offset + mine.num_bytes
-        try:
-            mine.stream = mine.stream or HttpStream(
-                self._location, self._options, ignore, mine.offset, self._remote, end, self._is_closed
-            )
-            with mine.stream as stream:
-                while not self._is_closed.is_set() and (num := stream.read_into(mine.room())):
-                    self._tell(mine, num)
-        # Whoever reads this range gets it, whatever it is; else they would wait for ever.
-        except Exception as error:  # noqa: BLE001
-            mine.error = error
-            self._tell(mine, 0)
-        return mine.error is None
+        num_waits = 0
+        while mine.num_fetched < mine.num_bytes and not self._is_closed.is_set():
+            try:
+                self._receive(mine)
+            except MemoryError as error:
+                # A clip that is being checked in this process has taken all that it may; soon it is over.
+                mine.stream = None
+                num_waits += 1
+                if num_waits > _MAX_WAITS:
+                    mine.error = error
+            # Whoever reads this range gets it, whatever it is; else they would wait for ever.
+            except Exception as error:  # noqa: BLE001
+                mine.error = error
+            if mine.error is not None:
+                self._tell(mine, 0)
+                return False
+            if mine.stream is None:
+                self._is_closed.wait(_WAIT_SECONDS)
+        return True
+
+    def _receive(self, mine: _Range) -> None:
+        mine.stream = mine.stream or HttpStream(
+            self._location,
+            self._options,
+            ignore,
+            mine.offset + mine.num_fetched,
+            self._remote,
+            mine.offset + mine.num_bytes,
+            self._is_closed,
+        )
+        with mine.stream as stream:
+            while mine.num_fetched < mine.num_bytes and not self._is_closed.is_set():
+                num = stream.read_into(mine.room())
+                if not num:
+                    raise FetchError(self._location, f"ended after {mine.offset + mine.num_fetched:,} bytes")
+                self._tell(mine, num)
 
     def _tell(self, mine: _Range, num_bytes: int) -> None:
         with self._changed:
@@ -144,9 +175,10 @@ class AheadStream(ByteStream):
             stream.cut()
         if self._single is not None:
             self._single.close()
+        end = time.monotonic() + _END_SECONDS
         for thread in self._threads:
             # One that is just connecting ends by itself, and harms nobody.
-            thread.join(_END_SECONDS)
+            thread.join(max(0.0, end - time.monotonic()))
 
 
 @dataclass

@@ -218,8 +218,9 @@ class HttpStream(ByteStream):
     @staticmethod
     def _body(response: requests.Response) -> http.client.HTTPResponse:
         """The body below the layers of the libraries, which would copy it twice."""
-        connection: Any = response.raw.connection
-        body: http.client.HTTPResponse = connection.body
+        # There is no `body` where another library connects, as through a SOCKS proxy.
+        raw: Any = response.raw
+        body: http.client.HTTPResponse = getattr(raw.connection, "body", None) or raw._fp
         return body
 
     def _take(self, num_bytes: int, waited_seconds: float) -> None:
@@ -253,7 +254,7 @@ class HttpStream(ByteStream):
                 self._attempts.failed(_reason(error), kind=UnreachableError if _is_nobody(error) else FetchError)
                 continue
             self._response = response
-            self._socket = getattr(response.raw.connection, "sock", None)
+            self._socket = getattr(response.raw.connection, "body_socket", None)
             self._rate = _Rate(self._options)
             self._step_bytes = _MIN_STEP_BYTES
             if response.status_code == HTTPStatus.OK:
@@ -289,7 +290,7 @@ class HttpStream(ByteStream):
             got = response.headers.get("Content-Range", "no Content-Range")
             raise self._changed(f"asked for bytes from {self._offset}, got {got}")
         self._check_same(Remote(total, _version(response)))
-        if self._end is not None and self._offset == 0 and (total is None or not _names_version(self.remote)):
+        if self._end is not None and (total is None or not _names_version(self.remote)):
             # The other ranges could not be told to be of the same version.
             self._disconnect()
             self._end = None
@@ -416,10 +417,12 @@ class _Watchdog:
     def _watch(self) -> None:
         while True:
             time.sleep(self._LOOK_SECONDS)
-            for connection, end in list(self._ends.items()):
-                if time.monotonic() > end:
-                    with suppress(OSError):
-                        connection.shutdown(socket.SHUT_RDWR)
+            # Other threads come and go meanwhile, and a check may have left no memory: it looks again in a moment.
+            with suppress(RuntimeError, MemoryError):
+                for connection, end in list(self._ends.items()):
+                    if time.monotonic() > end:
+                        with suppress(OSError):
+                            connection.shutdown(socket.SHUT_RDWR)
 
 
 _watchdog = _Watchdog()
@@ -429,13 +432,16 @@ class _Watched:
     """A connection that the watchdog looks after, and that keeps the body that is read from it."""
 
     body: http.client.HTTPResponse
+    body_socket: socket.socket
+    """Of that body; a connection that is for one request only forgets it."""
 
     def getresponse(self) -> Any:
         with _watchdog.limit(self.sock, 2 * float(self.timeout or 0)):  # type: ignore[attr-defined]
             return super().getresponse()  # type: ignore[misc]
 
-    def response_class(self, *words: Any, **options: Any) -> http.client.HTTPResponse:
-        self.body = http.client.HTTPResponse(*words, **options)
+    def response_class(self, sock: socket.socket, *words: Any, **options: Any) -> http.client.HTTPResponse:
+        self.body_socket = sock
+        self.body = http.client.HTTPResponse(sock, *words, **options)
         return self.body
 
 
@@ -455,12 +461,20 @@ class _HttpsPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _HttpsConnection
 
 
+_POOLS = {"http": _HttpPool, "https": _HttpsPool}
+
+
 class _Adapter(requests.adapters.HTTPAdapter):
     """Has the watchdog look after every connection."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        manager: Any = super().proxy_manager_for(*args, **options)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
 
 
 def _remote(response: requests.Response) -> Remote:

@@ -166,9 +166,13 @@ def _decode_head(data: bytes, first: IndexEntry, context: VideoCodecContext) -> 
     head = bytearray()
     place, end = first.pos, first.pos + first.size
     has_slice = False
+    if end > len(data):
+        raise IndexError(f"the first sample ends at byte {end:,} of {len(data):,}")
     while place < end:
         unit = place + length_bytes
         size = int.from_bytes(data[place:unit], "big")
+        if not size:
+            raise ValueError(f"an empty unit at byte {place:,}")
         if not has_slice:
             has_slice = data[unit] & 0x1F in _SLICES
             kept = min(size, _HEAD_BYTES) if has_slice else size

@@ -432,3 +432,52 @@ def test_an_empty_resource_is_empty_however_the_server_says_so(tmp_path: Path) -
     (tmp_path / "empty").write_bytes(b"")
     with serving(tmp_path) as http:
         assert read_ahead(http.url + "empty") == b""
+
+
+def test_the_proxy_that_the_environment_names_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving_big(tmp_path) as http:
+        monkeypatch.setenv("http_proxy", http.url)
+        assert read_ahead("http://kinetics.invalid/big") == BIG
+
+
+def test_a_size_that_only_the_whole_tells_is_waited_for_and_nothing_is_lost(tmp_path: Path) -> None:
+    class Unsized(Ranged):
+        def send_header(self, keyword: str, value: str) -> None:
+            if keyword == "Content-Range":
+                value = value.partition("/")[0] + "/*"
+            if not (self.command == "HEAD" and keyword == "Content-Length"):
+                super().send_header(keyword, value)
+
+    with serving_big(tmp_path, Unsized) as http:
+        assert read_ahead(http.url + "big") == BIG
+        kept = tmp_path / "kept"
+        etag = http.etag(tmp_path / "big")
+        kept.mkdir()
+        (kept / "big.partial").write_bytes(BIG[:1000])
+        (kept / "big.partial.etag").write_text(etag)
+        assert keep_archive(http.url + "big", kept, "big", QUICK, lambda num_bytes: None).read_bytes() == BIG
+
+
+def test_a_partial_file_that_is_too_long_is_given_up(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with serving_data(tmp_path) as http:
+        (kept / "part_0.partial").write_bytes(DATA + b"more")
+        (kept / "part_0.partial.etag").write_text(http.etag(tmp_path / NAME))
+        path = keep_archive(http.url + NAME, kept, "part_0", QUICK, lambda num_bytes: None)
+    assert path.read_bytes() == DATA
+
+
+def test_a_range_that_a_server_begins_and_then_gives_whole_is_started_again_or_mended(tmp_path: Path) -> None:
+    class Turning(Ranged):
+        def _range_start(self, etag: str) -> int | None:
+            return super()._range_start(etag) if len(type(self).asked) == 1 else None
+
+        def send_data(self, name: str, data: bytes) -> None:
+            if len(type(self).asked) == 1:
+                self.close_connection = True
+            else:
+                super().send_data(name, data)
+
+    with serving_big(tmp_path, Turning) as http, pytest.raises(SourceChangedError):
+        read_ahead(http.url + "big", replace(QUICK, connections=1))

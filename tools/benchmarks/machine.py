@@ -25,7 +25,7 @@ http {{
   server {{ listen 127.0.0.1:{port}; root {root}; }}
 }}
 """
-_INTERVAL_SECONDS = 0.1
+_INTERVAL_SECONDS = 0.5
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Measured:
     server_seconds: float = 0.0
     """Of them, the server's."""
     memory_bytes: int = 0
-    """The most that the processes held at a time, shared pages counted once."""
+    """The most that the processes held at a time, what they share counted once."""
     disk_bytes: int = 0
     """The most that the file system grew by."""
 
@@ -104,22 +104,22 @@ def run(command: Sequence[object], folder: Path, server: Server | None = None, *
 
 
 def _watch(pid: int, folder: Path, used: int, measured: Measured, over: threading.Event) -> None:
-    turn = 0
     while not over.wait(_INTERVAL_SECONDS):
         measured.disk_bytes = max(measured.disk_bytes, shutil.disk_usage(folder).used - used)
-        turn += 1
-        # Dearer to ask for, and slower to change.
-        if turn % 5 == 0:
-            with suppress(psutil.Error):
-                root = psutil.Process(pid)
-                measured.memory_bytes = max(measured.memory_bytes, sum(map(_pss, [root, *root.children(True)])))
+        with suppress(psutil.Error):
+            root = psutil.Process(pid)
+            held = [_held(process) for process in (root, *root.children(recursive=True))]
+            own, shared = sum(own for own, _ in held), max(shared for _, shared in held)
+            measured.memory_bytes = max(measured.memory_bytes, own + shared)
 
 
-def _pss(process: psutil.Process) -> int:
+def _held(process: psutil.Process) -> tuple[int, int]:
+    """Bytes of a process's own, and those that it may share with others."""
     try:
-        return int(process.memory_full_info().pss)
+        memory = process.memory_info()
     except psutil.Error:
-        return 0
+        return 0, 0
+    return memory.rss - memory.shared, memory.shared
 
 
 def _busy_seconds() -> float:
