@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.machine import Measured, Server, describe, run, serving
+from benchmarks.machine import Measured, Server, describe, run, serving, touch
 from benchmarks.material import Material, encode, make
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,6 +155,7 @@ def main(words: Sequence[str]) -> int:
             for _ in range(options.repeats):
                 for way in options.ways:
                     place = Path(tempfile.mkdtemp(dir=folder))
+                    touch(place, 3 * material.num_bytes)
                     found[way].append(WAYS[way](materials[way], server, place))
                     shutil.rmtree(place)
                     print(f"  {way}: {found[way][-1]}", file=sys.stderr, flush=True)
