@@ -39,7 +39,6 @@ class FetchOptions:
     """The longest pause; a Retry-After of the server is obeyed up to ten times this."""
     max_restarts: int = 3
     """How often an archive is started again because the server has another version of it by now, or no ranges."""
-
     connections: int = 4
     """How many connections an archive comes over at a time; each holds 8 MiB in memory."""
 

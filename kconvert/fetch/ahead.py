@@ -83,20 +83,26 @@ class AheadStream(ByteStream):
         """What has come of the range that is read on; nothing after the last range."""
         with self._changed:
             while self._ranges or self._num_unclaimed():
-                current = self._ranges[0] if self._ranges else None
-                if current is not None and current.num_read < current.num_fetched:
+                if not self._ranges:
+                    self._wait_for_bytes()
+                    continue
+                current = self._ranges[0]
+                if current.num_read < current.num_fetched:
                     start, current.num_read = current.num_read, current.num_fetched
                     return current.buffer[start : current.num_read]
-                if current is not None and current.error is not None:
+                if current.error is not None:
                     raise current.error
-                if current is not None and current.num_read == current.num_bytes:
+                if current.num_read == current.num_bytes:
                     self._ranges.popleft()
                     self._buffers.append(current.buffer)
                     self._changed.notify_all()
                 else:
-                    self._is_reader_waiting = True
-                    self._changed.wait()
+                    self._wait_for_bytes()
             return memoryview(b"")
+
+    def _wait_for_bytes(self) -> None:
+        self._is_reader_waiting = True
+        self._changed.wait()
 
     def _num_unclaimed(self) -> int:
         """Bytes of which no thread has the range yet."""

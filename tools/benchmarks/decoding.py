@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.machine import describe, run
-from benchmarks.material import encode, make, unique
+from benchmarks.material import chosen_clip, clip_parser, make, unique
 from benchmarks.ways import COMMAND
 
 _LOOP = "-v error -xerror -threads 1 -i {} -f null -"
 
 
 def main(words: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="tools/bench decode", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))
+    parser = clip_parser("decode", __doc__)
     parser.add_argument("--clips", type=int, default=100)
-    parser.add_argument("--clip", type=Path, help="a video to use instead of one that is encoded here")
-    parser.add_argument("--audio", action="store_true", help="clips with a sound track")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        clip = options.clip.read_bytes() if options.clip else encode(folder, options.audio)
+        clip = chosen_clip(options, folder)
         material = make(folder / "origin", clip, 4, options.clips // 4)
         clips = folder / "clips"
         clips.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -135,6 +136,14 @@ def _held(process: psutil.Process) -> tuple[int, int]:
 def _busy_seconds() -> float:
     times = psutil.cpu_times()
     return float(times.user + times.nice + times.system + times.irq + times.softirq)
+
+
+def existing_folder(text: str) -> Path:
+    """A folder named on the command line."""
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: no such folder; give one with room for four times the clips")
+    return path
 
 
 def describe() -> str:

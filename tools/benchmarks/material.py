@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import io
 import struct
@@ -12,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from miniature.build import OFFICIAL, write
+
+from benchmarks.machine import existing_folder
 
 CLIP_SECONDS = 10
 # As the crawlers of Kinetics cut clips: x264's defaults, the index at the end. Its pictures compress no further, so
@@ -51,6 +54,22 @@ def encode(folder: Path, has_audio: bool = False) -> bytes:
     command = _ENCODE.format(inputs=inputs, seconds=CLIP_SECONDS, rate=rate, audio=audio, path=path)
     subprocess.run(command.split(), check=True)
     return path.read_bytes()
+
+
+def clip_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """The options of a benchmark that say where it works, and on which clip (see `chosen_clip`)."""
+    parser = argparse.ArgumentParser(prog=f"tools/bench {name}", description=description)
+    parser.add_argument(
+        "--folder", type=existing_folder, default=Path("/dev/shm"), help="where to work; should be a RAM disk"
+    )
+    parser.add_argument("--clip", type=Path, help="a video to use instead of one that is encoded here")
+    parser.add_argument("--audio", action="store_true", help="clips with a sound track")
+    return parser
+
+
+def chosen_clip(options: argparse.Namespace, folder: Path) -> bytes:
+    """The clip that these options ask for."""
+    return options.clip.read_bytes() if options.clip else encode(folder, options.audio)
 
 
 def make(folder: Path, clip: bytes, num_archives: int, clips_per_archive: int) -> Material:

@@ -16,14 +16,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import webdataset
 
-from benchmarks.machine import describe, run
+from benchmarks.machine import describe, existing_folder, run
 from benchmarks.material import encode, make, uniques
 from benchmarks.ways import COMMAND
 
 
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="tools/bench read", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a disk; cold needs root")
+    parser.add_argument("--folder", type=existing_folder, default=Path("/var/tmp"), help="on a disk; cold needs root")
     parser.add_argument("--clips", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args(words)

@@ -21,6 +21,7 @@ from typing import Any
 
 from miniature.build import OFFICIAL, write
 
+from benchmarks.machine import existing_folder
 from kconvert import run as product
 from kconvert.config import Conversion
 from kconvert.engine import Finished
@@ -143,7 +144,7 @@ def _measure(share: float, folder: Path) -> None:
 
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="tools/bench scale", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))
+    parser.add_argument("--folder", type=existing_folder, default=Path("/dev/shm"))
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.25, 0.5, 1.0])
     parser.add_argument("--one", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args(words)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import statistics
 import tempfile
@@ -11,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.machine import describe, run, serving
-from benchmarks.material import encode, make
+from benchmarks.material import chosen_clip, clip_parser, make
 from benchmarks.ways import COMMAND
 from kconvert.archive import ArchiveReader
 from kconvert.fetch import FetchOptions, open_ahead, open_stream
@@ -23,17 +22,14 @@ from kconvert.verdict import CheckOptions
 
 
 def main(words: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="tools/bench stages", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))
+    parser = clip_parser("stages", __doc__)
     parser.add_argument("--clips", type=int, default=150)
-    parser.add_argument("--clip", type=Path, help="a video to use instead of one that is encoded here")
-    parser.add_argument("--audio", action="store_true", help="clips with a sound track")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         folder.chmod(0o755)
-        clip = options.clip.read_bytes() if options.clip else encode(folder, options.audio)
+        clip = chosen_clip(options, folder)
         material = make(folder / "origin", clip, 1, options.clips)
         clips = _load(str(material.origin / material.archives[0]))
         found: dict[str, float] = {}

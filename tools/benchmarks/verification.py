@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.machine import describe, run
-from benchmarks.material import encode, make
+from benchmarks.material import chosen_clip, clip_parser, make
 from benchmarks.ways import COMMAND, PYTHON
 
 _HASH = (
@@ -20,15 +19,14 @@ _HASH = (
 
 
 def main(words: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="tools/bench verify", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))
+    parser = clip_parser("verify", __doc__)
     parser.add_argument("--archives", type=int, default=20)
     parser.add_argument("--clips", type=int, default=75, help="clips in an archive")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        material = make(folder / "origin", encode(folder), options.archives, options.clips)
+        material = make(folder / "origin", chosen_clip(options, folder), options.archives, options.clips)
         out = folder / "out"
         words = ("k400", "--split", "val", "--origin", str(material.origin), "--out", str(out))
         run([COMMAND, *words, "--shard.max_bytes", "100MB"], folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import statistics
@@ -13,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.machine import Measured, Server, describe, run, serving, touch
-from benchmarks.material import Material, encode, make
+from benchmarks.material import Material, chosen_clip, clip_parser, make
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = ROOT / ".venv/bin/kconvert"
@@ -131,12 +130,9 @@ _NAMES = {
 
 
 def main(words: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="tools/bench ways", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("/dev/shm"), help="where to work; should be a RAM disk")
+    parser = clip_parser("ways", __doc__)
     parser.add_argument("--archives", type=int, default=40)
     parser.add_argument("--clips", type=int, default=75, help="clips in an archive")
-    parser.add_argument("--clip", type=Path, help="a video to use instead of one that is encoded here")
-    parser.add_argument("--audio", action="store_true", help="clips with a sound track")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--slow_archives", type=int, default=10, help="what the slow ways get; it takes them minutes")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
@@ -144,7 +140,7 @@ def main(words: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         folder.chmod(0o755)
-        clip = options.clip.read_bytes() if options.clip else encode(folder, options.audio)
+        clip = chosen_clip(options, folder)
         material = make(folder / "origin", clip, options.archives, options.clips)
         print(f"{material.num_clips:,} clips of {material.clip_bytes:,} bytes in {len(material.archives)} archives")
         print(describe(), flush=True)
