@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
-from importlib.abc import MetaPathFinder
+
+_UNWANTED = {"numpy", "pandas"}
 
 
-class _NoPandas(MetaPathFinder):
+class _Unwanted:
+    """A finder of modules (see `sys.meta_path`) that refuses some."""
+
     def find_spec(self, name: str, path: object, target: object = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError("pandas is not used here", name=name)
+        if name in _UNWANTED:
+            raise ModuleNotFoundError(f"{name} is not used here", name=name)
 
 
-def without_pandas() -> None:
-    """Has this process, which must be ours alone, take pandas for not installed.
+def without_arrays() -> None:
+    """Has this process, which must be ours alone, take numpy and pandas for not installed; to be called before pyarrow
+    is imported.
 
-    pyarrow imports it as soon as it converts a list, wherever it is installed: half a second, for nothing.
+    pyarrow imports them wherever they are installed: half a second, and threads that wait busily, for nothing.
     """
-    sys.meta_path.insert(0, _NoPandas())
+    sys.meta_path.insert(0, _Unwanted())  # type: ignore[arg-type]

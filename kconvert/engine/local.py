@@ -23,10 +23,9 @@ from typing import Any
 from kconvert.engine import Context, Failed, Outcome, R, T, Work, attempt
 from kconvert.errors import WorkerDiedError, describe_exit
 from kconvert.events import Accumulator, Advance, Emit
-from kconvert.imports import without_pandas
 
 _MAX_ATTEMPTS = 2
-_PRELOADED = ["kconvert.ingest", "kconvert.pack", "kconvert.probe.libav"]
+_PRELOADED = ["kconvert.worker"]
 """Imported once, before workers are forked."""
 
 
@@ -135,7 +134,6 @@ def _serve(connection: Connection) -> None:
     with open(os.devnull, "r+b") as nowhere:
         for stream in (0, 1, 2):
             os.dup2(nowhere.fileno(), stream)
-    without_pandas()
     threading.Thread(target=_end_with_driver, args=(connection.fileno(),), daemon=True).start()
 
     def tell(said: object) -> None:

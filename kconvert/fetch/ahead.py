@@ -26,6 +26,8 @@ _MAX_WAITS = 1200
 """For memory: longer than the check of a clip may take."""
 FETCHING = "kconvert-fetch"
 """What the threads are called."""
+_spare: list[memoryview] = []
+"""Buffers of whole ranges that nobody uses any more: fresh memory costs as much as the copying."""
 
 
 class AheadStream(ByteStream):
@@ -48,8 +50,8 @@ class AheadStream(ByteStream):
         self._ranges: deque[_Range] = deque()
         """Those that are fetched or being fetched, from the one that is read on."""
         self._buffers: list[memoryview] = []
-        """Of the ranges that are still to come: made at the beginning, as the check of a clip may leave no memory for
-        others, and used again, as fresh memory costs as much as the copying."""
+        """Of the ranges that are still to come: all there from the beginning, as the check of a clip may leave no memory
+        for others."""
         self._is_reader_waiting = False
         self._next_offset = offset
         """Where the next range begins that nobody fetches yet."""
@@ -58,7 +60,7 @@ class AheadStream(ByteStream):
             num_ranges = -(-self._num_unclaimed() // RANGE_BYTES)
             buffer_bytes = min(RANGE_BYTES, self._num_unclaimed())
             num_buffers = min(options.connections + 1, num_ranges)
-            self._buffers = [memoryview(bytearray(buffer_bytes)) for _ in range(num_buffers)]
+            self._buffers = [_buffer(buffer_bytes) for _ in range(num_buffers)]
             claimed = [self._claim(first), *(self._claim() for _ in range(min(options.connections, num_ranges) - 1))]
             self._threads = [
                 threading.Thread(target=self._work, args=(mine,), name=FETCHING, daemon=True) for mine in claimed
@@ -176,6 +178,9 @@ class AheadStream(ByteStream):
         self._is_closed.set()
         with self._changed:
             streams = [claimed.stream for claimed in self._ranges if claimed.stream is not None]
+            # Into the others somebody may still write.
+            _spare.extend(buffer for buffer in self._buffers if len(buffer) == RANGE_BYTES)
+            self._buffers = []
             self._changed.notify_all()
         for stream in streams:
             stream.cut()
@@ -202,3 +207,9 @@ class _Range:
     def room(self) -> memoryview:
         """Where the next bytes go."""
         return self.buffer[self.num_fetched : self.num_bytes]
+
+
+def _buffer(num_bytes: int) -> memoryview:
+    if num_bytes == RANGE_BYTES and _spare:
+        return _spare.pop()
+    return memoryview(bytearray(num_bytes))

@@ -34,6 +34,7 @@ _PROGRESS_BYTES = 1 << 16
 """What has to come between two failures for the first to be forgotten."""
 
 _MIN_STEP_BYTES = 1 << 12
+_MAX_STEP_BYTES = 1 << 20
 _FAST_STEP_SECONDS = 0.1
 
 _FINAL = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
@@ -230,7 +231,7 @@ class HttpStream(ByteStream):
         self._on_bytes(num_bytes)
         # Waiting ends when a step is full, so that they are small where bytes come slowly.
         is_fast = waited_seconds < _FAST_STEP_SECONDS
-        self._step_bytes = min(self._step_bytes * 4, CHUNK_BYTES) if is_fast else _MIN_STEP_BYTES
+        self._step_bytes = min(self._step_bytes * 4, _MAX_STEP_BYTES) if is_fast else _MIN_STEP_BYTES
         is_too_slow = self._rate.is_too_low(num_bytes, waited_seconds)
         if self._offset == self._limit():
             self._release()

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.machine import Measured, Server, describe, run, serving, touch
+from benchmarks.machine import Measured, Server, describe, run, serving
 from benchmarks.material import Material, chosen_clip, clip_parser, make
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +19,8 @@ COMMAND = ROOT / ".venv/bin/kconvert"
 PYTHON = ROOT / ".venv/bin/python"
 VIDEO2DATASET = ROOT / ".venv/video2dataset"
 _MB = 1_000_000
+_RESERVE = 3
+"""Times the archives: more than any way writes."""
 
 # What the official scripts do (https://github.com/cvdfoundation/kinetics-dataset: one wget, one tar after the other),
 # and what people put after them: ffprobe on every clip, here two at a time, and webdataset's ShardWriter.
@@ -69,7 +71,12 @@ def official(material: Material, server: Server, folder: Path) -> Measured:
     _urls(material, server, folder)
     (folder / "pack.py").write_text(_PACK, "utf-8")
     return run(
-        ["bash", "-c", _OFFICIAL], folder, server, cwd=folder, env={"PYTHON": str(PYTHON), "PATH": "/usr/bin:/bin"}
+        ["bash", "-c", _OFFICIAL],
+        folder,
+        server,
+        reserve_bytes=_RESERVE * material.num_bytes,
+        cwd=folder,
+        env={"PYTHON": str(PYTHON), "PATH": "/usr/bin:/bin"},
     )
 
 
@@ -81,7 +88,7 @@ def video2dataset(material: Material, server: Server, folder: Path) -> Measured:
         subprocess.run(["tar", "-C", clips, "-xzf", material.origin / archive], check=True)
     (folder / "clips.txt").write_text("".join(f"{path}\n" for path in sorted(clips.iterdir())), "utf-8")
     (folder / "convert.py").write_text(_VIDEO2DATASET, "utf-8")
-    measured = run([VIDEO2DATASET / "bin/python", "convert.py"], folder, cwd=folder)
+    measured = run([VIDEO2DATASET / "bin/python", "convert.py"], folder, reserve_bytes=_RESERVE * material.num_bytes, cwd=folder)
     packed = sum(json.loads(path.read_text("utf-8"))["successes"] for path in folder.glob("shards/*_stats.json"))
     assert packed == material.num_clips, f"video2dataset packed {packed} of {material.num_clips}"
     return measured
@@ -89,7 +96,7 @@ def video2dataset(material: Material, server: Server, folder: Path) -> Measured:
 
 def ceiling(material: Material, server: Server, folder: Path) -> Measured:
     _urls(material, server, folder)
-    return run(["bash", "-c", _CEILING], folder, server, cwd=folder)
+    return run(["bash", "-c", _CEILING], folder, server, reserve_bytes=_RESERVE * material.num_bytes, cwd=folder)
 
 
 def kconvert(material: Material, server: Server, folder: Path) -> Measured:
@@ -103,7 +110,7 @@ def kconvert(material: Material, server: Server, folder: Path) -> Measured:
         "--out",
         out,
     )
-    measured = run([COMMAND, *words], folder, server)
+    measured = run([COMMAND, *words], folder, server, reserve_bytes=_RESERVE * material.num_bytes)
     written = json.loads((out / "manifest.json").read_text("utf-8"))["splits"]["val"]["num_written"]
     assert written == material.num_clips, f"kconvert wrote {written} of {material.num_clips}"
     return measured
@@ -151,7 +158,6 @@ def main(words: Sequence[str]) -> int:
             for _ in range(options.repeats):
                 for way in options.ways:
                     place = Path(tempfile.mkdtemp(dir=folder))
-                    touch(place, 3 * material.num_bytes)
                     found[way].append(WAYS[way](materials[way], server, place))
                     shutil.rmtree(place)
                     print(f"  {way}: {found[way][-1]}", file=sys.stderr, flush=True)
