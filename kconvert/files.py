@@ -13,10 +13,11 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
+    from _typeshed import ReadableBuffer
 
 TEMPORARY_SUFFIX = ".kconvert-tmp"
 """Of files that are not whole yet; a run removes those that a killed run left."""
@@ -140,36 +141,35 @@ def remove_temporaries(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-class DigestedReader(io.RawIOBase):
-    """A file being read from its beginning: digests what passes through it."""
+class DigestedReader:
+    """A file being read from its beginning to its end: digests what passes."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._raw = io.FileIO(path)
+        self._file = open(path, "rb", buffering=_CHUNK_BYTES)  # noqa: SIM115
+        self._num_left = os.fstat(self._file.fileno()).st_size
         self._sha256 = hashlib.sha256()
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        num = self._raw.readinto(buffer)
-        self._sha256.update(memoryview(buffer)[:num])
-        return num
-
-    def peek_from(self, place: int, size: int) -> bytes:
-        """Some bytes from anywhere, which do not pass."""
-        return os.pread(self._raw.fileno(), size, place)
+    def read(self, size: int) -> bytes:
+        """The next bytes; fewer than `size` only at the end."""
+        # Whatever size somebody asks for, no more memory is taken than there are bytes.
+        data = self._file.read(min(size, self._num_left))
+        self._num_left -= len(data)
+        self._sha256.update(data)
+        return data
 
     def finish(self) -> str:
         """Reads what is left; returns the hexadecimal digest of the whole file."""
-        buffer = bytearray(_CHUNK_BYTES)
-        while self.readinto(buffer):
+        while self.read(_CHUNK_BYTES):
             pass
         return self._sha256.hexdigest()
 
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
 
 
 def sha256_of(path: Path) -> str:

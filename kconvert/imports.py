@@ -21,4 +21,4 @@ def without_arrays() -> None:
 
     pyarrow imports them wherever they are installed: half a second, and threads that wait busily, for nothing.
     """
-    sys.meta_path.insert(0, _Unwanted())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Unwanted())

@@ -50,8 +50,7 @@ class AheadStream(ByteStream):
         self._ranges: deque[_Range] = deque()
         """Those that are fetched or being fetched, from the one that is read on."""
         self._buffers: list[memoryview] = []
-        """Of the ranges that are still to come: all there from the beginning, as the check of a clip may leave no memory
-        for others."""
+        """Of the ranges to come: there from the beginning, as the check of a clip may leave no memory for others."""
         self._is_reader_waiting = False
         self._next_offset = offset
         """Where the next range begins that nobody fetches yet."""

@@ -12,6 +12,7 @@ import itertools
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from kconvert.files import DigestedReader, DigestingFile
@@ -24,7 +25,6 @@ _MODE = 0o444
 _EXTENSIONS = ("cls", "json", "mp4")
 _COPY_BYTES = 1 << 30
 """More than any member has, so that each is written, and digested, in one go."""
-_READ_BYTES = 1 << 18
 
 
 class WebDataset:
@@ -56,15 +56,9 @@ class WebDataset:
         return tuple(offsets)
 
     def read(self, file: DigestedReader) -> Iterator[StoredSample]:
-        try:
-            with tarfile.open(fileobj=file, mode="r|", bufsize=_READ_BYTES) as archive:
-                members = _members_of(archive)
-                for first in members:
-                    yield _stored([first, *itertools.islice(members, len(_EXTENSIONS) - 1)])
-                end = archive.offset
-        except tarfile.TarError as error:
-            raise ValueError(f"not a tar ({error})") from error
-        _check_end(file, end)
+        members = _stored_members(file)
+        for first in members:
+            yield _stored([first, *itertools.islice(members, len(_EXTENSIONS) - 1)])
 
 
 def _members(sample: Sample) -> dict[str, bytes]:
@@ -74,36 +68,52 @@ def _members(sample: Sample) -> dict[str, bytes]:
     return dict(zip(_EXTENSIONS, (str(sample.label_id).encode(), text, sample.video), strict=True))
 
 
-def _members_of(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-    for member in archive:
-        if (member.mtime, member.uid, member.gid, member.mode, member.type) != (0, 0, 0, _MODE, tarfile.REGTYPE):
-            raise ValueError(f"member {member.name} has another time, owner, mode or type than is written")
-        file = archive.extractfile(member)
-        assert file is not None
-        content = file.read(member.size)
-        if len(content) != member.size:
-            raise ValueError(f"ends inside member {member.name}")
-        yield member, content
-        # Else it remembers all of them.
-        archive.members.clear()  # type: ignore[attr-defined]
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    content: bytes
+    offset_bytes: int
+    """Where the content begins in the shard."""
 
 
-def _stored(members: Sequence[tuple[tarfile.TarInfo, bytes]]) -> StoredSample:
-    found = [member.name for member, _ in members]
+def _stored_members(file: DigestedReader) -> Iterator[_Member]:
+    """The members of a shard up to its end, which is checked: one that was cut between two would read without an
+    error."""
+    place = 0
+    while True:
+        block = file.read(_BLOCK_BYTES)
+        try:
+            header = tarfile.TarInfo.frombuf(block, "ascii", "strict")
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            break
+        except (tarfile.HeaderError, UnicodeDecodeError) as error:
+            raise ValueError(f"not a tar: no header at byte {place:,} ({error})") from error
+        if (header.mtime, header.uid, header.gid, header.mode, header.type) != (0, 0, 0, _MODE, tarfile.REGTYPE):
+            raise ValueError(f"member {header.name} has another time, owner, mode or type than is written")
+        if header.size < 0:
+            raise ValueError(f"member {header.name} declares {header.size} bytes")
+        content, padding = file.read(header.size), file.read(-header.size % _BLOCK_BYTES)
+        if len(content) + len(padding) != _padded(header.size):
+            raise ValueError(f"ends inside member {header.name}")
+        if padding.strip(b"\0"):
+            raise ValueError(f"something follows the content of member {header.name}")
+        yield _Member(header.name, content, place + _BLOCK_BYTES)
+        place += _BLOCK_BYTES + _padded(header.size)
+    num_zeros = 2 * _BLOCK_BYTES + -(place + 2 * _BLOCK_BYTES) % _RECORD_BYTES
+    # Nothing may follow.
+    rest = block + file.read(num_zeros - _BLOCK_BYTES + 1)
+    if len(rest) != num_zeros or rest.strip(b"\0"):
+        raise ValueError(f"does not end with the end blocks of a tar after byte {place:,}")
+
+
+def _stored(members: Sequence[_Member]) -> StoredSample:
+    found = [member.name for member in members]
     key = found[0].rpartition(".")[0]
     expected = [f"{key}.{extension}" for extension in _EXTENSIONS]
     if found != expected:
         raise ValueError(f"members {', '.join(found)}, expected {', '.join(expected)}")
-    label, text, video = (content for _, content in members)
-    return StoredSample(Sample(key, int(label), json.loads(text), video), members[-1][0].offset_data)
-
-
-def _check_end(file: DigestedReader, end: int) -> None:
-    """A tar that was cut between two members reads without an error, so the end is looked at."""
-    rest = file.peek_from(end, 2 * _RECORD_BYTES)
-    size = end + len(rest)
-    if len(rest) < 2 * _BLOCK_BYTES or rest.strip(b"\0") or size % _RECORD_BYTES or len(rest) > 2 * _RECORD_BYTES - 1:
-        raise ValueError(f"does not end with the end blocks of a tar after byte {end:,}")
+    label, text, video = members
+    return StoredSample(Sample(key, int(label.content), json.loads(text.content), video.content), video.offset_bytes)
 
 
 def _padded(size: int) -> int:

@@ -100,3 +100,26 @@ def test_a_shard_without_one_of_its_members_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(data[: offsets[0] - 512] + data[offsets[0] + 512 :])
     with pytest.raises(ValueError, match="expected"):
         read(tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize("more", [b"\0" * 10240, b"x", b"\0"])
+def test_a_shard_with_something_after_its_end_is_refused(tmp_path: Path, more: bytes) -> None:
+    (tmp_path / "x.tar").write_bytes(write([sample(0, b"x")])[0] + more)
+    with pytest.raises(ValueError, match="end blocks"):
+        read(tmp_path / "x.tar")
+
+
+def test_something_in_the_padding_is_refused(tmp_path: Path) -> None:
+    data, offsets = write([sample(0, b"x" * 10)])
+    (tmp_path / "x.tar").write_bytes(data[: offsets[0] + 20] + b"y" + data[offsets[0] + 21 :])
+    with pytest.raises(ValueError, match="follows the content"):
+        read(tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize("size", [-1, -512, 1 << 50])
+def test_a_member_that_declares_an_impossible_size_is_refused(tmp_path: Path, size: int) -> None:
+    member = tarfile.TarInfo("train_abcdefghij0_000000_000010.cls")
+    member.size, member.mode = size, 0o444
+    (tmp_path / "x.tar").write_bytes(member.tobuf(tarfile.GNU_FORMAT) + bytes(10240 - 512))
+    with pytest.raises(ValueError, match=r"declares|inside"):
+        read(tmp_path / "x.tar")

@@ -88,7 +88,9 @@ def video2dataset(material: Material, server: Server, folder: Path) -> Measured:
         subprocess.run(["tar", "-C", clips, "-xzf", material.origin / archive], check=True)
     (folder / "clips.txt").write_text("".join(f"{path}\n" for path in sorted(clips.iterdir())), "utf-8")
     (folder / "convert.py").write_text(_VIDEO2DATASET, "utf-8")
-    measured = run([VIDEO2DATASET / "bin/python", "convert.py"], folder, reserve_bytes=_RESERVE * material.num_bytes, cwd=folder)
+    measured = run(
+        [VIDEO2DATASET / "bin/python", "convert.py"], folder, reserve_bytes=_RESERVE * material.num_bytes, cwd=folder
+    )
     packed = sum(json.loads(path.read_text("utf-8"))["successes"] for path in folder.glob("shards/*_stats.json"))
     assert packed == material.num_clips, f"video2dataset packed {packed} of {material.num_clips}"
     return measured
