@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -66,8 +67,10 @@ class Server:
 
 
 @contextmanager
-def serving(root: Path, port: int = 8471) -> Iterator[Server]:
+def serving(root: Path) -> Iterator[Server]:
     """nginx on loopback, with a root folder."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "nginx.conf"
         config.write_text(NGINX.format(folder=folder, root=root, port=port), "utf-8")
