@@ -92,13 +92,14 @@ def _stored_members(file: DigestedReader) -> Iterator[_Member]:
             raise ValueError(f"member {header.name} has another time, owner, mode or type than is written")
         if header.size < 0:
             raise ValueError(f"member {header.name} declares {header.size} bytes")
-        content, padding = file.read(header.size), file.read(-header.size % _BLOCK_BYTES)
-        if len(content) + len(padding) != _padded(header.size):
+        padded_bytes = _padded(header.size)
+        content, padding = file.read(header.size), file.read(padded_bytes - header.size)
+        if len(content) + len(padding) != padded_bytes:
             raise ValueError(f"ends inside member {header.name}")
         if padding.strip(b"\0"):
             raise ValueError(f"something follows the content of member {header.name}")
         yield _Member(header.name, content, place + _BLOCK_BYTES)
-        place += _BLOCK_BYTES + _padded(header.size)
+        place += _BLOCK_BYTES + padded_bytes
     num_zeros = 2 * _BLOCK_BYTES + -(place + 2 * _BLOCK_BYTES) % _RECORD_BYTES
     # Nothing may follow.
     rest = block + file.read(num_zeros - _BLOCK_BYTES + 1)

@@ -70,14 +70,8 @@ xargs -P 2 -n 1 sh -c 'curl -sf "$0" | igzip -d > tars/$(basename "$0" .gz)' < u
 def official(material: Material, server: Server, folder: Path) -> Measured:
     _urls(material, server, folder)
     (folder / "pack.py").write_text(_PACK, "utf-8")
-    return run(
-        ["bash", "-c", _OFFICIAL],
-        folder,
-        server,
-        reserve_bytes=_RESERVE * material.num_bytes,
-        cwd=folder,
-        env={"PYTHON": str(PYTHON), "PATH": "/usr/bin:/bin"},
-    )
+    env = {"PYTHON": str(PYTHON), "PATH": "/usr/bin:/bin"}
+    return _run(["bash", "-c", _OFFICIAL], material, folder, server, env=env)
 
 
 def video2dataset(material: Material, server: Server, folder: Path) -> Measured:
@@ -88,9 +82,7 @@ def video2dataset(material: Material, server: Server, folder: Path) -> Measured:
         subprocess.run(["tar", "-C", clips, "-xzf", material.origin / archive], check=True)
     (folder / "clips.txt").write_text("".join(f"{path}\n" for path in sorted(clips.iterdir())), "utf-8")
     (folder / "convert.py").write_text(_VIDEO2DATASET, "utf-8")
-    measured = run(
-        [VIDEO2DATASET / "bin/python", "convert.py"], folder, reserve_bytes=_RESERVE * material.num_bytes, cwd=folder
-    )
+    measured = _run([VIDEO2DATASET / "bin/python", "convert.py"], material, folder)
     packed = sum(json.loads(path.read_text("utf-8"))["successes"] for path in folder.glob("shards/*_stats.json"))
     assert packed == material.num_clips, f"video2dataset packed {packed} of {material.num_clips}"
     return measured
@@ -98,7 +90,7 @@ def video2dataset(material: Material, server: Server, folder: Path) -> Measured:
 
 def ceiling(material: Material, server: Server, folder: Path) -> Measured:
     _urls(material, server, folder)
-    return run(["bash", "-c", _CEILING], folder, server, reserve_bytes=_RESERVE * material.num_bytes, cwd=folder)
+    return _run(["bash", "-c", _CEILING], material, folder, server)
 
 
 def kconvert(material: Material, server: Server, folder: Path) -> Measured:
@@ -112,10 +104,16 @@ def kconvert(material: Material, server: Server, folder: Path) -> Measured:
         "--out",
         out,
     )
-    measured = run([COMMAND, *words], folder, server, reserve_bytes=_RESERVE * material.num_bytes)
+    measured = _run([COMMAND, *words], material, folder, server)
     written = json.loads((out / "manifest.json").read_text("utf-8"))["splits"]["val"]["num_written"]
     assert written == material.num_clips, f"kconvert wrote {written} of {material.num_clips}"
     return measured
+
+
+def _run(
+    command: Sequence[object], material: Material, folder: Path, server: Server | None = None, **options: object
+) -> Measured:
+    return run(command, folder, server, reserve_bytes=_RESERVE * material.num_bytes, cwd=folder, **options)
 
 
 def _urls(material: Material, server: Server, folder: Path) -> None:
