@@ -86,7 +86,8 @@ class Assembly:
         replacement = [name for name in (self.plan.inputs.replacement,) if name is not None]
         for number, group in enumerate(groups):
             names = [*(replacement if number == 0 else []), *group]
-            if failures := self._ingest([name for name in names if self._receipt(name) is None]):
+            read = self._receipts(names)
+            if failures := self._ingest([name for name in names if name not in read]):
                 return failures
             if number == 0:
                 rows = self._rows(replacement)
@@ -111,9 +112,9 @@ class Assembly:
         unlabelled = self.conversion.unlabelled or ("drop" if self.plan.annotations.has_labels else "keep")
         return Policy(self.conversion.check.short, unlabelled, lambda label: covered is None or label in covered)
 
-    def _receipt(self, name: str) -> ArchiveReceipt | None:
-        receipt = self.journal.archive_receipt(self._ids[name])
-        return receipt if receipt is not None and receipt.archive == name else None
+    def _receipts(self, names: Iterable[str]) -> dict[str, ArchiveReceipt]:
+        receipts = self.journal.archive_receipts({name: self._ids[name] for name in names})
+        return {name: receipt for name, receipt in receipts.items() if receipt.archive == name}
 
     def _rows(self, names: Iterable[str]) -> StagedRows:
         return StagedRows.read({name: self.journal.rows_path(self._ids[name]) for name in names})
@@ -129,7 +130,7 @@ class Assembly:
             IngestTask(
                 archive=self.plan.archives[name],
                 archive_id=self._ids[name],
-                journal_folder=self.journal.folder,
+                journal=self.journal,
                 check=self.conversion.check,
                 fetch=self.conversion.fetch,
                 keep_folder=self.conversion.keep_folder,
@@ -169,7 +170,7 @@ class Assembly:
             self._stop_reason = "the origin does not answer"
         if isinstance(outcome.error, DiskFullError):
             self._stop_reason = "the disk is full"
-            reason += f" ({describe_room(self._out, [self.plan], self.conversion.shuffle)})"
+            reason += f" ({describe_room(self.conversion.journal(), [self.plan], self.conversion.shuffle)})"
         failure = Failure(outcome.task.name, reason, bool(self._stop_reason))
         self.observer.note(f"failed: {failure.reason}")
         if isinstance(outcome.error, UnexpectedError):
@@ -200,11 +201,9 @@ class Assembly:
         """Archives whose clips are to be packed, but are staged no more."""
         archives = rows.archive_column()
         needed = dict.fromkeys(archives[_place(decision)] for planned in unpacked for decision in planned.items)
-        return [
-            name
-            for name in needed
-            if (receipt := self._receipt(name)) is None or not self.journal.is_staged(self._ids[name], receipt)
-        ]
+        receipts = self._receipts(needed)
+        staged = self.journal.staged({self._ids[name]: receipt for name, receipt in receipts.items()})
+        return [name for name in needed if self._ids[name] not in staged]
 
     def _pack(self, unpacked: Sequence[Cut[Decision]], rows: StagedRows) -> list[Failure]:
         """Packs shards; returns those that failed."""
@@ -231,7 +230,7 @@ class Assembly:
             for decision, place, row in staged
         )
         path = self._layout.shard_path(self.release.name, self._split, planned.number)
-        return PackTask(planned.number, path, self._out, self.journal.folder, self.conversion.to, samples)
+        return PackTask(planned.number, path, self._out, self.journal, self.conversion.to, samples)
 
     def _remove_parts(self, names: Iterable[str]) -> None:
         for name in names:

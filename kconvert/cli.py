@@ -14,6 +14,7 @@ from kconvert.arguments import Parser, conversion_parser, folder_parser, parse_c
 from kconvert.config import Conversion, available_cores, did_you_mean
 from kconvert.engine import open_engine
 from kconvert.errors import KconvertError, ManifestError, OtherFormatError, UsageError, disk_error
+from kconvert.files import to_path
 from kconvert.folder import read_manifest
 from kconvert.manifest import MANIFEST_NAME
 from kconvert.progress import open_progress
@@ -109,9 +110,9 @@ def _verify(words: list[str]) -> int:
     parser = folder_parser("kconvert verify", "Read everything again and compare it with the manifest and the tables.")
     parser.add_argument("--workers", type=int | None, default=None, help="How many processes work. Default: all cores.")
     options = parser.parse_args(words)
-    out = Path(options.dir)
+    out = to_path(options.dir)
     if not out.is_dir():
-        raise UsageError(f"{out}: no such folder")
+        raise UsageError(f"{out}: no such folder; expected one that a conversion wrote to")
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers {options.workers}: expected 1 or more")
     try:
@@ -132,7 +133,7 @@ def _verify(words: list[str]) -> int:
 def _status(words: list[str]) -> int:
     parser = folder_parser("kconvert status", "What is done, what is missing, what failed and why.")
     options = parser.parse_args(words)
-    status = read_status(Path(options.dir))
+    status = read_status(to_path(options.dir))
     _say(printing.status_json(status) if options.json else printing.status_text(status))
     return EXIT_DONE
 

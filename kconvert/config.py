@@ -14,7 +14,9 @@ from kconvert.account import UnlabelledPolicy
 from kconvert.engine import EngineName
 from kconvert.errors import UsageError
 from kconvert.fetch import FetchOptions
+from kconvert.files import AnyPath, to_path
 from kconvert.formats import FormatName
+from kconvert.journal import Journal
 from kconvert.pack import ShardOptions
 from kconvert.plan import Selection
 from kconvert.release import OFFICIAL_BASE, SPLITS, Release, ReleaseName, load_release
@@ -30,7 +32,7 @@ class Conversion:
     release: ReleaseName
     """Which release; also the first word of the command."""
     out: str
-    """The folder to write to."""
+    """The folder to write to, or a place in an object store, as s3://bucket/k400."""
     to: FormatName = "webdataset"
     """What to write."""
     origin: str = OFFICIAL_BASE
@@ -42,6 +44,8 @@ class Conversion:
     """Only these labels, separated by commas; fetches only their archives where the release allows it."""
     max_archives: int | None = None
     """Only the first so many archives of each split, for a trial."""
+    staging: str | None = None
+    """Stage checked clips here, until they are packed: a folder, or a place in an object store. Default: in --out."""
     archives: str | None = None
     """Keep the downloaded archives in this folder, and use them again."""
     check: CheckOptions = field(default_factory=CheckOptions)
@@ -59,7 +63,7 @@ class Conversion:
 
     def __post_init__(self) -> None:
         if not self.out:
-            raise ValueError("--out: expected the folder to write to")
+            raise ValueError("--out: expected the folder, or the place in an object store, to write to")
         for name in ("max_archives", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -101,9 +105,13 @@ class Conversion:
         return Path(self.archives).expanduser().absolute() if self.archives else None
 
     @property
-    def out_path(self) -> Path:
-        """The folder to write to, absolute."""
-        return Path(self.out).expanduser().absolute()
+    def out_path(self) -> AnyPath:
+        """The folder to write to, absolute. Raises `UsageError` if it cannot be one."""
+        return to_path(self.out)
+
+    def journal(self) -> Journal:
+        """What is done so far."""
+        return Journal(self.out_path, to_path(self.staging) if self.staging else None)
 
     def identity(self, tools: Mapping[str, str]) -> dict[str, Any]:
         """Everything that changes the bytes that are written; a folder has one identity."""

@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all, and their digests.
+"""Files that appear whole or not at all, and their digests; on a disk and in object stores alike.
 
 A file is written under a temporary name, flushed to the disk and renamed; then the folder is flushed as well, so that
-what comes later (a receipt, the manifest) never survives a power cut that its data did not.
+what comes later (a receipt, the manifest) never survives a power cut that its data did not. An object is uploaded, and
+then compared with what was sent.
 """
 
 from __future__ import annotations
@@ -10,19 +11,41 @@ import errno
 import hashlib
 import io
 import os
+import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
+from kconvert.errors import UsageError
+from kconvert.objects import ObjectPath, is_object_url
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+AnyPath = Path | ObjectPath
+"""Where files are: on a disk, or in an object store."""
+
 TEMPORARY_SUFFIX = ".kconvert-tmp"
 """Of files that are not whole yet; a run removes those that a killed run left."""
+_PROCESS = f"{socket.gethostname()[:40]}."
 _FILE_MODE = 0o644
 _CHUNK_BYTES = 1 << 18
+
+
+def to_path(text: str) -> AnyPath:
+    """The absolute path, or the place in a store, that a person means. Raises `UsageError` for neither."""
+    if text.startswith(("http://", "https://")):
+        raise UsageError(f"{text}: nothing can be written there; expected a folder, or s3://… and the like")
+    if not is_object_url(text):
+        return Path(text.removeprefix("file://")).expanduser().absolute()
+    if not text.partition("://")[2].strip("/"):
+        raise UsageError(f"{text}: expected the name of a bucket after {text.partition('://')[0]}://")
+    if "@" in text.partition("://")[2].partition("/")[0] and text.startswith(("s3", "gs", "gcs")):
+        raise UsageError("credentials belong into the environment, not into a URL")
+    return ObjectPath(text)
 
 
 class CountingFile(io.RawIOBase):
@@ -69,23 +92,37 @@ class DigestingFile(CountingFile):
 Written = TypeVar("Written", bound=CountingFile)
 
 
-def write_whole(path: Path) -> AbstractContextManager[DigestingFile]:
+def write_whole(path: AnyPath) -> AbstractContextManager[DigestingFile]:
     """Opens `path` for writing; it appears when the block ends without an exception, and otherwise not at all.
 
-    The file's mode is 0644 whatever the umask. Raises `OSError` naming `path` if the disk refuses.
+    The file's mode is 0644 whatever the umask. Raises `OSError` naming `path` if the disk, or the store, refuses.
     """
-    return _whole(path, DigestingFile)
+    return _whole_object(path, DigestingFile) if isinstance(path, ObjectPath) else _whole(path, DigestingFile)
 
 
-def write_whole_undigested(path: Path) -> AbstractContextManager[CountingFile]:
+def write_whole_undigested(path: AnyPath) -> AbstractContextManager[CountingFile]:
     """The same for a file whose digest nobody asks for: digesting takes longer than writing."""
-    return _whole(path, CountingFile)
+    return _whole_object(path, CountingFile) if isinstance(path, ObjectPath) else _whole(path, CountingFile)
+
+
+@contextmanager
+def _whole_object(path: ObjectPath, kind: Callable[[BinaryIO], Written]) -> Iterator[Written]:
+    with path.upload() as raw:
+        file = kind(raw)
+        yield file
+    found: int | str = path.info().size_bytes
+    sent: int | str = file.size_bytes
+    if found == sent and isinstance(file, DigestingFile):
+        found, sent = sha256_of(path), file.sha256
+    if found != sent:
+        path.unlink(missing_ok=True)
+        raise OSError(errno.EIO, f"the store has {found} where {sent} was sent; it was removed again", str(path))
 
 
 @contextmanager
 def _whole(path: Path, kind: Callable[[BinaryIO], Written]) -> Iterator[Written]:
-    # Of this process alone: a worker of a killed run may still be at it.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    # Of this process alone: a worker of a killed run may still be at it, here or on another machine.
+    temporary = path.with_name(f"{path.name}.{_PROCESS}{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         with naming(path, temporary):
             with open(temporary, "wb") as raw:
@@ -112,9 +149,10 @@ def naming(path: Path, alias: Path | None = None) -> Iterator[None]:
         raise
 
 
-def make_folder(path: Path) -> None:
-    """Makes a folder, and those above it, if they are not there; they stay there after a power cut, too."""
-    if path.is_dir():
+def make_folder(path: AnyPath) -> None:
+    """Makes a folder, and those above it, if they are not there; they stay there after a power cut, too. A store has
+    none."""
+    if isinstance(path, ObjectPath) or path.is_dir():
         return
     make_folder(path.parent)
     path.mkdir(exist_ok=True)
@@ -123,20 +161,46 @@ def make_folder(path: Path) -> None:
         _flush_folder(path.parent)
 
 
-def write_bytes(path: Path, data: bytes) -> str:
+def write_bytes(path: AnyPath, data: bytes) -> str:
     """Writes a whole file; returns its sha256."""
+    if isinstance(path, ObjectPath):
+        path.write_bytes(data)
+        if path.read_bytes() != data:
+            raise OSError(errno.EIO, "the store has something else than was sent", str(path))
+        return hashlib.sha256(data).hexdigest()
     with write_whole(path) as file:
         file.write(data)
     return file.sha256
 
 
-def remove(path: Path) -> None:
+def size_of(path: AnyPath) -> int | None:
+    """The size of a file in bytes; `None` if there is none."""
+    try:
+        if isinstance(path, ObjectPath):
+            return path.info().size_bytes
+        return path.stat().st_size if path.is_file() else None
+    except FileNotFoundError:
+        return None
+
+
+def remove(path: AnyPath) -> None:
     """Removes a file if it is there."""
     path.unlink(missing_ok=True)
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Removes what a killed run left half-written in `folder`."""
+def remove_tree(path: AnyPath) -> None:
+    """Removes a folder with everything in it if it is there."""
+    if isinstance(path, ObjectPath):
+        path.remove_tree()
+    elif path.is_dir():
+        shutil.rmtree(path)
+
+
+def remove_temporaries(folder: AnyPath) -> None:
+    """Removes what a killed run left half-written in `folder`; in a store, everywhere below it."""
+    if isinstance(folder, ObjectPath):
+        folder.give_up_uploads()
+        return
     for path in folder.glob("*" + TEMPORARY_SUFFIX):
         path.unlink(missing_ok=True)
 
@@ -144,9 +208,13 @@ def remove_temporaries(folder: Path) -> None:
 class DigestedReader:
     """A file being read from its beginning to its end: digests what passes."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, "rb", buffering=_CHUNK_BYTES)  # noqa: SIM115
-        self._num_left = os.fstat(self._file.fileno()).st_size
+    def __init__(self, path: AnyPath) -> None:
+        if isinstance(path, ObjectPath):
+            self._num_left = path.info().size_bytes
+            self._file = path.open_to_read()
+        else:
+            self._file = open(path, "rb", buffering=_CHUNK_BYTES)  # noqa: SIM115
+            self._num_left = os.fstat(self._file.fileno()).st_size
         self._sha256 = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
@@ -172,7 +240,7 @@ class DigestedReader:
         self._file.close()
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: AnyPath) -> str:
     """Hexadecimal digest of a file."""
     with DigestedReader(path) as file:
         return file.finish()

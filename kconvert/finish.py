@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from kconvert.account import Decision
 from kconvert.clip import Clip, sample_key
-from kconvert.files import make_folder, write_bytes
+from kconvert.files import AnyPath, make_folder, size_of, write_bytes
 from kconvert.manifest import MANIFEST_NAME, LabelsEntry, Manifest, TableEntry, table_path
 from kconvert.release import SPLITS, Release, load_release
 from kconvert.table import StagedRows, write_table
@@ -64,7 +63,7 @@ def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release
 
 
 def write_split_table(
-    out: Path,
+    out: AnyPath,
     release: Release,
     split: str,
     rows: StagedRows,
@@ -75,7 +74,7 @@ def write_split_table(
     path = table_path(split)
     make_folder((out / path).parent)
     sha256 = write_table(out / path, _table_columns(release, split, rows, decisions, placements))
-    return TableEntry(path, len(decisions), (out / path).stat().st_size, sha256)
+    return TableEntry(path, len(decisions), size_of(out / path) or 0, sha256)
 
 
 def _table_columns(
@@ -112,10 +111,10 @@ def _digest_line(manifest: Manifest) -> str:
     return f"{_DIGEST_WORDS}`{hashlib.sha256(manifest.to_json().encode()).hexdigest()}`."
 
 
-def names_other_manifest(out: Path, manifest: Manifest) -> bool:
+def names_other_manifest(out: AnyPath, manifest: Manifest) -> bool:
     """Whether the card of a folder has the digest of another manifest; a card without any says nothing."""
     path = out / CARD_NAME
-    text = path.read_text("utf-8", "replace") if path.is_file() else ""
+    text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
     return _DIGEST_WORDS in text and _digest_line(manifest) not in text
 
 
@@ -129,13 +128,13 @@ def labels_entry(release: Release) -> LabelsEntry:
     return LabelsEntry(len(release.labels), hashlib.sha256(labels_text(release)).hexdigest())
 
 
-def finish(out: Path, manifest: Manifest) -> None:
+def finish(out: AnyPath, manifest: Manifest) -> None:
     """Writes what belongs to all splits; the manifest last, as it says that everything else is there."""
     for name, data in _contents(manifest).items():
         write_bytes(out / name, data)
 
 
-def is_finished(out: Path, manifest: Manifest) -> bool:
+def is_finished(out: AnyPath, manifest: Manifest) -> bool:
     """Whether `finish` has nothing to do."""
     contents = _contents(manifest).items()
     return all((out / name).is_file() and (out / name).read_bytes() == data for name, data in contents)

@@ -15,19 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from kconvert.errors import ManifestError, OtherFormatError, UsageError
-from kconvert.files import make_folder, remove, remove_temporaries, sha256_of
+from kconvert.files import AnyPath, make_folder, remove, remove_temporaries, remove_tree, sha256_of, size_of
 from kconvert.finish import CARD_NAME, LABELS_NAME, names_other_manifest
-from kconvert.journal import Journal, is_empty
+from kconvert.journal import JOURNAL_FOLDER, Journal, is_empty, num_at_once
 from kconvert.manifest import MANIFEST_NAME, Manifest, SplitRecord
-from kconvert.plan import SplitPlan, max_disk_bytes
+from kconvert.objects import ObjectPath
+from kconvert.plan import Holds, SplitPlan, needed_bytes
 from kconvert.release import SPLITS
 from kconvert.shuffle import ShuffleOptions
+from kconvert.threads import at_once
 from kconvert.units import format_bytes
 
 _MAX_SHOWN = 10
 
 
-def require_ours(out: Path) -> None:
+def require_ours(out: AnyPath) -> None:
     """Raises `UsageError` if the folder has something in it that kconvert did not make."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: is not a folder")
@@ -35,17 +37,22 @@ def require_ours(out: Path) -> None:
         raise UsageError(f"--out {out}: is not empty and was not made by kconvert; choose another folder")
 
 
-def require_writable(out: Path) -> None:
+def require_writable(folder: AnyPath, option: str = "--out") -> None:
     """Makes the folder if it is not there. Raises `UsageError` if it cannot be written to."""
     try:
-        make_folder(out)
-        with tempfile.TemporaryFile(dir=out):
-            pass
+        make_folder(folder)
+        if isinstance(folder, ObjectPath):
+            trial = folder / f"{JOURNAL_FOLDER}-trial"
+            trial.write_bytes(b"")
+            trial.unlink()
+        else:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
     except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written to ({error.strerror})") from error
+        raise UsageError(f"{option} {folder}: cannot be written to ({error.strerror})") from error
 
 
-def require_same(out: Path, journal: Journal, identity: Mapping[str, Any]) -> None:
+def require_same(out: AnyPath, journal: Journal, identity: Mapping[str, Any]) -> None:
     """Raises `UsageError` with the differences if the folder is of another conversion."""
     there = journal.identity() if journal.exists() else None
     if there is None and (manifest := read_manifest(out)) is not None:
@@ -57,7 +64,7 @@ def require_same(out: Path, journal: Journal, identity: Mapping[str, Any]) -> No
         )
 
 
-def require_untouched(out: Path, journal: Journal) -> None:
+def require_untouched(out: AnyPath, journal: Journal) -> None:
     """Raises `UsageError` with the differences if the manifest or a table is not what was written."""
     manifest = read_manifest(out)
     if manifest is not None:
@@ -80,10 +87,10 @@ def require_untouched(out: Path, journal: Journal) -> None:
             )
     for record in recorded(out, journal).values():
         path = out / record.table.path
-        if path.is_file() and (sha256 := sha256_of(path)) != record.table.sha256:
+        if (size := size_of(path)) is not None and (sha256 := sha256_of(path)) != record.table.sha256:
             raise UsageError(
                 f"{path}: was changed since it was written: sha256 was {record.table.sha256} "
-                f"({record.table.size_bytes:,} bytes), is now {sha256} ({path.stat().st_size:,} bytes); "
+                f"({record.table.size_bytes:,} bytes), is now {sha256} ({size:,} bytes); "
                 "remove it to have it made again, or use --overwrite to start again"
             )
 
@@ -117,13 +124,13 @@ def manifest_identity(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def read_manifest(out: Path) -> Manifest | None:
+def read_manifest(out: AnyPath) -> Manifest | None:
     """The manifest of a folder; `None` if there is none. Raises `ManifestError` if it is not one."""
     path = out / MANIFEST_NAME
     return Manifest.from_json(path.read_bytes(), str(path)) if path.is_file() else None
 
 
-def _has_manifest(out: Path) -> bool:
+def _has_manifest(out: AnyPath) -> bool:
     """Whether there is a manifest of ours: other programs have a file of that name, too.
 
     Raises `OtherFormatError` for one of another kconvert.
@@ -136,7 +143,7 @@ def _has_manifest(out: Path) -> bool:
         return False
 
 
-def recorded(out: Path, journal: Journal) -> dict[str, SplitRecord]:
+def recorded(out: AnyPath, journal: Journal) -> dict[str, SplitRecord]:
     """The splits that were finished once, as the journal or else the manifest has them."""
     manifest = read_manifest(out)
     records = {split: manifest.record(split) for split in manifest.splits} if manifest is not None else {}
@@ -144,32 +151,56 @@ def recorded(out: Path, journal: Journal) -> dict[str, SplitRecord]:
     return {split: records[split] for split in SPLITS if split in records}
 
 
-def finished(out: Path, journal: Journal) -> dict[str, SplitRecord]:
+def finished(out: AnyPath, journal: Journal) -> dict[str, SplitRecord]:
     """The splits that are whole: recorded, and with every file in place."""
     return {split: record for split, record in recorded(out, journal).items() if not files_not_in_place(out, record)}
 
 
-def files_not_in_place(out: Path, record: SplitRecord) -> list[str]:
+def files_not_in_place(out: AnyPath, record: SplitRecord) -> list[str]:
     """The shards and tables of a finished split that are gone, or have another size by now."""
     sizes = {shard.path: shard.size_bytes for shard in record.shards} | {record.table.path: record.table.size_bytes}
-    return [path for path, size in sizes.items() if not (out / path).is_file() or (out / path).stat().st_size != size]
+    found = at_once(lambda path: size_of(out / path), sizes, num_at_once(out))
+    return [path for path, size in zip(sizes, found, strict=True) if size != sizes[path]]
 
 
-def describe_room(out: Path, plans: Sequence[SplitPlan], shuffle: ShuffleOptions) -> str:
+def disks(journal: Journal) -> list[tuple[Path, Holds]]:
+    """The disks that a conversion fills, and with what; none for what is in an object store."""
+    out, staging = journal.out, journal.staging
+    if staging == journal.folder or (_device(out) == _device(staging) is not None):
+        found: list[tuple[AnyPath, Holds]] = [(out, "staging and output")]
+    else:
+        found = [(out, "output"), (staging, "staging")]
+    return [(folder, holds) for folder, holds in found if isinstance(folder, Path)]
+
+
+def _device(folder: AnyPath) -> int | None:
+    """The disk that a folder, which may be made yet, is on."""
+    if isinstance(folder, ObjectPath):
+        return None
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return there.stat().st_dev
+
+
+def describe_room(journal: Journal, plans: Sequence[SplitPlan], shuffle: ShuffleOptions) -> str:
     """What a person who makes room should know."""
-    need, have = max_disk_bytes(plans, shuffle), split_bytes(out, plans)
     names = ", ".join(plan.info.name for plan in plans)
-    free = shutil.disk_usage(out).free
-    return (
-        f"staging and output of {names} take up to {format_bytes(need)}, of which {format_bytes(have)} are there; "
-        f"{format_bytes(free)} are free"
+    return "; ".join(
+        f"{holds} of {names} take up to {format_bytes(needed_bytes(plans, shuffle, holds))}, of which "
+        f"{format_bytes(split_bytes(journal, plans, holds))} are there; "
+        f"{format_bytes(shutil.disk_usage(folder).free)} are free"
+        for folder, holds in disks(journal)
     )
 
 
-def split_bytes(out: Path, plans: Sequence[SplitPlan]) -> int:
-    """What staging and output of these splits take by now."""
+def split_bytes(journal: Journal, plans: Sequence[SplitPlan], holds: Holds) -> int:
+    """What staging or output of these splits, or both, take by now."""
     names = [plan.info.name for plan in plans]
-    return sum(used_bytes(out / name) + used_bytes(Journal(out).folder / name) for name in names)
+    folders = {
+        "output": [journal.out, journal.folder],
+        "staging": [journal.staging],
+        "staging and output": list(dict.fromkeys([journal.out, journal.folder, journal.staging])),
+    }[holds]
+    return sum(used_bytes(folder / name) for name in names for folder in folders if isinstance(folder, Path))
 
 
 def used_bytes(folder: Path) -> int:
@@ -190,7 +221,7 @@ def keep_records(journal: Journal, records: Mapping[str, SplitRecord]) -> None:
             journal.split(split).set_record(record)
 
 
-def forget_records(out: Path, splits: Sequence[str]) -> None:
+def forget_records(out: AnyPath, splits: Sequence[str]) -> None:
     """Removes what is recorded of these splits, as they are to be made anew: it will not be true of what comes.
 
     What the manifest says of other splits is kept in their journals.
@@ -203,24 +234,26 @@ def forget_records(out: Path, splits: Sequence[str]) -> None:
         journal.split(split).forget_record()
 
 
-def clear(out: Path) -> None:
+def clear(journal: Journal) -> None:
     """Removes what kconvert made: the manifest first, the identity last, so that a half-cleared folder is refused to
     any other conversion. The lock stays."""
     for name in (MANIFEST_NAME, CARD_NAME, LABELS_NAME):
-        remove(out / name)
-    journal = Journal(out)
-    for folder in (*SPLITS, "metadata"):
-        for path in (out / folder, journal.folder / folder):
-            if path.is_dir():
-                shutil.rmtree(path)
+        remove(journal.out / name)
+    for name in (*SPLITS, "metadata"):
+        for folder in (journal.out, journal.folder, journal.staging):
+            remove_tree(folder / name)
     journal.forget_identity()
 
 
-def clear_temporaries(out: Path) -> None:
+def clear_temporaries(journal: Journal) -> None:
     """Removes what a killed run left half-written."""
-    for folder in (out, out / "metadata", Journal(out).folder):
+    out = journal.out
+    for folder in (out, out / "metadata", journal.folder, journal.staging):
         remove_temporaries(folder)
     for split in SPLITS:
         remove_temporaries(out / split)
-        for name in ("", "archives", "shards"):
-            remove_temporaries(Journal(out).folder / split / name)
+        for folder in (
+            journal.staging / split,
+            *(journal.folder / split / name for name in ("", "archives", "shards")),
+        ):
+            remove_temporaries(folder)

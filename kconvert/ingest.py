@@ -17,6 +17,7 @@ from kconvert.engine import Context
 from kconvert.errors import ArchiveError, SourceChangedError
 from kconvert.events import Advance, Emit
 from kconvert.fetch import ByteStream, FetchOptions, is_url, open_ahead, open_stream
+from kconvert.files import AnyPath
 from kconvert.journal import MAX_LISTED, ArchiveReceipt, SplitJournal
 from kconvert.kept import discard, keep_archive
 from kconvert.media import MediaFacts
@@ -40,8 +41,7 @@ class IngestTask:
     archive: ArchiveRef
     archive_id: str
     """What its files in the journal go by."""
-    journal_folder: Path
-    """Of the split."""
+    journal: SplitJournal
     check: CheckOptions
     fetch: FetchOptions
     keep_folder: Path | None
@@ -59,7 +59,7 @@ def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
 
     Raises: `ArchiveError` if it is damaged, `FetchError` if it cannot be had.
     """
-    journal = SplitJournal(task.journal_folder)
+    journal = task.journal
     # After a crash the guilty clip is found by giving every clip a process of its own.
     prober: Prober = IsolatedProber(task.check) if context.attempt else open_prober(task.check)
     for restart in range(task.fetch.max_restarts + 1):
@@ -118,7 +118,7 @@ def _open(task: IngestTask, counted: _Counted) -> ByteStream:
 
 
 @functools.lru_cache(maxsize=2)
-def _selection(path: Path) -> frozenset[str]:
+def _selection(path: AnyPath) -> frozenset[str]:
     return frozenset(path.read_text("utf-8").split())
 
 

@@ -6,7 +6,7 @@
     train/annotations               that file
     train/selection.txt             the clips that `--classes` selects, a name a line
     train/archives/000012.rows      what archive 12 holds (Parquet)
-    train/archives/000012.part      its clips, until they are packed
+    train/archives/000012.part      its clips, until they are packed; elsewhere if there is a staging folder
     train/archives/000012.json      its receipt, written after both
     train/archives/000012.failed    why it failed, until it succeeds
     train/shards/000003.json        the receipt of shard 3, written after the shard
@@ -20,20 +20,23 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import hashlib
 import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 from kconvert.errors import UsageError
-from kconvert.files import make_folder, remove, sha256_of, write_bytes
+from kconvert.files import AnyPath, make_folder, remove, size_of, write_bytes
+from kconvert.lease import is_leased, leased
 from kconvert.manifest import SplitRecord
+from kconvert.objects import ObjectPath
 from kconvert.records import Record, build
 from kconvert.release import SPLITS, AnnotationFile
+from kconvert.threads import at_once
 
 JOURNAL_FOLDER = ".kconvert"
 _LOCK_ATTEMPTS = 5
@@ -106,34 +109,46 @@ MAX_LISTED = 1000
 
 
 class Journal:
-    """The journal of one output folder."""
+    """The journal of one output folder; parts are staged in it, or in a folder of their own below `staging`."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: AnyPath, staging: AnyPath | None = None) -> None:
         self.out = out
         self.folder = out / JOURNAL_FOLDER
+        # Of this output folder alone: a scratch disk is used by many.
+        own = f"kconvert-{hashlib.sha256(str(out).encode()).hexdigest()[:16]}"
+        self.staging = self.folder if staging is None else staging / own
 
     def exists(self) -> bool:
         return self.folder.is_dir()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps other runs off the folder. The system frees the lock when its process ends, however it ends.
+        """Keeps other runs off the folder. The system frees the lock when its process ends, however it ends; in an
+        object store it is a lease.
 
         Raises `UsageError` if another run holds it.
         """
-        make_folder(self.folder)
-        with open(self.folder / "lock", "a") as file:
-            # A glance of `kconvert status` is over in a moment.
-            for _ in range(_LOCK_ATTEMPTS):
-                if _flock(file, fcntl.LOCK_EX):
-                    break
-                time.sleep(_LOCK_PAUSE_SECONDS)
-            else:
+        with leased(self.folder / "lease") if isinstance(self.folder, ObjectPath) else self._locked() as is_ours:
+            if not is_ours:
                 raise UsageError(f"{self.out}: another kconvert is working on this folder; wait for it or stop it")
             yield
 
+    @contextmanager
+    def _locked(self) -> Iterator[bool]:
+        make_folder(self.folder)
+        with open(str(self.folder / "lock"), "a") as file:
+            # A glance of `kconvert status` is over in a moment.
+            for _ in range(_LOCK_ATTEMPTS):
+                if _flock(file, fcntl.LOCK_EX):
+                    yield True
+                    return
+                time.sleep(_LOCK_PAUSE_SECONDS)
+            yield False
+
     def is_locked(self) -> bool:
         """Whether a run works on the folder now."""
+        if isinstance(self.folder, ObjectPath):
+            return is_leased(self.folder / "lease")
         if not (self.folder / "lock").is_file():
             return False
         with open(self.folder / "lock") as file:
@@ -151,50 +166,61 @@ class Journal:
         remove(self.folder / "identity.json")
 
     def split(self, name: str) -> SplitJournal:
-        return SplitJournal(self.folder / name)
+        return SplitJournal(self.folder / name, None if self.staging == self.folder else self.staging / name)
 
     def splits(self) -> list[SplitJournal]:
         """The splits that have a journal."""
         return [journal for name in SPLITS if (journal := self.split(name)).inputs() is not None]
 
 
+@dataclass(frozen=True)
 class SplitJournal:
     """The journal of one split. Only whole receipts count; any other file may be there or not."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.name = folder.name
+    folder: AnyPath
+    staging: AnyPath | None = None
+    """Where parts are; beside the receipts if `None`."""
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
 
     def inputs(self) -> Inputs | None:
         return _read_record(self.folder / "inputs.json", Inputs)
 
     def set_inputs(self, inputs: Inputs, annotations: bytes, selected: Iterable[str]) -> None:
         """Fixes what the split is made from; `selected` are the names of the clips that `--classes` selects."""
-        for folder in ("archives", "shards"):
-            make_folder(self.folder / folder)
+        for folder in (self.folder / "archives", self.folder / "shards", self.parts_folder):
+            make_folder(folder)
         write_bytes(self.annotations_path, annotations)
         write_bytes(self.selection_path, "".join(f"{name}\n" for name in selected).encode())
         _write(self.folder / "inputs.json", dataclasses.asdict(inputs))
 
     @property
-    def annotations_path(self) -> Path:
+    def parts_folder(self) -> AnyPath:
+        return self.folder / "archives" if self.staging is None else self.staging
+
+    @property
+    def annotations_path(self) -> AnyPath:
         return self.folder / "annotations"
 
     @property
-    def selection_path(self) -> Path:
+    def selection_path(self) -> AnyPath:
         return self.folder / "selection.txt"
 
-    def rows_path(self, archive_id: str) -> Path:
+    def rows_path(self, archive_id: str) -> AnyPath:
         return self.folder / "archives" / f"{archive_id}.rows"
 
-    def part_path(self, archive_id: str) -> Path:
-        return self.folder / "archives" / f"{archive_id}.part"
+    def part_path(self, archive_id: str) -> AnyPath:
+        return self.parts_folder / f"{archive_id}.part"
 
     def archive_receipt(self, archive_id: str) -> ArchiveReceipt | None:
         """The receipt of a read archive; `None` if it is not read, or its rows are not what the receipt says."""
         receipt = _read_record(self.folder / "archives" / f"{archive_id}.json", ArchiveReceipt)
-        rows = self.rows_path(archive_id)
-        return receipt if receipt is not None and rows.is_file() and sha256_of(rows) == receipt.rows_sha256 else None
+        if receipt is None:
+            return None
+        rows = _content(self.rows_path(archive_id))
+        return receipt if rows is not None and hashlib.sha256(rows).hexdigest() == receipt.rows_sha256 else None
 
     def set_archive_receipt(self, archive_id: str, receipt: ArchiveReceipt) -> None:
         # In this order: what is done is never told as failed.
@@ -203,23 +229,23 @@ class SplitJournal:
 
     def archive_receipts(self, ids: Mapping[str, str]) -> dict[str, ArchiveReceipt]:
         """The receipts of the archives that are read, by name."""
-        found = {name: self.archive_receipt(archive_id) for name, archive_id in ids.items()}
-        return {name: receipt for name, receipt in found.items() if receipt is not None}
+        found = at_once(self.archive_receipt, ids.values(), num_at_once(self.folder))
+        return {name: receipt for name, receipt in zip(ids, found, strict=True) if receipt is not None}
 
-    def is_staged(self, archive_id: str, receipt: ArchiveReceipt) -> bool:
-        """Whether the clips of a read archive are still there to be packed."""
-        part = self.part_path(archive_id)
-        return part.is_file() and part.stat().st_size == receipt.part_bytes
+    def staged(self, receipts: Mapping[str, ArchiveReceipt]) -> set[str]:
+        """Those read archives, given by their number, whose clips are still there to be packed."""
+        sizes = at_once(lambda number: size_of(self.part_path(number)), receipts, num_at_once(self.parts_folder))
+        found = zip(receipts.items(), sizes, strict=True)
+        return {number for (number, receipt), size in found if size == receipt.part_bytes}
 
     def failure(self, archive_id: str) -> str:
         """Why reading an archive failed the last time; `""` if it did not."""
-        path = self._failure_path(archive_id)
-        return path.read_text("utf-8") if path.is_file() else ""
+        return (_content(self._failure_path(archive_id)) or b"").decode()
 
     def set_failure(self, archive_id: str, reason: str) -> None:
         write_bytes(self._failure_path(archive_id), reason.encode("utf-8", "backslashreplace"))
 
-    def _failure_path(self, archive_id: str) -> Path:
+    def _failure_path(self, archive_id: str) -> AnyPath:
         return self.folder / "archives" / f"{archive_id}.failed"
 
     def shard_receipt(self, number: int) -> ShardReceipt | None:
@@ -231,7 +257,8 @@ class SplitJournal:
     def forget_shards_from(self, number: int) -> list[str]:
         """Removes the receipts of the shards from this number on; returns the paths of the shards."""
         paths = []
-        for path in sorted((self.folder / "shards").glob("*.json")):
+        found: Iterable[AnyPath] = (self.folder / "shards").glob("*.json")
+        for path in sorted(found, key=str):
             if path.stem.isdigit() and int(path.stem) >= number:
                 if (receipt := self.shard_receipt(int(path.stem))) is not None:
                     paths.append(receipt.path)
@@ -260,6 +287,11 @@ class SplitJournal:
         _write(self.folder / "listings.json", {"names": listings})
 
 
+def num_at_once(folder: AnyPath) -> int:
+    """How many files are asked for at a time: a disk answers at once."""
+    return 16 if isinstance(folder, ObjectPath) else 1
+
+
 def _flock(file: IO[str], kind: int) -> bool:
     """Locks an open file, until it is closed, if that is possible at once."""
     try:
@@ -269,17 +301,24 @@ def _flock(file: IO[str], kind: int) -> bool:
     return True
 
 
-def _read(path: Path) -> Any:
-    """The content of a JSON file; `None` if it is not there. Raises `UsageError` if it was spoilt."""
+def _content(path: AnyPath) -> bytes | None:
+    """The content of a file; `None` if it is not there."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def _read(path: AnyPath) -> Any:
+    """The content of a JSON file; `None` if it is not there. Raises `UsageError` if it was spoilt."""
+    content = _content(path)
+    try:
+        return None if content is None else json.loads(content.decode())
     except ValueError as error:
         raise _spoilt(path, error) from error
 
 
-def _read_record(path: Path, kind: type[Record]) -> Record | None:
+def _read_record(path: AnyPath, kind: type[Record]) -> Record | None:
     """A record from its file; `None` if it is not there. Raises `UsageError` if it was spoilt."""
     content = _read(path)
     try:
@@ -288,14 +327,16 @@ def _read_record(path: Path, kind: type[Record]) -> Record | None:
         raise _spoilt(path, error) from error
 
 
-def _spoilt(path: Path, error: ValueError) -> UsageError:
+def _spoilt(path: AnyPath, error: ValueError) -> UsageError:
     return UsageError(f"{path}: was changed by hand ({error}); remove it to have that step done again")
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
+def _write(path: AnyPath, content: Mapping[str, Any]) -> None:
     write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=True) + "\n").encode())
 
 
-def is_empty(folder: Path) -> bool:
+def is_empty(folder: AnyPath) -> bool:
     """Whether a folder has nothing in it, or is not there."""
+    if isinstance(folder, ObjectPath):
+        return not folder.is_dir()
     return not folder.exists() or not any(os.scandir(folder))

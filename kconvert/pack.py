@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from kconvert.engine import Context
 from kconvert.events import Advance
-from kconvert.files import make_folder, write_whole
+from kconvert.files import AnyPath, make_folder, size_of, write_whole
 from kconvert.formats import Format, FormatName, Sample, open_format
 from kconvert.journal import ShardReceipt, SplitJournal
 from kconvert.part import StagedBytes, read_staged
@@ -58,9 +57,8 @@ class PackTask:
     number: int
     path: str
     """Of the shard, below the output folder."""
-    out: Path
-    journal_folder: Path
-    """Of the split."""
+    out: AnyPath
+    journal: SplitJournal
     format: FormatName
     samples: tuple[PackSample, ...]
 
@@ -120,22 +118,20 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
             for metadata in (sample.metadata for sample in task.samples)
         ),
     )
-    SplitJournal(task.journal_folder).set_shard_receipt(task.number, receipt)
+    task.journal.set_shard_receipt(task.number, receipt)
     return receipt
 
 
 def _samples(task: PackTask, context: Context) -> Iterator[Sample]:
-    journal = SplitJournal(task.journal_folder)
-    for planned in task.samples:
+    videos = read_staged((task.journal.part_path(planned.archive_id), planned.staged) for planned in task.samples)
+    for planned, video in zip(task.samples, videos, strict=True):
         metadata = planned.metadata
-        video = read_staged(journal.part_path(planned.archive_id), planned.staged)
         yield Sample(metadata["key"], metadata["label_id"], metadata, video)
         context.emit(Advance(num_bytes=len(video), num_clips=1))
 
 
-def is_packed(receipt: ShardReceipt | None, out: Path, samples: Iterable[tuple[str, str, str]]) -> bool:
+def is_packed(receipt: ShardReceipt | None, out: AnyPath, samples: Iterable[tuple[str, str, str]]) -> bool:
     """Whether a shard of these samples (see `plan_digest`) is in place."""
     if receipt is None or receipt.plan_sha256 != plan_digest(samples):
         return False
-    path = out / receipt.path
-    return path.is_file() and path.stat().st_size == receipt.size_bytes
+    return size_of(out / receipt.path) == receipt.size_bytes

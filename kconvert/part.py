@@ -6,14 +6,18 @@ A part lives for minutes on a disk of ours, so that a CRC-32 guards each clip th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from kconvert.errors import StagingError
-from kconvert.files import CountingFile, remove, write_whole_undigested
+from kconvert.files import AnyPath, CountingFile, remove, write_whole_undigested
 from kconvert.inflate import crc32
+from kconvert.objects import ObjectPath
+
+_AHEAD_BYTES = 32 << 20
+"""What is read at once from a store, where each question takes its time."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +48,54 @@ class PartWriter:
 
 
 @contextmanager
-def part_writer(path: Path) -> Iterator[PartWriter]:
+def part_writer(path: AnyPath) -> Iterator[PartWriter]:
     """Opens a part for writing; it appears whole, when the block ends, or not at all."""
     with write_whole_undigested(path) as file:
         yield PartWriter(file)
 
 
-def read_staged(path: Path, staged: StagedBytes) -> bytes:
-    """The bytes of a clip. Raises `StagingError` if the part is not what was written; it is then removed."""
+def read_staged(clips: Iterable[tuple[AnyPath, StagedBytes]]) -> Iterator[bytes]:
+    """The bytes of clips, given by their part and their place in it, in the same order.
+
+    Raises: `StagingError` if a part is not what was written; it is then removed.
+    """
+    ahead: list[tuple[ObjectPath, StagedBytes]] = []
+    for path, staged in clips:
+        if not isinstance(path, ObjectPath):
+            yield _checked(path, staged, _read(path, staged))
+            continue
+        ahead.append((path, staged))
+        if sum(staged.size for _, staged in ahead) >= _AHEAD_BYTES:
+            yield from _read_objects(ahead)
+            ahead = []
+    yield from _read_objects(ahead)
+
+
+def _read(path: Path, staged: StagedBytes) -> bytes:
     try:
         with open(path, "rb", buffering=0) as file:
-            data = os.pread(file.fileno(), staged.size, staged.offset)
+            return os.pread(file.fileno(), staged.size, staged.offset)
     except FileNotFoundError as error:
-        raise StagingError(f"{path}: is gone; run again, its archive is then read again") from error
+        raise _gone(path) from error
+
+
+def _read_objects(clips: list[tuple[ObjectPath, StagedBytes]]) -> Iterator[bytes]:
+    if not clips:
+        return
+    first = clips[0][0]
+    try:
+        data = first.read_ranges([(path, staged.offset, staged.offset + staged.size) for path, staged in clips])
+    except FileNotFoundError as error:
+        raise _gone(first.parent) from error
+    for (path, staged), found in zip(clips, data, strict=True):
+        yield _checked(path, staged, found)
+
+
+def _gone(path: AnyPath) -> StagingError:
+    return StagingError(f"{path}: is gone, or something in it; run again, its archive is then read again")
+
+
+def _checked(path: AnyPath, staged: StagedBytes, data: bytes) -> bytes:
     if len(data) != staged.size or crc32(data) != staged.crc32:
         remove(path)
         raise StagingError(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal
 
 from kconvert.annotation import Annotations, parse_annotations
 from kconvert.errors import FetchError, OriginError, UsageError
@@ -15,9 +13,9 @@ from kconvert.journal import Inputs, SplitJournal
 from kconvert.origin import ArchiveRef, Origin
 from kconvert.release import Release, SplitInfo
 from kconvert.shuffle import ShuffleOptions, windows
+from kconvert.threads import at_once
 from kconvert.units import format_bytes
 
-_NUM_DESCRIBERS = 16
 _EXPANSION = 1.05
 """How much larger a part is at most than its gzipped archive: videos do not compress."""
 _SLACK_BYTES = 1 << 20
@@ -117,31 +115,25 @@ def measure(archives: Mapping[str, ArchiveRef], options: FetchOptions) -> dict[s
         except FetchError:
             return None
 
-    remaining = deque(archives.items())
-    sizes: dict[str, int | None] = {}
+    return dict(zip(archives, at_once(size, archives.values()), strict=True))
 
-    def work() -> None:
-        with suppress(IndexError):
-            while True:
-                name, ref = remaining.popleft()
-                sizes[name] = size(ref)
 
-    # Not a pool: its threads would keep an interrupted program from ending.
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_NUM_DESCRIBERS, len(archives)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return {name: sizes[name] for name in archives}
+Holds = Literal["staging and output", "output", "staging"]
+"""What a disk is filled with."""
 
 
 def max_disk_bytes(plans: Sequence[SplitPlan], shuffle: ShuffleOptions) -> int:
-    """The most that staging and output take together at any moment, splits being made one after the other."""
+    """The most that staging and output take together at any moment."""
+    return needed_bytes(plans, shuffle, "staging and output")
+
+
+def needed_bytes(plans: Sequence[SplitPlan], shuffle: ShuffleOptions, holds: Holds) -> int:
+    """The most that a disk is filled with at any moment, splits being made one after the other."""
     done = most = 0
     for plan in plans:
-        output = sum(_unpacked(plan.sizes.get(name)) for name in plan.inputs.archives)
-        done += output
-        most = max(most, done + _staged_bytes(plan, shuffle))
+        if holds != "staging":
+            done += sum(_unpacked(plan.sizes.get(name)) for name in plan.inputs.archives)
+        most = max(most, done + (_staged_bytes(plan, shuffle) if holds != "output" else 0))
     return most
 
 
@@ -156,28 +148,32 @@ def _unpacked(size: int | None) -> int:
     return round((size or 0) * _EXPANSION) + _SLACK_BYTES
 
 
-def require_disk(plans: Sequence[SplitPlan], shuffle: ShuffleOptions, have: int) -> None:
-    """Raises `UsageError` if the plans do not fit into `have` bytes, those of earlier runs in the folder included.
+def require_disk(
+    plans: Sequence[SplitPlan], shuffle: ShuffleOptions, have: int, holds: Holds, option: str = "--out"
+) -> None:
+    """Raises `UsageError` if what a disk is to hold does not fit into `have` bytes, those of earlier runs included.
 
     The error names the `--shuffle.window` that would fit, if there is one.
     """
-    need = max_disk_bytes(plans, shuffle)
+    need = needed_bytes(plans, shuffle, holds)
     if need <= have:
         return
-    fitting = _largest_fitting_window(plans, shuffle, have)
-    advice = f"--shuffle.window {fitting} would fit" if fitting else "not even --shuffle.window 1 would fit"
+    advice = "choose a larger disk"
+    if holds != "output":
+        fitting = _largest_fitting_window(plans, shuffle, have, holds)
+        advice = f"--shuffle.window {fitting} would fit" if fitting else "not even --shuffle.window 1 would fit"
     raise UsageError(
-        f"--out: too little disk for staging and output: {format_bytes(need)} needed at most, "
+        f"{option}: too little disk for {holds}: {format_bytes(need)} needed at most, "
         f"{format_bytes(have)} there; {advice}"
     )
 
 
-def _largest_fitting_window(plans: Sequence[SplitPlan], shuffle: ShuffleOptions, have: int) -> int:
+def _largest_fitting_window(plans: Sequence[SplitPlan], shuffle: ShuffleOptions, have: int, holds: Holds) -> int:
     """By bisection, as a larger window never takes much less; 0 if none fits."""
     low, high = 0, max(len(plan.inputs.archives) for plan in plans)
     while low < high:
         middle = (low + high + 1) // 2
-        if max_disk_bytes(plans, ShuffleOptions(middle, shuffle.seed)) <= have:
+        if needed_bytes(plans, ShuffleOptions(middle, shuffle.seed), holds) <= have:
             low = middle
         else:
             high = middle - 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from kconvert.config import Conversion
+from kconvert.files import AnyPath
 from kconvert.manifest import MANIFEST_NAME, Manifest, SplitCounts, SplitRecord, table_path
 from kconvert.release import Release
 from kconvert.run import Forecast, Summary
@@ -172,7 +172,7 @@ def forecast_json(forecast: Forecast) -> str:
     )
 
 
-def differences_text(out: Path, manifest: Manifest | None, found: Sequence[Difference]) -> str:
+def differences_text(out: AnyPath, manifest: Manifest | None, found: Sequence[Difference]) -> str:
     """What `verify` found; without a manifest that can be read, that is a difference."""
     if found or manifest is None:
         advice = "remove the shards and tables named, and run the conversion again: it makes them anew"

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from kconvert.assembly import Assembly, Failure
@@ -18,11 +17,12 @@ from kconvert.config import Conversion
 from kconvert.engine import Engine, open_engine
 from kconvert.errors import UsageError, disk_error
 from kconvert.events import Observer
-from kconvert.files import make_folder
+from kconvert.files import AnyPath, make_folder
 from kconvert.finish import finish, is_finished, labels_entry
 from kconvert.folder import (
     clear,
     clear_temporaries,
+    disks,
     files_not_in_place,
     finished,
     forget_records,
@@ -82,15 +82,17 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
     release, out = load_release(conversion.release), conversion.out_path
     identity = _checked_identity(conversion)
     require_writable(out)
-    journal = Journal(out)
+    journal = conversion.journal()
+    if conversion.staging is not None:
+        require_writable(journal.staging, "--staging")
     with journal.lock(), closing(open_engine(conversion.engine, conversion.num_workers)) as engine:
         records, plans = _survey(conversion, identity, observer)
         failures: list[Failure] = []
         if plans:
-            require_disk(plans, conversion.shuffle, _room(conversion, plans))
+            _require_room(conversion, journal, plans)
         if conversion.overwrite:
-            clear(out)
-        clear_temporaries(out)
+            clear(journal)
+        clear_temporaries(journal)
         if plans:
             journal.set_identity(identity)
             forget_records(out, [plan.info.name for plan in plans])
@@ -114,7 +116,7 @@ def forecast(conversion: Conversion, observer: Observer) -> Forecast:
 def _checked_identity(conversion: Conversion) -> dict[str, Any]:
     """The identity of a conversion whose options, tools and folder can work. Raises `UsageError` if they cannot."""
     conversion.require_known_words()
-    if conversion.keep_folder is not None and conversion.keep_folder.is_relative_to(conversion.out_path):
+    if conversion.keep_folder is not None and conversion.keep_folder.is_relative_to(str(conversion.out_path)):
         raise UsageError(f"--archives {conversion.archives}: is in --out, which only shards and tables belong in")
     identity = conversion.identity(tool_versions(conversion.check))
     require_ours(conversion.out_path)
@@ -125,7 +127,7 @@ def _survey(
     conversion: Conversion, identity: Mapping[str, Any], observer: Observer
 ) -> tuple[Mapping[str, SplitRecord], list[SplitPlan]]:
     """The splits that are finished, and the plans of those that are asked for and are not."""
-    journal = None if conversion.overwrite else Journal(conversion.out_path)
+    journal = None if conversion.overwrite else conversion.journal()
     records: Mapping[str, SplitRecord] = {}
     if journal is not None:
         require_same(conversion.out_path, journal, identity)
@@ -219,7 +221,7 @@ def _assemble(
     return failures
 
 
-def _finish(out: Path, identity: Mapping[str, Any], records: Mapping[str, SplitRecord]) -> None:
+def _finish(out: AnyPath, identity: Mapping[str, Any], records: Mapping[str, SplitRecord]) -> None:
     """Writes labels, card and manifest, if they are not there already."""
     manifest = Manifest(
         release=identity["release"],
@@ -236,13 +238,15 @@ def _finish(out: Path, identity: Mapping[str, Any], records: Mapping[str, SplitR
         finish(out, manifest)
 
 
-def _room(conversion: Conversion, plans: Sequence[SplitPlan]) -> int:
-    """Bytes for staging and output of these splits: what is free, and what earlier runs wrote of them; less what kept
-    archives will take on the same disk."""
-    out, keep_folder = conversion.out_path, conversion.keep_folder
-    kept_bytes = 0
+def _require_room(conversion: Conversion, journal: Journal, plans: Sequence[SplitPlan]) -> None:
+    """Raises `UsageError` if a disk has too little room: what is free, and what earlier runs wrote of these splits,
+    less what kept archives will take there."""
+    keep_folder = conversion.keep_folder
     if keep_folder is not None:
         make_folder(keep_folder)
-        if keep_folder.stat().st_dev == out.stat().st_dev:
+    for folder, holds in disks(journal):
+        kept_bytes = 0
+        if keep_folder is not None and keep_folder.stat().st_dev == folder.stat().st_dev:
             kept_bytes = max(0, sum(plan.num_bytes for plan in plans) - used_bytes(keep_folder))
-    return shutil.disk_usage(out).free + split_bytes(out, plans) - kept_bytes
+        have = shutil.disk_usage(folder).free + split_bytes(journal, plans, holds) - kept_bytes
+        require_disk(plans, conversion.shuffle, have, holds, "--staging" if holds == "staging" else "--out")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from kconvert.errors import UsageError
+from kconvert.files import AnyPath
 from kconvert.folder import files_not_in_place, finished, read_manifest
 from kconvert.journal import Journal, SplitJournal
 from kconvert.manifest import MANIFEST_NAME, SplitCounts
@@ -40,7 +40,7 @@ class Status:
     splits: Sequence[SplitStatus]
 
 
-def read_status(out: Path) -> Status:
+def read_status(out: AnyPath) -> Status:
     """Raises `UsageError` if the folder has nothing of kconvert in it."""
     journal = Journal(out)
     manifest = read_manifest(out)
@@ -60,7 +60,7 @@ def read_status(out: Path) -> Status:
     return Status(is_complete and all(status.is_finished for status in splits), journal.is_locked(), splits)
 
 
-def _split_status(out: Path, journal: SplitJournal, counts: SplitCounts | None) -> SplitStatus:
+def _split_status(out: AnyPath, journal: SplitJournal, counts: SplitCounts | None) -> SplitStatus:
     inputs = journal.inputs()
     assert inputs is not None
     ids = inputs.ids()

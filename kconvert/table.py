@@ -11,13 +11,12 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kconvert.files import DigestingFile, write_whole
+from kconvert.files import AnyPath, DigestingFile, write_whole
 from kconvert.media import MediaFacts
 
 _STRINGS = pa.list_(pa.string())
@@ -109,10 +108,11 @@ class StagedRows:
         self._lengths = lengths
 
     @classmethod
-    def read(cls, files: Mapping[str, Path]) -> StagedRows:
+    def read(cls, files: Mapping[str, AnyPath]) -> StagedRows:
         """Reads the rows of archives, given by name, in that order."""
         # `pq.read_table` would take each file for a dataset, which takes four times as long.
-        tables = [pq.ParquetFile(path).read(use_threads=False) for path in files.values()]
+        sources = [pa.BufferReader(path.read_bytes()) for path in files.values()]
+        tables = [pq.ParquetFile(source).read(use_threads=False) for source in sources]
         lengths = [table.num_rows for table in tables]
         joined = pa.concat_tables(tables) if tables else STAGED.empty_table()
         return cls(joined, list(files), lengths)
@@ -193,7 +193,7 @@ def _no_columns() -> dict[str, list[Any]]:
 
 
 @contextmanager
-def staged_writer(path: Path) -> Iterator[StagedWriter]:
+def staged_writer(path: AnyPath) -> Iterator[StagedWriter]:
     """Opens the staged rows of an archive for writing; they appear whole, when the block ends, or not at all."""
     with write_whole(path) as file:
         writer = StagedWriter(file)
@@ -203,7 +203,7 @@ def staged_writer(path: Path) -> Iterator[StagedWriter]:
             writer.close()
 
 
-def write_table(path: Path, columns: Iterable[tuple[str, Any]]) -> str:
+def write_table(path: AnyPath, columns: Iterable[tuple[str, Any]]) -> str:
     """Writes a final table from its columns, sorted by key and then by the given order; strings are never null.
 
     Columns may be made lazily: each is given up before the next is asked for. Returns the file's sha256.
@@ -240,10 +240,10 @@ class FinalTable:
         self._table = table
 
     @classmethod
-    def read(cls, path: Path) -> FinalTable:
+    def read(cls, path: AnyPath) -> FinalTable:
         """Reads a table. Raises `ValueError` if it is not one of format 1."""
         try:
-            table = pq.read_table(path)
+            table = pq.read_table(pa.BufferReader(path.read_bytes()))
             table.validate(full=True)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(f"not a Parquet file that can be read ({error})") from error

@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 from kconvert.engine import Context, Engine, Failed
 from kconvert.events import Advance, Observer
-from kconvert.files import DigestedReader, sha256_of
+from kconvert.files import AnyPath, DigestedReader, sha256_of, size_of
 from kconvert.finish import CARD_NAME, LABELS_NAME, card_text, labels_entry, labels_text
 from kconvert.formats import FormatName, StoredSample, open_format
 from kconvert.journal import JOURNAL_FOLDER
@@ -38,7 +38,7 @@ class Difference:
         return f"{self.path}: {self.problem}"
 
 
-def verify(out: Path, manifest: Manifest, engine: Engine, observer: Observer) -> list[Difference]:
+def verify(out: AnyPath, manifest: Manifest, engine: Engine, observer: Observer) -> list[Difference]:
     """Everything in the folder that differs from its manifest and its tables, by path."""
     found = list(folder_differences(out, manifest))
     observer.begin(
@@ -60,7 +60,7 @@ def verify(out: Path, manifest: Manifest, engine: Engine, observer: Observer) ->
 class ShardTask:
     """One shard to be verified."""
 
-    out: Path
+    out: AnyPath
     entry: ShardEntry
     format: FormatName
     rows: tuple[Mapping[str, Any], ...] | None
@@ -71,7 +71,7 @@ class ShardTask:
         return self.entry.path
 
 
-def shard_tasks(out: Path, manifest: Manifest, unreadable: set[str]) -> Iterator[ShardTask]:
+def shard_tasks(out: AnyPath, manifest: Manifest, unreadable: set[str]) -> Iterator[ShardTask]:
     """A task for each shard of the manifest, with its rows unless its table is `unreadable`."""
     for split in SPLITS:
         shards = {entry.path: entry for entry in manifest.shards if entry.split == split}
@@ -139,7 +139,7 @@ def _sample_problem(stored: StoredSample, index: int, row: Mapping[str, Any] | N
     return f"differs from its row in {', '.join(wrong)}" if wrong else ""
 
 
-def folder_differences(out: Path, manifest: Manifest) -> Iterator[Difference]:
+def folder_differences(out: AnyPath, manifest: Manifest) -> Iterator[Difference]:
     """Everything that differs outside the shards."""
     release = load_release(manifest.release)
     # The card has the manifest's digest, so that a change of either is found.
@@ -157,7 +157,7 @@ def folder_differences(out: Path, manifest: Manifest) -> Iterator[Difference]:
     yield from _unexpected_files(out, manifest)
 
 
-def _content_differences(out: Path, name: str, expected: bytes) -> Iterator[Difference]:
+def _content_differences(out: AnyPath, name: str, expected: bytes) -> Iterator[Difference]:
     path = out / name
     if not path.is_file():
         yield Difference(name, "is missing")
@@ -165,23 +165,23 @@ def _content_differences(out: Path, name: str, expected: bytes) -> Iterator[Diff
         yield Difference(name, "differs from what was written")
 
 
-def _file_differences(path: Path, name: str, size_bytes: int, sha256: str) -> Iterator[Difference]:
+def _file_differences(path: AnyPath, name: str, size_bytes: int, sha256: str) -> Iterator[Difference]:
     if path.is_file():
         yield from _whole_differences(name, path, (size_bytes, sha256), sha256_of(path))
     else:
         yield Difference(name, "is missing")
 
 
-def _whole_differences(name: str, path: Path, expected: tuple[int, str], sha256: str) -> Iterator[Difference]:
+def _whole_differences(name: str, path: AnyPath, expected: tuple[int, str], sha256: str) -> Iterator[Difference]:
     """How size and digest of a file differ from those in the manifest."""
-    size = path.stat().st_size
+    size = size_of(path)
     if size != expected[0]:
-        yield Difference(name, f"{size:,} bytes, the manifest says {expected[0]:,}")
+        yield Difference(name, f"{size or 0:,} bytes, the manifest says {expected[0]:,}")
     elif sha256 != expected[1]:
         yield Difference(name, f"sha256 {sha256}, the manifest says {expected[1]}")
 
 
-def _table_differences(out: Path, entry: TableEntry, manifest: Manifest) -> Iterator[Difference]:
+def _table_differences(out: AnyPath, entry: TableEntry, manifest: Manifest) -> Iterator[Difference]:
     try:
         table = FinalTable.read(out / entry.path)
     except ValueError as error:
@@ -189,7 +189,7 @@ def _table_differences(out: Path, entry: TableEntry, manifest: Manifest) -> Iter
         return
     if len(table) != entry.num_rows:
         yield Difference(entry.path, f"{len(table):,} rows, the manifest says {entry.num_rows:,}")
-    split = Path(entry.path).stem
+    split = PurePosixPath(entry.path).stem
     counts = manifest.splits[split]
     statuses = Counter(table.column("status"))
     reasons = Counter(reason for reason in table.column("reason") if reason)
@@ -220,13 +220,14 @@ def _table_differences(out: Path, entry: TableEntry, manifest: Manifest) -> Iter
         yield Difference(entry.path, "its rows are not sorted by key")
 
 
-def _unexpected_files(out: Path, manifest: Manifest) -> Iterator[Difference]:
+def _unexpected_files(out: AnyPath, manifest: Manifest) -> Iterator[Difference]:
     """What nobody wrote, the journal apart; a reader that globs might take it in."""
     known = {shard.path for shard in manifest.shards} | {table.path for table in manifest.tables}
     known |= {MANIFEST_NAME, CARD_NAME, LABELS_NAME}
-    known |= {str(parent) for name in known for parent in Path(name).parents}
-    for path in sorted(out.rglob("*")):
-        name = path.relative_to(out)
+    known |= {str(parent) for name in known for parent in PurePosixPath(name).parents}
+    found: Iterable[AnyPath] = out.rglob("*")
+    for path in sorted(found, key=str):
+        name = path.relative_to(out)  # type: ignore[arg-type]
         if name.parts[0] == JOURNAL_FOLDER:
             continue
         if path.is_symlink():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kconvert.fetch import FetchOptions
+from kconvert.files import AnyPath
 from kconvert.table import StagedClip, staged_writer
 
 ROOT = Path(__file__).parent.parent
@@ -65,7 +66,7 @@ def one_line(ran: Ran) -> str:
     return lines[0]
 
 
-def write_staged(path: Path, clips: Iterable[StagedClip]) -> str:
+def write_staged(path: AnyPath, clips: Iterable[StagedClip]) -> str:
     """Writes the staged rows of an archive; returns the file's sha256."""
     with staged_writer(path) as rows:
         for clip in clips:

@@ -43,9 +43,9 @@ def test_a_receipt_counts_only_while_its_rows_are_what_it_says(journal: SplitJou
     found = receipt(journal)
     journal.set_archive_receipt("000000", found)
     assert journal.archive_receipt("000000") == found
-    assert not journal.is_staged("000000", found)
+    assert journal.staged({"000000": found}) == set()
     journal.part_path("000000").write_bytes(b"abc")
-    assert journal.is_staged("000000", found)
+    assert journal.staged({"000000": found}) == {"000000"}
     journal.rows_path("000000").write_bytes(b"spoilt")
     assert journal.archive_receipt("000000") is None
 
@@ -58,7 +58,7 @@ def test_a_failure_lasts_until_the_archive_is_read(journal: SplitJournal) -> Non
 
 
 def test_a_spoilt_receipt_is_told_by_name(journal: SplitJournal) -> None:
-    (journal.folder / "archives" / "000000.json").write_text("{")
+    (journal.folder / "archives" / "000000.json").write_bytes(b"{")
     with pytest.raises(UsageError, match=r"000000\.json"):
         journal.archive_receipt("000000")
 
@@ -90,7 +90,7 @@ def test_two_processes_cannot_hold_the_lock_and_a_killed_one_frees_it(tmp_path: 
 )
 @pytest.mark.parametrize("text", ["[1]", "{}", '{"archive": 5}', "7", '"x"'])
 def test_a_record_of_another_shape_is_told_by_name(journal: SplitJournal, name: str, text: str) -> None:
-    (journal.folder / name).write_text(text)
+    (journal.folder / name).write_bytes(text.encode())
     with pytest.raises(UsageError, match=name.rpartition("/")[2]):
         journal.inputs()
         journal.record()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kconvert.engine import Context
 from kconvert.errors import StagingError
 from kconvert.events import Advance
+from kconvert.files import AnyPath
 from kconvert.formats.webdataset import WebDataset
 from kconvert.journal import Inputs, SplitJournal
 from kconvert.pack import PackSample, PackTask, ShardOptions, cut, is_packed, pack
@@ -33,6 +34,11 @@ def test_shards_have_no_gaps_none_is_empty_and_none_is_too_large(
         assert bound <= max_bytes or len(planned.items) == 1
 
 
+def local(path: AnyPath) -> Path:
+    assert isinstance(path, Path)
+    return path
+
+
 def make_task(tmp_path: Path, videos: list[bytes]) -> PackTask:
     journal = SplitJournal(tmp_path / ".kconvert" / "train")
     journal.set_inputs(Inputs((), 0, None, AnnotationFile("x", "csv")), b"", [])
@@ -49,7 +55,7 @@ def make_task(tmp_path: Path, videos: list[bytes]) -> PackTask:
         }
         samples.append(PackSample(metadata, "000000", StagedBytes(offset, len(video), crc32(video))))
         offset += len(video)
-    return PackTask(3, "train/x-000003.tar", tmp_path, journal.folder, "webdataset", tuple(samples))
+    return PackTask(3, "train/x-000003.tar", tmp_path, journal, "webdataset", tuple(samples))
 
 
 def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
@@ -58,7 +64,7 @@ def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
     told: list[Advance] = []
     receipt = pack(task, Context(0, told.append))
     shard = (tmp_path / task.path).read_bytes()
-    assert receipt == SplitJournal(task.journal_folder).shard_receipt(3)
+    assert receipt == task.journal.shard_receipt(3)
     assert receipt.size_bytes == len(shard)
     for offset, video in zip(receipt.offsets, videos, strict=True):
         assert shard[offset : offset + len(video)] == video
@@ -73,7 +79,7 @@ def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
 
 def test_a_part_that_is_gone_or_cut_fails_the_shard_by_name(tmp_path: Path) -> None:
     task = make_task(tmp_path, [b"x" * 100])
-    part = SplitJournal(task.journal_folder).part_path("000000")
+    part = local(task.journal.part_path("000000"))
     part.write_bytes(b"x" * 99)
     with pytest.raises(StagingError, match=r"000000\.part"):
         pack(task, Context(0, lambda event: None))
@@ -85,7 +91,7 @@ def test_a_part_that_is_gone_or_cut_fails_the_shard_by_name(tmp_path: Path) -> N
 
 def test_a_part_that_was_spoilt_fails_the_shard_and_is_given_up(tmp_path: Path) -> None:
     task = make_task(tmp_path, [b"x" * 100, b"y" * 100])
-    part = SplitJournal(task.journal_folder).part_path("000000")
+    part = local(task.journal.part_path("000000"))
     part.write_bytes(b"x" * 100 + b"y" * 99 + b"z")
     with pytest.raises(StagingError, match="are not what was staged"):
         pack(task, Context(0, lambda event: None))

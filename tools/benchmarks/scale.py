@@ -26,9 +26,10 @@ from kconvert import run as product
 from kconvert.config import Conversion
 from kconvert.engine import Finished
 from kconvert.events import Emit, Silent
+from kconvert.files import make_folder
 from kconvert.formats import open_format
 from kconvert.ingest import IngestTask
-from kconvert.journal import ArchiveReceipt, ShardReceipt, SplitJournal
+from kconvert.journal import ArchiveReceipt, ShardReceipt
 from kconvert.media import MediaFacts
 from kconvert.pack import PackTask, plan_digest
 from kconvert.release import load_release
@@ -88,7 +89,7 @@ class _NoBytes:
             yield Finished(task, result)
 
     def _ingest(self, task: IngestTask) -> ArchiveReceipt:
-        journal, names = SplitJournal(task.journal_folder), self._clips[task.name]
+        journal, names = task.journal, self._clips[task.name]
         with staged_writer(journal.rows_path(task.archive_id)) as rows:
             for place, name in enumerate(names):
                 sha256 = f"{hash(name) & 0xFFFFFFFF:08x}" * 8
@@ -96,7 +97,7 @@ class _NoBytes:
                 rows.add(StagedClip(name, member, (), "", _CLIP_BYTES, sha256, _FACTS, place * _CLIP_BYTES, 1))
             digest = rows.finish()
         journal.part_path(task.archive_id).write_bytes(b"")
-        os.truncate(journal.part_path(task.archive_id), len(names) * _CLIP_BYTES)
+        os.truncate(str(journal.part_path(task.archive_id)), len(names) * _CLIP_BYTES)
         num = len(names)
         receipt = ArchiveReceipt(task.name, 1, "", num, 0, 0, 0, num, (), num * _CLIP_BYTES, digest)
         journal.set_archive_receipt(task.archive_id, receipt)
@@ -107,13 +108,13 @@ class _NoBytes:
         sample = layout.max_sample_bytes(_CLIP_BYTES)
         size = layout.overhead_bytes + sample * len(task.samples)
         path = task.out / task.path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         path.write_bytes(b"")
-        os.truncate(path, size)
+        os.truncate(str(path), size)
         planned = ((s.metadata["key"], s.metadata["sha256"], s.metadata["source"]) for s in task.samples)
         offsets = tuple(range(0, sample * len(task.samples), sample))
         receipt = ShardReceipt(task.path, len(task.samples), size, "0" * 64, offsets, plan_digest(planned))
-        SplitJournal(task.journal_folder).set_shard_receipt(task.number, receipt)
+        task.journal.set_shard_receipt(task.number, receipt)
         return receipt
 
     def close(self) -> None:

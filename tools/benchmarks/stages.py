@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import statistics
 import tempfile
 import time
@@ -90,10 +91,10 @@ def _stage(folder: Path, clips: Sequence[bytes]) -> list[StagedBytes]:
 def _read_back(folder: Path, clips: Sequence[bytes]) -> None:
     from kconvert.inflate import crc32
 
-    offset = 0
-    for data in clips:
-        read_staged(folder / "part", StagedBytes(offset, len(data), crc32(data)))
-        offset += len(data)
+    offsets = itertools.accumulate((len(data) for data in clips), initial=0)
+    staged = (StagedBytes(offset, len(data), crc32(data)) for offset, data in zip(offsets, clips, strict=False))
+    for _ in read_staged((folder / "part", one) for one in staged):
+        pass
 
 
 def _pack(folder: Path, clips: Sequence[bytes]) -> None:

@@ -1,0 +1,41 @@
+"""Threads for what waits: many questions to a server at once, instead of one after the other."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+def at_once(ask: Callable[[Item], Answer], items: Iterable[Item], max_threads: int = 16) -> list[Answer]:
+    """What `ask` says of each item, in their order. Raises the first error of the first item that has one."""
+    listed = list(items)
+    if max_threads == 1 or len(listed) < 2:
+        return [ask(item) for item in listed]
+    remaining = deque(enumerate(listed))
+    answers: dict[int, Answer] = {}
+    errors: dict[int, BaseException] = {}
+
+    def work() -> None:
+        with suppress(IndexError):
+            while not errors:
+                number, item = remaining.popleft()
+                try:
+                    answers[number] = ask(item)
+                except BaseException as error:  # noqa: BLE001
+                    errors[number] = error
+
+    # Not a pool: its threads would keep an interrupted program from ending.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(max_threads, len(listed)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[min(errors)]
+    return [answers[number] for number in range(len(listed))]

@@ -1,0 +1,146 @@
+"""A real S3 protocol server on loopback (moto's), which a test may have misbehave."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import boto3
+from moto.moto_api import state_manager
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+KEY, SECRET = "AKIATESTTESTTEST", "secret-that-nobody-may-write-down"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request."""
+
+    method: str
+    path: str
+    """Bucket and key."""
+    query: Mapping[str, list[str]]
+    is_signed: bool
+    number: int
+    """How many requests there were before it."""
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it uploads a piece of a multipart upload."""
+        return self.method == "PUT" and "partNumber" in self.query
+
+
+Misbehave = Callable[[Asked], str]
+"""What to do instead of answering a request: `500`, `503`, `reset` in the middle of its body, or nothing: `""`."""
+
+
+@dataclass
+class Store:
+    """The server, and what was asked of it."""
+
+    url: str
+    asked: list[Asked] = field(default_factory=list)
+    misbehave: Misbehave = lambda asked: ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What an AWS program finds it by."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+
+    def client(self) -> Any:
+        """AWS's own client, the reference."""
+        return boto3.client(
+            "s3", endpoint_url=self.url, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"
+        )
+
+    def make_bucket(self, name: str) -> str:
+        """Its URL."""
+        self.client().create_bucket(Bucket=name)
+        return f"s3://{name}"
+
+    def objects(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
+        """Everything below a prefix, by the rest of the key."""
+        client = self.client()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
+        return {key.removeprefix(prefix): client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+
+    def tree(self, bucket: str, prefix: str) -> dict[str, bytes]:
+        """Everything below a prefix, without the journal."""
+        found = self.objects(bucket, prefix)
+        return {name: data for name, data in found.items() if not name.startswith(".kconvert/")}
+
+    def uploads(self, bucket: str) -> list[str]:
+        """The keys of the multipart uploads that were begun and neither completed nor given up."""
+        found = self.client().list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+        return [upload["Key"] for upload in found]
+
+    def fill(self, bucket: str, folder: Path) -> None:
+        """Copies a folder into a bucket."""
+        client = self.client()
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                client.upload_file(str(path), bucket, path.relative_to(folder).as_posix())
+
+
+class _Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, type: str, message: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def store() -> Iterator[Store]:
+    """Serves an empty store until the block ends."""
+    application = DomainDispatcherApplication(create_backend_app)
+    state_manager.set_transition("s3::none", {"progression": "immediate"})
+    lock = threading.Lock()
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        with lock:
+            query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+            is_signed = "HTTP_AUTHORIZATION" in environ
+            path = environ.get("PATH_INFO", "").lstrip("/")
+            asked = Asked(environ["REQUEST_METHOD"], path, query, is_signed, len(made.asked))
+            if KEY in environ.get("HTTP_AUTHORIZATION", KEY):
+                made.asked.append(asked)
+        act = made.misbehave(asked)
+        if act == "reset":
+            environ["wsgi.input"].read(100_000)
+            environ["werkzeug.socket"].close()
+            raise ConnectionResetError
+        if act:
+            code = {"500": "InternalError", "503": "SlowDown"}[act]
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as asked for</Message></Error>".encode()
+            start_response(f"{act} {code}", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+            return [body]
+        found: Iterable[bytes] = application(environ, start_response)
+        return found
+
+    server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=_Quiet)
+    made = Store(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
