@@ -118,6 +118,7 @@ _ADVICE = {
     errno.EACCES: "; make it accessible and run the same command again",
     errno.EPERM: "; make it accessible and run the same command again",
     errno.EIO: "; the disk, or the way to it, fails: see the system's log, then run the same command again",
+    errno.EREMOTEIO: "; the store, or the way to it, fails: check both, then run the same command again",
     errno.EMFILE: "; raise the limit of open files (`ulimit -n`) and run the same command again",
     errno.ENOMEM: "; use fewer --workers and run the same command again",
 }

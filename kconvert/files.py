@@ -13,6 +13,7 @@ import io
 import os
 import shutil
 import socket
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ AnyPath = Path | ObjectPath
 
 TEMPORARY_SUFFIX = ".kconvert-tmp"
 """Of files that are not whole yet; a run removes those that a killed run left."""
-_PROCESS = f"{socket.gethostname()[:40]}."
+_MACHINE = zlib.crc32(socket.gethostname().encode())
 _FILE_MODE = 0o644
 _CHUNK_BYTES = 1 << 18
 
@@ -122,7 +123,7 @@ def _whole_object(path: ObjectPath, kind: Callable[[BinaryIO], Written]) -> Iter
 @contextmanager
 def _whole(path: Path, kind: Callable[[BinaryIO], Written]) -> Iterator[Written]:
     # Of this process alone: a worker of a killed run may still be at it, here or on another machine.
-    temporary = path.with_name(f"{path.name}.{_PROCESS}{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(f"{path.name}.{_MACHINE}{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         with naming(path, temporary):
             with open(temporary, "wb") as raw:
@@ -194,6 +195,17 @@ def remove_tree(path: AnyPath) -> None:
         path.remove_tree()
     elif path.is_dir():
         shutil.rmtree(path)
+
+
+def remove_empty(folder: AnyPath) -> None:
+    """Removes a folder, and those in it, as far as there is no file in them."""
+    if isinstance(folder, ObjectPath) or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            remove_empty(path)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def remove_temporaries(folder: AnyPath) -> None:

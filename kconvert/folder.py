@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kconvert.errors import ManifestError, OtherFormatError, UsageError
+from kconvert.errors import ManifestError, OtherFormatError, UsageError, disk_error
 from kconvert.files import AnyPath, make_folder, remove, remove_temporaries, remove_tree, sha256_of, size_of
 from kconvert.finish import CARD_NAME, LABELS_NAME, names_other_manifest
 from kconvert.journal import JOURNAL_FOLDER, Journal, is_empty, num_at_once
@@ -31,10 +31,13 @@ _MAX_SHOWN = 10
 
 def require_ours(out: AnyPath) -> None:
     """Raises `UsageError` if the folder has something in it that kconvert did not make."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out}: is not a folder")
-    if not is_empty(out) and not Journal(out).exists() and not _has_manifest(out):
-        raise UsageError(f"--out {out}: is not empty and was not made by kconvert; choose another folder")
+    try:
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"--out {out}: is not a folder")
+        if not is_empty(out) and not Journal(out).exists() and not _has_manifest(out):
+            raise UsageError(f"--out {out}: is not empty and was not made by kconvert; choose another folder")
+    except OSError as error:
+        raise UsageError(f"--out: {disk_error(error)}") from error
 
 
 def require_writable(folder: AnyPath, option: str = "--out") -> None:
@@ -42,7 +45,7 @@ def require_writable(folder: AnyPath, option: str = "--out") -> None:
     try:
         make_folder(folder)
         if isinstance(folder, ObjectPath):
-            trial = folder / f"{JOURNAL_FOLDER}-trial"
+            trial = folder / JOURNAL_FOLDER / "trial"
             trial.write_bytes(b"")
             trial.unlink()
         else:

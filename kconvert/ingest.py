@@ -16,7 +16,7 @@ from kconvert.clip import Clip
 from kconvert.engine import Context
 from kconvert.errors import ArchiveError, SourceChangedError
 from kconvert.events import Advance, Emit
-from kconvert.fetch import ByteStream, FetchOptions, is_url, open_ahead, open_stream
+from kconvert.fetch import ByteStream, FetchOptions, is_remote, open_ahead, open_stream
 from kconvert.files import AnyPath
 from kconvert.journal import MAX_LISTED, ArchiveReceipt, SplitJournal
 from kconvert.kept import discard, keep_archive
@@ -71,7 +71,7 @@ def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
                 raise
             counted.take_back()
         except ArchiveError:
-            if task.keep_folder is not None and is_url(task.archive.location):
+            if task.keep_folder is not None and is_remote(task.archive.location):
                 discard(task.keep_folder, task.archive.name)
             raise
         else:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from kconvert.errors import SourceChangedError
-from kconvert.fetch import FetchOptions, OnBytes, Remote, describe, is_url, open_ahead
+from kconvert.fetch import FetchOptions, OnBytes, Remote, describe, is_remote, open_ahead
 from kconvert.files import make_folder, naming, remove
 
 
@@ -17,7 +17,7 @@ def keep_archive(location: str, folder: Path, name: str, options: FetchOptions, 
     While incomplete it is `name.partial`; the version that either has is kept beside it as `….etag`.
     Raises as `ByteStream.read` does; after a `SourceChangedError` the next call starts from the first byte.
     """
-    if not is_url(location):
+    if not is_remote(location):
         return Path(location)
     path = folder / name
     make_folder(path.parent)

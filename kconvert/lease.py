@@ -18,15 +18,14 @@ from contextlib import contextmanager, suppress
 from kconvert.objects import ObjectPath
 
 _RENEW_SECONDS = 5.0
-_DEAD_SECONDS = 30.0
 _LOOK_SECONDS = 1.0
 
 
 @contextmanager
-def leased(path: ObjectPath) -> Iterator[bool]:
-    """Holds a lease during the block; false if somebody else has it and is alive."""
+def leased(path: ObjectPath, dead_seconds: float = 30.0) -> Iterator[bool]:
+    """Holds a lease during the block; false if somebody else has it, and has written it anew within that time."""
     mine = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
-    if not _take(path, mine):
+    if not _take(path, mine, dead_seconds):
         yield False
         return
     is_over = threading.Event()
@@ -47,18 +46,18 @@ def is_leased(path: ObjectPath) -> bool:
     return said != "" and not _is_gone(said)
 
 
-def _take(path: ObjectPath, mine: str) -> bool:
+def _take(path: ObjectPath, mine: str, dead_seconds: float) -> bool:
     while not path.create(_text(mine, 0)):
-        if not _is_dead(path):
+        if not _is_dead(path, dead_seconds):
             return False
         path.unlink(missing_ok=True)
     return True
 
 
-def _is_dead(path: ObjectPath) -> bool:
+def _is_dead(path: ObjectPath, dead_seconds: float) -> bool:
     """Watches a lease until it changes, or has not for long enough."""
     first = _said(path)
-    end = time.monotonic() + _DEAD_SECONDS
+    end = time.monotonic() + dead_seconds
     while not _is_gone(first) and time.monotonic() < end:
         time.sleep(_LOOK_SECONDS)
         if _said(path) not in ("", first):

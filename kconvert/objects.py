@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import functools
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -159,7 +160,9 @@ class ObjectPath:
             yield _Telling(self, raw)  # type: ignore[misc]
             with self._telling():
                 raw.close()
-                raw.commit()
+                # One whose answer was lost is done when it is tried again. Whoever uploads compares what is there.
+                with suppress(FileNotFoundError):
+                    raw.commit()
         except BaseException:
             # The first error is the one to tell of; what could not be given up is cleared by the next run.
             with suppress(Exception):
@@ -238,11 +241,14 @@ class ObjectPath:
         except FileExistsError as error:
             raise FileExistsError(errno.EEXIST, "is there already", self.url) from error
         except PermissionError as error:
-            raise PermissionError(errno.EACCES, _said(error) or "access denied", self.url) from error
+            alone = (
+                ", asked without credentials as the environment has none" if getattr(self._fs, "anon", False) else ""
+            )
+            raise PermissionError(errno.EACCES, (_said(error) or "access denied") + alone, self.url) from error
         except OSError as error:
-            raise OSError(error.errno or errno.EIO, _said(error), self.url) from error
+            raise OSError(error.errno or errno.EREMOTEIO, _said(error), self.url) from error
         except Exception as error:
-            raise OSError(errno.EIO, f"{type(error).__name__}: {_said(error)}", self.url) from error
+            raise OSError(errno.EREMOTEIO, f"{_said(error)} ({type(error).__name__})", self.url) from error
 
 
 class _Telling(io.RawIOBase):
@@ -307,4 +313,6 @@ def _has_s3_credentials() -> bool:
 
 
 def _said(error: BaseException) -> str:
-    return " ".join((getattr(error, "strerror", None) or str(error)).split())
+    """What an error says, without the endpoint, which is nobody's business but the environment's."""
+    text = " ".join((getattr(error, "strerror", None) or str(error)).split())
+    return re.sub(r"https?://[^\s\"']+", "the endpoint", text)

@@ -1,7 +1,8 @@
 """Origins: where the archives and annotations of a release come from.
 
-There are two layouts: the official server's, over HTTP or copied to a folder, and the folders that the official shell
-scripts leave. An archive goes by its official path in both, so that what is written does not depend on the origin.
+There are two layouts: the official server's, over HTTP, in a bucket or copied to a folder, and the folders that the
+official shell scripts leave. An archive goes by its official path in both, so that what is written does not depend on
+the origin.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Protocol
 from urllib.parse import quote, unquote
 
 from kconvert.errors import FetchError, NotFoundError, OriginError
-from kconvert.fetch import FetchOptions, describe, is_url, read_small, without_patience
+from kconvert.fetch import FetchOptions, describe, is_remote, is_url, read_small, without_patience
 from kconvert.release import OFFICIAL_BASE, AnnotationFile, Release, SplitInfo
 
 _MAX_LIST_BYTES = 16 << 20
@@ -54,10 +55,8 @@ class Origin(Protocol):
 def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
     """The origin at a URL or in a folder, whose layout is detected. Raises `OriginError` if it is none."""
     early = without_patience(options)
-    if is_url(where):
+    if is_remote(where):
         return _Mirror(where.rstrip("/") + "/", early)
-    if "://" in where:
-        raise OriginError(f"--origin {where}: expected http://…, https://… or a folder")
     folder = Path(where).expanduser()
     if not folder.is_dir():
         raise OriginError(f"--origin {where}: no such folder, and not a URL; give the folder or the URL of a mirror")
@@ -109,6 +108,8 @@ class _Mirror:
     def _locate(self, path: str) -> str:
         if is_url(self._base):
             return self._base + quote(path)
+        if is_remote(self._base):
+            return self._base + path
         return str(_spelt_either_way(Path(self._base) / path))
 
 

@@ -17,7 +17,7 @@ from kconvert.config import Conversion
 from kconvert.engine import Engine, open_engine
 from kconvert.errors import UsageError, disk_error
 from kconvert.events import Observer
-from kconvert.files import AnyPath, make_folder
+from kconvert.files import AnyPath, make_folder, remove_empty
 from kconvert.finish import finish, is_finished, labels_entry
 from kconvert.folder import (
     clear,
@@ -101,6 +101,8 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
             records = finished(out, journal)
         if not failures:
             _finish(out, identity, records)
+            if conversion.staging is not None:
+                remove_empty(journal.staging)
         return Summary(records, failures)
 
 

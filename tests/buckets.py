@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+import socket
+import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
+from urllib.request import Request, urlopen
 
 import boto3
-from moto.moto_api import state_manager
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import WSGIRequestHandler, make_server
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 KEY, SECRET = "AKIATESTTESTTEST", "secret-that-nobody-may-write-down"
 
@@ -32,13 +35,19 @@ class Asked:
     """How many requests there were before it."""
 
     @property
+    def is_completion(self) -> bool:
+        """Whether it completes a multipart upload."""
+        return self.method == "POST" and "uploadId" in self.query
+
+    @property
     def is_part(self) -> bool:
         """Whether it uploads a piece of a multipart upload."""
         return self.method == "PUT" and "partNumber" in self.query
 
 
 Misbehave = Callable[[Asked], str]
-"""What to do instead of answering a request: `500`, `503`, `reset` in the middle of its body, or nothing: `""`."""
+"""What to do instead of answering a request: `500`, `503`, `reset` in the middle of its body, `flip` a bit of
+its body, do it but have the answer `lost`, or nothing: `""`."""
 
 
 @dataclass
@@ -73,17 +82,17 @@ class Store:
         self.client().create_bucket(Bucket=name)
         return f"s3://{name}"
 
-    def objects(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
-        """Everything below a prefix, by the rest of the key."""
+    def objects(self, bucket: str, prefix: str = "", without: str = "\0") -> dict[str, bytes]:
+        """Everything below a prefix, by the rest of the key, but for what is below `without`."""
         client = self.client()
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
+        keys = [key for key in keys if not key.startswith(prefix + without)]
         return {key.removeprefix(prefix): client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
     def tree(self, bucket: str, prefix: str) -> dict[str, bytes]:
         """Everything below a prefix, without the journal."""
-        found = self.objects(bucket, prefix)
-        return {name: data for name, data in found.items() if not name.startswith(".kconvert/")}
+        return self.objects(bucket, prefix, ".kconvert/")
 
     def uploads(self, bucket: str) -> list[str]:
         """The keys of the multipart uploads that were begun and neither completed nor given up."""
@@ -91,11 +100,11 @@ class Store:
         return [upload["Key"] for upload in found]
 
     def fill(self, bucket: str, folder: Path) -> None:
-        """Copies a folder into a bucket."""
+        """Copies a folder into a bucket, for everybody to read."""
         client = self.client()
         for path in sorted(folder.rglob("*")):
             if path.is_file():
-                client.upload_file(str(path), bucket, path.relative_to(folder).as_posix())
+                client.upload_file(str(path), bucket, path.relative_to(folder).as_posix(), {"ACL": "public-read"})
 
 
 class _Quiet(WSGIRequestHandler):
@@ -109,7 +118,6 @@ class _Quiet(WSGIRequestHandler):
 def store() -> Iterator[Store]:
     """Serves an empty store until the block ends."""
     application = DomainDispatcherApplication(create_backend_app)
-    state_manager.set_transition("s3::none", {"progression": "immediate"})
     lock = threading.Lock()
 
     def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -121,23 +129,37 @@ def store() -> Iterator[Store]:
             if KEY in environ.get("HTTP_AUTHORIZATION", KEY):
                 made.asked.append(asked)
         act = made.misbehave(asked)
-        if act == "reset":
-            environ["wsgi.input"].read(100_000)
-            environ["werkzeug.socket"].close()
+        if act in ("reset", "lost"):
+            if act == "lost":
+                list(application(environ, lambda status, headers: lambda data: None))
+            environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0) // 2, 100_000))
+            connection = environ["werkzeug.socket"]
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(connection.detach())
             raise ConnectionResetError
-        if act:
+        if act == "flip":
+            body = bytearray(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            body[len(body) // 2] ^= 1
+            environ["wsgi.input"] = io.BytesIO(body)
+        elif act:
             code = {"500": "InternalError", "503": "SlowDown"}[act]
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as asked for</Message></Error>".encode()
-            start_response(f"{act} {code}", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
-            return [body]
+            said = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as asked for</Message></Error>".encode()
+            start_response(f"{act} {code}", [("Content-Type", "application/xml"), ("Content-Length", str(len(said)))])
+            return [said]
         found: Iterable[bytes] = application(environ, start_response)
         return found
 
-    server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=_Quiet)
+    class Server(ThreadedWSGIServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A connection that was cut is no error of the server's."""
+
+    server = Server("127.0.0.1", 0, answer, _Quiet)
     made = Store(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
+    # What it holds is the process's, not the server's.
+    urlopen(Request(f"{made.url}/moto-api/reset", method="POST"), timeout=10).close()
     try:
         yield made
     finally:

@@ -6,6 +6,7 @@ early in silence. What can be mended by trying again is mended inside; what is l
 
 from __future__ import annotations
 
+import threading
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from kconvert.errors import FetchError, SourceChangedError
+from kconvert.objects import is_object_url
 from kconvert.units import ByteSize
 
 CHUNK_BYTES = 1 << 18
@@ -113,9 +115,61 @@ class ByteStream(ABC):
         self.close()
 
 
+class RangeStream(ByteStream):
+    """A resource, from `offset` on, which must then be a place in the version that `remote` names; up to `end`, if one
+    is given and there are ranges (see `is_range`). Gives up once `is_cancelled`."""
+
+    @abstractmethod
+    def __init__(
+        self,
+        location: str,
+        options: FetchOptions,
+        on_bytes: OnBytes,
+        offset: int = 0,
+        remote: Remote | None = None,
+        end: int | None = None,
+        is_cancelled: threading.Event | None = None,
+    ) -> None: ...
+
+    @property
+    @abstractmethod
+    def is_range(self) -> bool:
+        """Whether this ends at the `end` that was asked for, or before it."""
+
+    @abstractmethod
+    def read_into(self, buffer: memoryview) -> int:
+        """Puts some next bytes into the beginning of a buffer; returns how many, 0 at the end. Raises as `read`."""
+
+    def confirm(self) -> None:
+        """Asks whether all that was read of the resource, also by other streams, is of the version that `remote` names.
+
+        Raises: `SourceChangedError` if not.
+        """
+
+    @abstractmethod
+    def cut(self) -> None:
+        """Ends what is being waited for; from another thread."""
+
+
 def is_url(location: str) -> bool:
-    """Whether a location is fetched over HTTP; all others are local paths."""
+    """Whether a location is fetched over HTTP."""
     return location.startswith(("http://", "https://"))
+
+
+def is_remote(location: str) -> bool:
+    """Whether a location is fetched, over HTTP or from an object store; all others are local paths."""
+    return is_url(location) or is_object_url(location)
+
+
+def range_stream(location: str) -> type[RangeStream]:
+    """What fetches that location."""
+    if is_url(location):
+        from kconvert.fetch.http import HttpStream
+
+        return HttpStream
+    from kconvert.fetch.objects import ObjectStream
+
+    return ObjectStream
 
 
 def ignore(num_bytes: int) -> None:
@@ -123,14 +177,12 @@ def ignore(num_bytes: int) -> None:
 
 
 def open_stream(location: str, options: FetchOptions, on_bytes: OnBytes = ignore) -> ByteStream:
-    """Starts reading a URL or a local path; `on_bytes` hears of every chunk.
+    """Starts reading a URL, an object or a local path; `on_bytes` hears of every chunk.
 
     Raises `FetchError`; `NotFoundError` if there is no such thing.
     """
-    if is_url(location):
-        from kconvert.fetch.http import HttpStream
-
-        return HttpStream(location, options, on_bytes)
+    if is_remote(location):
+        return range_stream(location)(location, options, on_bytes)
     from kconvert.fetch.local import FileStream
 
     return FileStream(location, on_bytes)
@@ -139,9 +191,9 @@ def open_stream(location: str, options: FetchOptions, on_bytes: OnBytes = ignore
 def open_ahead(
     location: str, options: FetchOptions, on_bytes: OnBytes = ignore, offset: int = 0, remote: Remote | None = None
 ) -> ByteStream:
-    """The same for something big: over HTTP it comes by several connections, ahead of its reader; also from `offset`
-    on, which must then be a place in the version that `remote` names."""
-    if is_url(location):
+    """The same for something big: it comes by several connections, ahead of its reader; also from `offset` on, which
+    must then be a place in the version that `remote` names."""
+    if is_remote(location):
         from kconvert.fetch.ahead import AheadStream
 
         return AheadStream(location, options, on_bytes, offset, remote)
@@ -154,6 +206,10 @@ def describe(location: str, options: FetchOptions) -> Remote:
         from kconvert.fetch.http import describe_url
 
         return describe_url(location, options)
+    if is_remote(location):
+        from kconvert.fetch.objects import describe_object
+
+        return describe_object(location, options)
     from kconvert.fetch.local import describe_file
 
     return describe_file(location)

@@ -15,8 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from kconvert.errors import FetchError
-from kconvert.fetch import ByteStream, FetchOptions, OnBytes, Remote, ignore
-from kconvert.fetch.http import HttpStream
+from kconvert.fetch import ByteStream, FetchOptions, OnBytes, RangeStream, Remote, ignore, range_stream
 
 RANGE_BYTES = 1 << 23
 """Of a range; one more range than there are connections is held in memory at most."""
@@ -31,7 +30,7 @@ _spare: list[memoryview] = []
 
 
 class AheadStream(ByteStream):
-    """A resource over HTTP, from `offset` on, which must then be a place in the version that `remote` names.
+    """A resource, from `offset` on, which must then be a place in the version that `remote` names.
 
     Where the server has no ranges, or names no version, it comes over one connection.
     """
@@ -44,9 +43,11 @@ class AheadStream(ByteStream):
         self._on_bytes = on_bytes
         self._changed = threading.Condition()
         self._is_closed = threading.Event()
-        first = HttpStream(location, options, ignore, offset, remote, offset + RANGE_BYTES, self._is_closed)
+        self._stream = range_stream(location)
+        first = self._stream(location, options, ignore, offset, remote, offset + RANGE_BYTES, self._is_closed)
         self._remote = first.remote
         self._single = None if first.is_range else first
+        self._first = first
         self._ranges: deque[_Range] = deque()
         """Those that are fetched or being fetched, from the one that is read on."""
         self._buffers: list[memoryview] = []
@@ -77,6 +78,8 @@ class AheadStream(ByteStream):
 
     def read(self) -> bytes | memoryview:
         chunk = self._single.read() if self._single is not None else self._take()
+        if self._single is None and not chunk:
+            self._first.confirm()
         self._on_bytes(len(chunk))
         return chunk
 
@@ -109,7 +112,7 @@ class AheadStream(ByteStream):
         """Bytes of which no thread has the range yet."""
         return max(0, (self._remote.size_bytes or 0) - self._next_offset)
 
-    def _claim(self, stream: HttpStream | None = None) -> _Range | None:
+    def _claim(self, stream: RangeStream | None = None) -> _Range | None:
         """The next range for a thread to fetch; `None` if there is none. Waits while the ring is full."""
         with self._changed:
             while len(self._ranges) > self._options.connections and not self._is_closed.is_set():
@@ -150,7 +153,7 @@ class AheadStream(ByteStream):
         return True
 
     def _receive(self, mine: _Range) -> None:
-        mine.stream = mine.stream or HttpStream(
+        mine.stream = mine.stream or self._stream(
             self._location,
             self._options,
             ignore,
@@ -198,7 +201,7 @@ class _Range:
     offset: int
     num_bytes: int
     buffer: memoryview
-    stream: HttpStream | None
+    stream: RangeStream | None
     num_fetched: int = 0
     num_read: int = 0
     error: Exception | None = None

@@ -10,8 +10,6 @@ from __future__ import annotations
 import email.utils
 import functools
 import http.client
-import logging
-import random
 import socket
 import threading
 import time
@@ -25,13 +23,9 @@ import requests
 import urllib3
 
 from kconvert.errors import FetchError, NotFoundError, SourceChangedError, UnreachableError
-from kconvert.fetch import CHUNK_BYTES, ByteStream, FetchOptions, OnBytes, Remote
+from kconvert.fetch import CHUNK_BYTES, FetchOptions, OnBytes, RangeStream, Remote
+from kconvert.fetch.patience import Attempts
 from kconvert.version import VERSION
-
-_log = logging.getLogger(__name__)
-
-_PROGRESS_BYTES = 1 << 16
-"""What has to come between two failures for the first to be forgotten."""
 
 _MIN_STEP_BYTES = 1 << 12
 _MAX_STEP_BYTES = 1 << 20
@@ -61,7 +55,7 @@ _BUSY = {
 
 def describe_url(location: str, options: FetchOptions) -> Remote:
     """Size and version of a resource, by a HEAD request. Raises `FetchError`; `NotFoundError` if it is not there."""
-    attempts = _Attempts(location, options, threading.Event())
+    attempts = Attempts(location, options, threading.Event())
     while True:
         try:
             with _request("HEAD", location, options, {}) as response:
@@ -69,53 +63,19 @@ def describe_url(location: str, options: FetchOptions) -> Remote:
                     return _remote(response)
                 if response.status_code in (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED):
                     return Remote(None, "")
-                attempts.refused(response)
+                _refused(attempts, response)
         except _BROKEN as error:
             attempts.failed(_reason(error))
 
 
-class _Attempts:
-    """Counts failures in a row and waits between them: exponential back-off with full jitter."""
-
-    def __init__(self, location: str, options: FetchOptions, is_cancelled: threading.Event) -> None:
-        self._location = location
-        self._options = options
-        self._is_cancelled = is_cancelled
-        self._num_failures = 0
-        self._num_bytes = 0
-        """Since the last failure."""
-        self.last_reason = ""
-        """Of the last failure."""
-
-    def advanced(self, num_bytes: int) -> None:
-        """Some bytes have come. A trickle between failures is no success."""
-        self._num_bytes += num_bytes
-        if self._num_bytes >= _PROGRESS_BYTES:
-            self._num_failures = 0
-
-    def refused(self, response: requests.Response) -> None:
-        """Waits if the status is one that passes. Raises `FetchError` if not."""
-        said = f"HTTP {response.status_code} {response.reason}".strip()
-        if response.status_code in _FINAL:
-            raise NotFoundError(self._location, said)
-        if response.status_code not in _BUSY:
-            raise FetchError(self._location, f"{said}, expected 200 or 206")
-        self.failed(said, _retry_after(response))
-
-    def failed(self, reason: str, retry_after: float | None = None, kind: type[FetchError] = FetchError) -> None:
-        """Waits before the next attempt. Raises an error of that kind when there have been enough."""
-        self.last_reason = reason
-        if self._num_failures >= self._options.max_retries:
-            raise kind(self._location, f"{reason} (tried {self._num_failures + 1} times)")
-        limit = self._options.max_backoff_seconds
-        pause = min(limit, self._options.min_backoff_seconds * 2**self._num_failures) * random.uniform(0.5, 1.0)
-        if retry_after is not None:
-            pause = min(max(pause, retry_after), 10 * limit)
-        self._num_failures += 1
-        self._num_bytes = 0
-        _log.info("%s: %s; trying again in %.1f s", self._location, reason, pause)
-        if self._is_cancelled.wait(pause):
-            raise kind(self._location, f"{reason}; nobody wants the rest")
+def _refused(attempts: Attempts, response: requests.Response) -> None:
+    """Waits if the status is one that passes. Raises `FetchError` if not."""
+    said = f"HTTP {response.status_code} {response.reason}".strip()
+    if response.status_code in _FINAL:
+        raise NotFoundError(attempts.location, said)
+    if response.status_code not in _BUSY:
+        raise FetchError(attempts.location, f"{said}, expected 200 or 206")
+    attempts.failed(said, _retry_after(response))
 
 
 class _Rate:
@@ -137,7 +97,7 @@ class _Rate:
         return is_too_low
 
 
-class HttpStream(ByteStream):
+class HttpStream(RangeStream):
     """A resource over HTTP, from `offset` on, which must then be a place in the version that `remote` names; up to
     `end`, if one is given and the server has ranges (see `is_range`). Gives up once `is_cancelled`."""
 
@@ -156,7 +116,7 @@ class HttpStream(ByteStream):
         self._on_bytes = on_bytes
         self._offset = offset
         self._end = end
-        self._attempts = _Attempts(location, options, is_cancelled or threading.Event())
+        self._attempts = Attempts(location, options, is_cancelled or threading.Event())
         self._response: requests.Response | None = None
         self._socket: socket.socket | None = None
         self._rate = _Rate(options)
@@ -265,7 +225,7 @@ class HttpStream(ByteStream):
             if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return self._accept_end(response)
             self._disconnect()
-            self._attempts.refused(response)
+            _refused(self._attempts, response)
 
     def _range_headers(self) -> dict[str, str]:
         if self._offset == 0 and self._end is None:
