@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kconvert import __version__, printing
 from kconvert.arguments import Parser, conversion_parser, folder_parser, parse_conversion, read_batch
-from kconvert.config import Conversion, available_cores, did_you_mean
+from kconvert.config import Conversion, did_you_mean
 from kconvert.engine import open_engine
 from kconvert.errors import KconvertError, ManifestError, OtherFormatError, UsageError, disk_error
 from kconvert.files import to_path
@@ -124,7 +124,7 @@ def _verify(words: list[str]) -> int:
     else:
         if manifest is None:
             raise UsageError(f"{out}: no {MANIFEST_NAME}; it is not finished, `kconvert status {out}` tells more")
-        with closing(open_engine("local", options.workers or available_cores())) as engine, open_progress() as progress:
+        with closing(open_engine("local", options.workers)) as engine, open_progress() as progress:
             found = verify(out, manifest, engine, progress)
     _say(printing.differences_json(found) if options.json else printing.differences_text(out, manifest, found))
     return EXIT_DIFFERENT if found else EXIT_DONE

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kconvert.account import UnlabelledPolicy
-from kconvert.engine import EngineName
+from kconvert.engine import Engine, EngineName, RayOptions, SlurmOptions, open_engine
 from kconvert.errors import UsageError
 from kconvert.fetch import FetchOptions
 from kconvert.files import AnyPath, to_path
@@ -57,7 +56,9 @@ class Conversion:
     engine: EngineName = "local"
     """Where the work is done."""
     workers: int | None = None
-    """How many processes work. Default: one for each core."""
+    """How many tasks run at a time. Default: one for each core, of this machine or of the cluster; with slurm, 100."""
+    ray: RayOptions = field(default_factory=RayOptions)
+    slurm: SlurmOptions = field(default_factory=SlurmOptions)
     overwrite: bool = False
     """Start again, removing what kconvert made in the folder."""
 
@@ -95,11 +96,6 @@ class Conversion:
         return Selection(tuple(sorted(set(classes))), self.max_archives)
 
     @property
-    def num_workers(self) -> int:
-        """Processes to work with."""
-        return self.workers or available_cores()
-
-    @property
     def keep_folder(self) -> Path | None:
         """Where archives are kept."""
         return Path(self.archives).expanduser().absolute() if self.archives else None
@@ -112,6 +108,11 @@ class Conversion:
     def journal(self) -> Journal:
         """What is done so far."""
         return Journal(self.out_path, to_path(self.staging) if self.staging else None)
+
+    def open_engine(self) -> Engine:
+        """What does the work. Raises `UsageError` if that cannot be had."""
+        records = self.journal().folder / "slurm"
+        return open_engine(self.engine, self.workers, ray=self.ray, slurm=self.slurm, records=records)
 
     def identity(self, tools: Mapping[str, str]) -> dict[str, Any]:
         """Everything that changes the bytes that are written; a folder has one identity."""
@@ -129,13 +130,6 @@ class Conversion:
             "shuffle": dataclasses.asdict(self.shuffle),
         }
         return {"format_version": FORMAT_VERSION, "release": self.release, "options": options, "tools": dict(tools)}
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

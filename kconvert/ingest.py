@@ -60,6 +60,10 @@ def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
     Raises: `ArchiveError` if it is damaged, `FetchError` if it cannot be had.
     """
     journal = task.journal
+    receipt = journal.archive_receipt(task.archive_id)
+    if receipt is not None and receipt.archive == task.name and journal.staged({task.archive_id: receipt}):
+        # An engine may have begun this task twice, as where a machine was lost.
+        return receipt
     # After a crash the guilty clip is found by giving every clip a process of its own.
     prober: Prober = IsolatedProber(task.check) if context.attempt else open_prober(task.check)
     for restart in range(task.fetch.max_restarts + 1):

@@ -104,6 +104,14 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
 
     Raises: `StagingError` if a part is not what it was.
     """
+    planned = [
+        (metadata["key"], metadata["sha256"], metadata["source"])
+        for metadata in (sample.metadata for sample in task.samples)
+    ]
+    found = task.journal.shard_receipt(task.number)
+    if found is not None and is_packed(found, task.out, planned):
+        # An engine may have begun this task twice, as where a machine was lost.
+        return found
     make_folder((task.out / task.path).parent)
     with write_whole(task.out / task.path) as file:
         offsets = open_format(task.format).write(file, _samples(task, context))
@@ -113,10 +121,7 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
         size_bytes=file.size_bytes,
         sha256=file.sha256,
         offsets=offsets,
-        plan_sha256=plan_digest(
-            (metadata["key"], metadata["sha256"], metadata["source"])
-            for metadata in (sample.metadata for sample in task.samples)
-        ),
+        plan_sha256=plan_digest(planned),
     )
     task.journal.set_shard_receipt(task.number, receipt)
     return receipt

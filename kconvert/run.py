@@ -10,13 +10,15 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from kconvert.assembly import Assembly, Failure
 from kconvert.config import Conversion
-from kconvert.engine import Engine, open_engine
+from kconvert.engine import Engine
 from kconvert.errors import UsageError, disk_error
 from kconvert.events import Observer
+from kconvert.fetch import is_remote
 from kconvert.files import AnyPath, make_folder, remove_empty
 from kconvert.finish import finish, is_finished, labels_entry
 from kconvert.folder import (
@@ -40,6 +42,7 @@ from kconvert.manifest import Manifest, SplitRecord
 from kconvert.origin import open_origin
 from kconvert.plan import Selection, SplitPlan, max_disk_bytes, measure, plan_split, require_disk
 from kconvert.probe import tool_versions
+from kconvert.reach import mark, unmark
 from kconvert.release import Release, load_release
 from kconvert.version import VERSION
 
@@ -85,7 +88,7 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
     journal = conversion.journal()
     if conversion.staging is not None:
         require_writable(journal.staging, "--staging")
-    with journal.lock(), closing(open_engine(conversion.engine, conversion.num_workers)) as engine:
+    with journal.lock(), closing(conversion.open_engine()) as engine:
         records, plans = _survey(conversion, identity, observer)
         failures: list[Failure] = []
         if plans:
@@ -97,7 +100,12 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
             journal.set_identity(identity)
             forget_records(out, [plan.info.name for plan in plans])
             _fix_inputs(plans, journal, conversion.selection(release))
-            failures = _assemble(conversion, release, plans, journal, engine, observer)
+            reach = mark(*_shared_folders(conversion, journal))
+            try:
+                engine.prepare(reach)
+                failures = _assemble(conversion, release, plans, journal, engine, observer)
+            finally:
+                unmark(reach)
             records = finished(out, journal)
         if not failures:
             _finish(out, identity, records)
@@ -238,6 +246,19 @@ def _finish(out: AnyPath, identity: Mapping[str, Any], records: Mapping[str, Spl
     if not is_finished(out, manifest):
         keep_records(Journal(out), records)
         finish(out, manifest)
+
+
+def _shared_folders(
+    conversion: Conversion, journal: Journal
+) -> tuple[tuple[tuple[str, AnyPath], ...], tuple[tuple[str, Path], ...]]:
+    """What every machine that works must reach: the folders that are written, and those that are only read."""
+    written: list[tuple[str, AnyPath]] = [("--out", journal.folder)]
+    if conversion.staging is not None:
+        written.append(("--staging", journal.staging))
+    if conversion.keep_folder is not None:
+        written.append(("--archives", conversion.keep_folder))
+    read = [] if is_remote(conversion.origin) else [("--origin", Path(conversion.origin).expanduser().absolute())]
+    return tuple(written), tuple(read)
 
 
 def _require_room(conversion: Conversion, journal: Journal, plans: Sequence[SplitPlan]) -> None:

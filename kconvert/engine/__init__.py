@@ -8,15 +8,58 @@ Work is a function of a module, as it is sent to other processes; so are tasks a
 
 from __future__ import annotations
 
+import functools
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
-from kconvert.errors import KconvertError, UnexpectedError, disk_error
+from kconvert.errors import KconvertError, UnexpectedError, UsageError, disk_error
 from kconvert.events import Emit
+from kconvert.files import AnyPath
 
-EngineName = Literal["local"]
+EngineName = Literal["local", "ray", "slurm"]
+MAX_ATTEMPTS = 2
+"""At a task whose worker dies."""
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """Where Ray runs tasks, with --engine ray."""
+
+    address: str = "auto"
+    """The cluster: auto (the one that `ray start` began), HOST:PORT, ray://HOST:PORT, or local for a new one here."""
+    cpus_per_task: float = 1.0
+    """How many CPUs of the cluster a task takes."""
+
+    def __post_init__(self) -> None:
+        if not self.cpus_per_task > 0:
+            raise ValueError(f"--ray.cpus_per_task {self.cpus_per_task}: expected more than 0")
+
+
+@dataclass(frozen=True)
+class SlurmOptions:
+    """How Slurm runs tasks, with --engine slurm."""
+
+    partition: str | None = None
+    """Default: the cluster's own."""
+    cpus_per_task: int = 1
+    """How many CPUs an element of the job array takes."""
+    memory_gb: float = 4.0
+    """How much memory an element takes."""
+    minutes: int = 720
+    """How long an element may take; the longest is an archive over a slow network."""
+    parameters: dict[str, str] | None = None
+    """Further options of sbatch, as {account: mine, qos: long}."""
+    folder: str | None = None
+    """Where submitit keeps its files: a folder that all nodes reach. Default: in --out."""
+    executor: Literal["slurm", "local"] = "slurm"
+    """Local runs the elements on this machine, to try it."""
+
+    def __post_init__(self) -> None:
+        for name in ("cpus_per_task", "memory_gb", "minutes"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"--slurm.{name} {getattr(self, name)}: expected more than 0")
 
 
 class Task(Protocol):
@@ -55,10 +98,18 @@ class Failed(Generic[T]):
 
 Outcome = Finished[T, R] | Failed[T]
 Work = Callable[[T, Context], R]
+Prelude = Callable[[], None]
+"""What a machine does before its first task: it raises `UsageError` if the machine cannot work. It is hashable."""
 
 
 class Engine(Protocol):
     """Runs tasks. To be closed, also after an exception; closing ends the tasks that still run."""
+
+    def prepare(self, prelude: Prelude) -> None:
+        """Has every other machine do this before its first task; those that are known are asked now.
+
+        Raises: `UsageError` if one of these cannot work.
+        """
 
     def run(self, work: Work[T, R], tasks: Iterable[T], emit: Emit) -> Iterator[Outcome[T, R]]:
         """One outcome for each task. Tasks are taken as they can be run, so that they may be made lazily."""
@@ -66,9 +117,12 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def attempt(work: Work[T, R], task: T, context: Context) -> Outcome[T, R]:
-    """Does one task; whatever it raises is its outcome. The place where a worker catches everything."""
+def attempt(work: Work[T, R], task: T, context: Context, prelude: Prelude | None = None) -> Outcome[T, R]:
+    """Does one task, after the prelude if this process has not done that yet; whatever they raise is its outcome. The
+    place where a worker catches everything."""
     try:
+        if prelude is not None:
+            _once(prelude)
         return Finished(task, work(task, context))
     except KconvertError as error:
         return Failed(task, error)
@@ -79,10 +133,36 @@ def attempt(work: Work[T, R], task: T, context: Context) -> Outcome[T, R]:
         return Failed(task, UnexpectedError(task.name, summary, traceback.format_exc()))
 
 
-def open_engine(name: EngineName, num_workers: int) -> Engine:
-    """The engine of that name."""
+@functools.cache
+def _once(prelude: Prelude) -> None:
+    prelude()
+
+
+def open_engine(
+    name: EngineName,
+    max_tasks: int | None = None,
+    *,
+    ray: RayOptions | None = None,
+    slurm: SlurmOptions | None = None,
+    records: AnyPath | None = None,
+) -> Engine:
+    """The engine of that name, for at most so many tasks at a time; by default as many as there are cores for.
+
+    `records` is where an engine writes down what it has begun. Raises `UsageError` if the engine cannot be had.
+    """
+    if name == "ray":
+        from kconvert.engine.ray import RayEngine
+
+        return RayEngine(max_tasks, ray or RayOptions())
+    if name == "slurm":
+        from kconvert.engine.slurm import SlurmEngine
+
+        return SlurmEngine(max_tasks, slurm or SlurmOptions(), records)
     from kconvert.engine.local import LocalEngine
 
-    engines: dict[str, Any] = {"local": LocalEngine}
-    engine: Engine = engines[name](num_workers)
-    return engine
+    return LocalEngine(max_tasks)
+
+
+def missing_extra(name: str) -> UsageError:
+    """That what an engine needs is not installed."""
+    return UsageError(f"--engine {name}: is not installed; pip install 'kconvert[{name}]'")

@@ -20,11 +20,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from kconvert.engine import Context, Failed, Outcome, R, T, Work, attempt
+from kconvert.engine import MAX_ATTEMPTS, Context, Failed, Outcome, Prelude, R, T, Work, attempt
 from kconvert.errors import WorkerDiedError, describe_exit
 from kconvert.events import Accumulator, Advance, Emit
 
-_MAX_ATTEMPTS = 2
 _PRELOADED = ["kconvert.worker"]
 """Imported once, before workers are forked."""
 
@@ -38,18 +37,21 @@ class _Worker:
 
 
 class LocalEngine:
-    """Runs tasks in `num_workers` processes, which live until the engine is closed; to be made early, as it takes a
-    moment to get ready."""
+    """Runs tasks in `num_workers` processes, by default one for each core, which live until the engine is closed; to be
+    made early, as it takes a moment to get ready."""
 
-    def __init__(self, num_workers: int) -> None:
-        if num_workers < 1:
+    def __init__(self, num_workers: int | None = None) -> None:
+        self._num_workers = available_cores() if num_workers is None else num_workers
+        if self._num_workers < 1:
             raise ValueError(f"{num_workers} workers, expected 1 or more")
-        self._num_workers = num_workers
         self._workers: list[_Worker] = []
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOADED)
         # It imports while the driver plans.
         forkserver.ensure_running()
+
+    def prepare(self, prelude: Prelude) -> None:
+        """There is no other machine."""
 
     def run(self, work: Work[T, R], tasks: Iterable[T], emit: Emit) -> Iterator[Outcome[T, R]]:
         remaining = iter(tasks)
@@ -91,7 +93,7 @@ class LocalEngine:
             said = worker.connection.recv()
         except (EOFError, OSError):
             how = self._bury(worker)
-            if num_attempts < _MAX_ATTEMPTS:
+            if num_attempts < MAX_ATTEMPTS:
                 retries.append((task, num_attempts))
                 return None
             return Failed(task, WorkerDiedError(task.name, how))
@@ -124,6 +126,13 @@ class LocalEngine:
     def close(self) -> None:
         while self._workers:
             self._bury(self._workers[-1])
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _serve(connection: Connection) -> None:

@@ -124,7 +124,7 @@ class _NoBytes:
 def _measure(share: float, folder: Path) -> None:
     clips = _origin(folder / "origin", share)
     engine = _NoBytes(clips)
-    vars(product).update(open_engine=lambda name, num_workers: engine, require_disk=lambda plans, shuffle, have: None)
+    vars(product).update(_require_room=lambda *words: None)
     conversion = Conversion(
         release="k700-2020", out=str(folder / "out"), origin=str(folder / "origin"), shuffle=ShuffleOptions()
     )
