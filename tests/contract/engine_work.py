@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kconvert.engine import Context
-from kconvert.errors import ArchiveError
+from kconvert.errors import ArchiveError, UsageError
 from kconvert.events import Advance
 from kconvert.probe.limits import deadline
 
@@ -21,6 +21,11 @@ class Job:
     @property
     def name(self) -> str:
         return f"job {self.number}"
+
+
+def refuse() -> None:
+    """A prelude for a machine that cannot work."""
+    raise UsageError("this machine is not fit")
 
 
 def do(job: Job, context: Context) -> tuple[int, int]:

@@ -6,21 +6,40 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from engine_work import Job, do
+from clusters import ray_cluster
+from engine_work import Job, do, refuse
 
-from kconvert.engine import Engine, Failed, Finished, open_engine
-from kconvert.errors import ArchiveError, DiskError, UnexpectedError, WorkerDiedError
+from kconvert.engine import Engine, Failed, Finished, RayOptions, SlurmOptions, open_engine
+from kconvert.engine.local import LocalEngine
+from kconvert.errors import ArchiveError, DiskError, UnexpectedError, UsageError, WorkerDiedError
 from kconvert.events import Advance
 
 
-@pytest.fixture(params=[1, 3])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    engine = open_engine("local", request.param)
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A Ray cluster of three machines beside the driver's."""
+    with ray_cluster(3) as found:
+        yield found
+
+
+ENGINES = ["local-1", "local-3", "ray", "slurm"]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """Each engine; slurm by submitit's executor for this machine."""
+    name, _, num = request.param.partition("-")
+    ray = RayOptions(request.getfixturevalue("cluster").address) if name == "ray" else None
+    slurm = SlurmOptions(executor="local")
+    records = tmp_path_factory.mktemp("records") / "records"
+    engine = open_engine(name, int(num) if num else None, ray=ray, slurm=slurm, records=records)
     yield engine
     engine.close()
+    assert not records.exists() or list(records.iterdir()) == [] or name == "slurm"
 
 
 def ignore(event: Advance) -> None:
@@ -80,6 +99,21 @@ def test_tasks_are_made_as_they_can_be_run(engine: Engine, tmp_path: Path) -> No
     next(outcomes)
     assert len(made) < 10
     assert len(list(outcomes)) == 19
+
+
+def test_nothing_is_done_where_the_prelude_refuses(engine: Engine, tmp_path: Path) -> None:
+    try:
+        engine.prepare(refuse)
+    except UsageError as error:
+        assert "this machine is not fit" in str(error)
+        return
+    outcomes = list(engine.run(do, [Job(1, folder=tmp_path)], ignore))
+    if isinstance(engine, LocalEngine):
+        assert isinstance(outcomes[0], Finished)
+    else:
+        assert isinstance(outcomes[0], Failed)
+        assert "this machine is not fit" in str(outcomes[0].error)
+        assert not list(tmp_path.iterdir())
 
 
 def test_closing_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
