@@ -209,6 +209,13 @@ def status_text(status: Status) -> str:
     lines += _table(["split", "archives read", "shards", "failed", "finished"], rows)
     counts = {split.split: split.counts for split in status.splits if split.counts is not None}
     lines += ["", *_counts_table(counts), *_rejected_lines(counts)] if counts else []
+    if status.elements:
+        lines.append(f"{len(status.elements)} elements of Slurm to run again (the same command does it):")
+        shown = list(status.elements.items())[:_MAX_LISTED]
+        lines += [f"  {element} for {name}" for element, name in shown]
+        lines += [f"  and {len(status.elements) - _MAX_LISTED:,} more (--json lists all)"] * (
+            len(status.elements) > _MAX_LISTED
+        )
     for split in status.splits:
         for archive, reason in split.failures.items():
             lines.append(f"{split.split}: {archive} failed: {reason}")

@@ -106,6 +106,9 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
                 failures = _assemble(conversion, release, plans, journal, engine, observer)
             finally:
                 unmark(reach)
+            if not failures:
+                # Of workers that died.
+                clear_temporaries(journal)
             records = finished(out, journal)
         if not failures:
             _finish(out, identity, records)

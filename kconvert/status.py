@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from kconvert.engine.slurm import read_elements
 from kconvert.errors import UsageError
 from kconvert.files import AnyPath
 from kconvert.folder import files_not_in_place, finished, read_manifest
@@ -38,6 +39,8 @@ class Status:
     """Whether the manifest is there and every split that was begun is in it."""
     is_running: bool
     splits: Sequence[SplitStatus]
+    elements: Mapping[str, str]
+    """What the last run gave to Slurm and is not done: from an element's number there to its archive or shard."""
 
 
 def read_status(out: AnyPath) -> Status:
@@ -47,6 +50,7 @@ def read_status(out: AnyPath) -> Status:
     if not journal.exists() and manifest is None:
         raise UsageError(f"{out}: no kconvert run has worked on this folder ({MANIFEST_NAME} and .kconvert not found)")
     records = finished(out, journal)
+    elements = _undone_elements(journal)
     splits = []
     for split_journal in journal.splits():
         record = records.pop(split_journal.name, None)
@@ -57,7 +61,21 @@ def read_status(out: AnyPath) -> Status:
             SplitStatus(split, True, counts.num_archives, counts.num_archives, counts.num_shards, {}, counts, {})
         )
     is_complete = manifest is not None and all(status.split in manifest.splits for status in splits)
-    return Status(is_complete and all(status.is_finished for status in splits), journal.is_locked(), splits)
+    return Status(is_complete and all(status.is_finished for status in splits), journal.is_locked(), splits, elements)
+
+
+def _undone_elements(journal: Journal) -> dict[str, str]:
+    elements = read_elements(journal.folder / "slurm")
+    if not elements:
+        return {}
+    done: set[str] = set()
+    for split in journal.splits():
+        inputs = split.inputs()
+        assert inputs is not None
+        done |= set(split.archive_receipts(inputs.ids()))
+        receipts = (split.shard_receipt(number) for number in range(split.num_shard_receipts()))
+        done |= {receipt.path for receipt in receipts if receipt is not None}
+    return {element: name for element, name in elements.items() if name not in done}
 
 
 def _split_status(out: AnyPath, journal: SplitJournal, counts: SplitCounts | None) -> SplitStatus:

@@ -19,6 +19,8 @@ def ray_cluster(num_nodes: int) -> Iterator[Any]:
     # What is sent to other processes is imported there by its name.
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if Path(path).is_dir())
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # What Ray does where a firewall would ask: all of it on loopback.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     from ray.cluster_utils import Cluster
 
     settings = {"node_ip_address": "127.0.0.1", "object_store_memory": _MEMORY, "include_dashboard": False}
@@ -29,4 +31,4 @@ def ray_cluster(num_nodes: int) -> Iterator[Any]:
         cluster.wait_for_nodes()
         yield cluster
     finally:
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]

@@ -7,6 +7,7 @@ was lost, decides what the next attempt is told. Results are small; clip bytes s
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,7 @@ _AHEAD = 2
 """Tasks that are handed to Ray beyond those that can run, so that no worker waits for the driver."""
 _LOOK_SECONDS = 0.2
 _CHECK_SECONDS = 120.0
+_CONNECT_SECONDS = 10.0
 
 
 @dataclass
@@ -60,8 +62,9 @@ class RayEngine:
         self._prelude: Prelude | None = None
         self._pending: dict[Any, _Job] = {}
         try:
+            _require_somebody(options.address)
             ray.init(address=options.address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"--ray.address {options.address}: no Ray cluster answers there ({_line(error)}); start one with "
                 "`ray start --head`, or say local"
@@ -131,12 +134,7 @@ class RayEngine:
         try:
             found: Outcome[Any, Any] = self._ray.get(ref)
             return found
-        except (
-            errors.NodeDiedError,
-            errors.ObjectLostError,
-            errors.RaySystemError,
-            errors.NodePreemptedError,
-        ) as error:
+        except (errors.NodeDiedError, errors.ObjectLostError, errors.RaySystemError) as error:
             job.num_losses += 1
             if job.num_losses <= _MAX_LOSSES:
                 retries.append(job)
@@ -166,6 +164,13 @@ class RayEngine:
             self._ray.cancel(ref, force=True)
         self._pending.clear()
         self._ray.shutdown()
+
+
+def _require_somebody(address: str) -> None:
+    """Raises `OSError` if nobody listens at an address with a port: Ray itself would take minutes to give up."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
 
 
 class _Ear:

@@ -162,9 +162,10 @@ class SlurmEngine:
 
     def _ended(self) -> list[_Element]:
         """The elements that have a result, or will never have one."""
-        ended = [element for element in self._elements if element.job.paths.result_pickle.exists()]
         if self._is_local:
-            return [element for element in self._elements if element in ended or element.job.done()]
+            # A process of ours, which is to be waited for.
+            return [element for element in self._elements if element.job.state != "RUNNING"]
+        ended = [element for element in self._elements if element.job.paths.result_pickle.exists()]
         if ended or time.monotonic() < self._last_asked + _ASK_SECONDS:
             return ended
         states = self._states()
@@ -189,14 +190,15 @@ class SlurmEngine:
     def _outcome(self, element: _Element, retries: deque[tuple[Any, int]], emit: Emit) -> Outcome[Any, Any] | None:
         """What came of an element; `None` if there will be another attempt."""
         outcome: Outcome[Any, Any]
-        try:
+        if element.job.paths.result_pickle.exists():
             outcome, told = element.job.result()
-        except (self._submitit.core.utils.UncompletedJobError, self._submitit.core.utils.FailedJobError) as error:
-            if element.num_deaths + 1 < MAX_ATTEMPTS:
-                retries.append((element.task, element.num_deaths + 1))
-                return None
-            outcome, told = Failed(element.task, WorkerDiedError(element.task.name, _line(error))), Advance()
-        emit(told)
+            emit(told)
+        elif element.num_deaths + 1 < MAX_ATTEMPTS:
+            retries.append((element.task, element.num_deaths + 1))
+            return None
+        else:
+            how = f"no result of {element.job.job_id}, see {element.job.paths.stdout}"
+            outcome = Failed(element.task, WorkerDiedError(element.task.name, how))
         if not isinstance(outcome, Failed):
             self._undone = {job: name for job, name in self._undone.items() if name != element.task.name}
         return outcome
