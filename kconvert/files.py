@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
 from kconvert.errors import UsageError
-from kconvert.objects import ObjectPath, is_object_url
+from kconvert.objects import TEMPORARY_SUFFIX, ObjectPath, is_object_url
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 AnyPath = Path | ObjectPath
 """Where files are: on a disk, or in an object store."""
 
-TEMPORARY_SUFFIX = ".kconvert-tmp"
-"""Of files that are not whole yet; a run removes those that a killed run left."""
 _MACHINE = zlib.crc32(socket.gethostname().encode())
 _FILE_MODE = 0o644
 _CHUNK_BYTES = 1 << 18

@@ -37,7 +37,8 @@ def leased(path: ObjectPath, dead_seconds: float = 30.0) -> Iterator[bool]:
         is_over.set()
         thread.join(_RENEW_SECONDS)
         with suppress(OSError):
-            path.unlink(missing_ok=True)
+            if _said(path).startswith(mine):
+                path.unlink(missing_ok=True)
 
 
 def is_leased(path: ObjectPath) -> bool:
@@ -86,6 +87,9 @@ def _renew(path: ObjectPath, mine: str, is_over: threading.Event) -> None:
         number += 1
         # A store that fails for a moment is asked again in the next one.
         with suppress(OSError):
+            if not _said(path).startswith(mine):
+                # This machine stood still for so long that somebody else has it by now.
+                return
             path.write_bytes(_text(mine, number))
 
 

@@ -12,7 +12,7 @@ import functools
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
@@ -28,6 +28,10 @@ _READ_BYTES = 8 << 20
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _LISTED = {*_EXTRAS, "abfs", "az"}
 """Whose listings fsspec would cache."""
+_COMMITTING = set(_EXTRAS)
+"""Where an object is not there before its upload is complete, and the library lets us say when."""
+TEMPORARY_SUFFIX = ".kconvert-tmp"
+"""Of what is not whole yet; a run removes what a killed run left."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,10 @@ class ObjectPath:
 
     def is_relative_to(self, other: object) -> bool:
         return isinstance(other, ObjectPath) and self._pure.is_relative_to(other._pure)
+
+    def require_library(self) -> None:
+        """Raises `UsageError` if fsspec does not know such stores, or needs a library that is not installed."""
+        _ = self._fs
 
     def info(self) -> Info:
         """Size and version. Raises `FileNotFoundError` if there is no such object."""
@@ -151,9 +159,12 @@ class ObjectPath:
             raw = self._fs.open(self._key, "rb", block_size=_READ_BYTES, cache_type="readahead")
         return io.BufferedReader(_Telling(self, raw), _READ_BYTES)
 
-    @contextmanager
-    def upload(self) -> Iterator[BinaryIO]:
+    def upload(self) -> AbstractContextManager[BinaryIO]:
         """Opens an object for writing; it appears when the block ends without an exception, otherwise not at all."""
+        return self._committed() if self._protocol in _COMMITTING else self._renamed()
+
+    @contextmanager
+    def _committed(self) -> Iterator[BinaryIO]:
         with self._telling():
             raw = self._fs.open(self._key, "wb", block_size=_UPLOAD_BYTES, autocommit=False)
         try:
@@ -169,6 +180,24 @@ class ObjectPath:
                 raw.discard()
             # Or closing, when it is forgotten, would upload what is left.
             raw.closed = True
+            raise
+
+    @contextmanager
+    def _renamed(self) -> Iterator[BinaryIO]:
+        """For stores that show what is being written."""
+        temporary = self.with_name(self.name + TEMPORARY_SUFFIX)
+        with self._telling():
+            raw = self._fs.open(temporary._key, "wb")
+        try:
+            yield _Telling(self, raw)  # type: ignore[misc]
+            with self._telling():
+                raw.close()
+                self._fs.mv(temporary._key, self._key)
+        except BaseException:
+            with suppress(Exception):
+                raw.close()
+            with suppress(Exception):
+                self._fs.rm_file(temporary._key)
             raise
 
     def write_bytes(self, data: bytes) -> None:
@@ -201,6 +230,9 @@ class ObjectPath:
 
     def give_up_uploads(self) -> None:
         """Gives up uploads below it that were begun and never completed: nobody sees them, but S3 keeps them."""
+        if self._protocol not in _COMMITTING:
+            for path in self.rglob("*" + TEMPORARY_SUFFIX):
+                path.unlink(missing_ok=True)
         if not hasattr(self._fs, "abort_mpu"):
             return
         bucket, _, prefix = self._key.partition("/")
@@ -212,6 +244,10 @@ class ObjectPath:
                         self._fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])
                 if not uploads.get("IsTruncated"):
                     break
+
+    @property
+    def _protocol(self) -> str:
+        return self.url.partition("://")[0]
 
     @property
     def _fs(self) -> Any:
@@ -302,7 +338,8 @@ def _file_system(root: str) -> Any:
         options["use_listings_cache"] = False
     if _EXTRAS.get(protocol) == "s3":
         options["anon"] = not _has_s3_credentials()
-    return kind(**options)
+    # fsspec keeps one for each thread.
+    return kind(**options, skip_instance_cache=True)
 
 
 def _has_s3_credentials() -> bool:

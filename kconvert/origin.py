@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 
 from kconvert.errors import FetchError, NotFoundError, OriginError
 from kconvert.fetch import FetchOptions, describe, is_remote, is_url, read_small, without_patience
+from kconvert.objects import ObjectPath
 from kconvert.release import OFFICIAL_BASE, AnnotationFile, Release, SplitInfo
 
 _MAX_LIST_BYTES = 16 << 20
@@ -53,9 +54,12 @@ class Origin(Protocol):
 
 
 def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
-    """The origin at a URL or in a folder, whose layout is detected. Raises `OriginError` if it is none."""
+    """The origin at a URL or in a folder, whose layout is detected. Raises `OriginError` if it is none, and `UsageError`
+    for a kind of store that is not known."""
     early = without_patience(options)
     if is_remote(where):
+        if not is_url(where):
+            ObjectPath(where).require_library()
         return _Mirror(where.rstrip("/") + "/", early)
     folder = Path(where).expanduser()
     if not folder.is_dir():

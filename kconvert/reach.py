@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import socket
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from kconvert.engine import Engine
 from kconvert.errors import UsageError
-from kconvert.files import AnyPath, make_folder, remove, write_bytes
+from kconvert.files import AnyPath, make_folder, remove, remove_tree, write_bytes
 
-_MARK = "reach"
+Written = tuple[tuple[str, AnyPath], ...]
+"""Folders that are written to, by the option that names them."""
+Read = tuple[tuple[str, Path], ...]
+"""Folders that are only read, by the option that names them."""
+_MARKS = "reach"
+_TOKEN = "token"  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -18,17 +26,16 @@ class Reach:
     """To be called on a machine before it works on anything."""
 
     token: str
-    written: tuple[tuple[str, AnyPath], ...]
-    """Folders that have the token in a file, by the option that names them."""
-    read: tuple[tuple[str, Path], ...]
-    """Folders that are read only."""
+    """Which the driver has written into each folder that is written to."""
+    written: Written
+    read: Read
 
     def __call__(self) -> None:
         """Raises `UsageError` if a folder is not there, is another one, or cannot be written to."""
         here = socket.gethostname()
         for option, folder in self.written:
             try:
-                found = (folder / _MARK).read_bytes().decode("utf-8", "replace")
+                found = (folder / _MARKS / _TOKEN).read_bytes().decode("utf-8", "replace")
             except OSError as error:
                 found = error.strerror or str(error)
             if found != self.token:
@@ -36,7 +43,7 @@ class Reach:
                     f"{option} {folder}: {here} does not see there what the driver wrote ({found!r}); every machine "
                     "must reach the same folder: use one on a shared file system, or an object store"
                 )
-            trial = folder / f"{_MARK}-{here}-{uuid.uuid4().hex}"
+            trial = folder / _MARKS / f"{here}-{uuid.uuid4().hex}"
             try:
                 write_bytes(trial, b"")
                 remove(trial)
@@ -49,16 +56,22 @@ class Reach:
                 )
 
 
-def mark(written: tuple[tuple[str, AnyPath], ...], read: tuple[tuple[str, Path], ...]) -> Reach:
-    """Marks the folders of a run so that other machines can tell that they see the same ones."""
-    token = uuid.uuid4().hex
-    for _, folder in written:
-        make_folder(folder)
-        write_bytes(folder / _MARK, token.encode())
-    return Reach(token, written, read)
+@contextmanager
+def within_reach(engine: Engine, written: Written, read: Read) -> Iterator[None]:
+    """Has each machine of an engine, before its first task in the block, make sure that it sees the same folders.
 
-
-def unmark(reach: Reach) -> None:
-    """Removes the marks."""
-    for _, folder in reach.written:
-        remove(folder / _MARK)
+    Raises: `UsageError` if one of those that are known does not.
+    """
+    if engine.is_here:
+        yield
+        return
+    reach = Reach(uuid.uuid4().hex, written, read)
+    try:
+        for _, folder in written:
+            make_folder(folder / _MARKS)
+            write_bytes(folder / _MARKS / _TOKEN, reach.token.encode())
+        engine.prepare(reach)
+        yield
+    finally:
+        for _, folder in written:
+            remove_tree(folder / _MARKS)

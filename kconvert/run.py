@@ -42,7 +42,7 @@ from kconvert.manifest import Manifest, SplitRecord
 from kconvert.origin import open_origin
 from kconvert.plan import Selection, SplitPlan, max_disk_bytes, measure, plan_split, require_disk
 from kconvert.probe import tool_versions
-from kconvert.reach import mark, unmark
+from kconvert.reach import Read, Written, within_reach
 from kconvert.release import Release, load_release
 from kconvert.version import VERSION
 
@@ -100,12 +100,8 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
             journal.set_identity(identity)
             forget_records(out, [plan.info.name for plan in plans])
             _fix_inputs(plans, journal, conversion.selection(release))
-            reach = mark(*_shared_folders(conversion, journal))
-            try:
-                engine.prepare(reach)
+            with within_reach(engine, *_shared_folders(conversion, journal)):
                 failures = _assemble(conversion, release, plans, journal, engine, observer)
-            finally:
-                unmark(reach)
             if not failures:
                 # Of workers that died.
                 clear_temporaries(journal)
@@ -251,9 +247,7 @@ def _finish(out: AnyPath, identity: Mapping[str, Any], records: Mapping[str, Spl
         finish(out, manifest)
 
 
-def _shared_folders(
-    conversion: Conversion, journal: Journal
-) -> tuple[tuple[tuple[str, AnyPath], ...], tuple[tuple[str, Path], ...]]:
+def _shared_folders(conversion: Conversion, journal: Journal) -> tuple[Written, Read]:
     """What every machine that works must reach: the folders that are written, and those that are only read."""
     written: list[tuple[str, AnyPath]] = [("--out", journal.folder)]
     if conversion.staging is not None:

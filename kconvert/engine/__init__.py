@@ -105,6 +105,10 @@ Prelude = Callable[[], None]
 class Engine(Protocol):
     """Runs tasks. To be closed, also after an exception; closing ends the tasks that still run."""
 
+    @property
+    def is_here(self) -> bool:
+        """Whether all tasks run on this machine."""
+
     def prepare(self, prelude: Prelude) -> None:
         """Has every other machine do this before its first task; those that are known are asked now.
 

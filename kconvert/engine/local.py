@@ -50,6 +50,10 @@ class LocalEngine:
         # It imports while the driver plans.
         forkserver.ensure_running()
 
+    @property
+    def is_here(self) -> bool:
+        return True
+
     def prepare(self, prelude: Prelude) -> None:
         """There is no other machine."""
 

@@ -73,6 +73,10 @@ class RayEngine:
         self._ear = self._ray.remote(_Ear).options(num_cpus=0, scheduling_strategy=self._on(here)).remote()
         self._do = self._ray.remote(_do).options(num_cpus=options.cpus_per_task, max_retries=0)
 
+    @property
+    def is_here(self) -> bool:
+        return False
+
     def prepare(self, prelude: Prelude) -> None:
         self._prelude = prelude
         asked = {

@@ -116,6 +116,10 @@ class SlurmEngine:
         )
         return executor
 
+    @property
+    def is_here(self) -> bool:
+        return False
+
     def prepare(self, prelude: Prelude) -> None:
         # Which machines there will be, Slurm decides later: each element begins with it.
         self._prelude = prelude

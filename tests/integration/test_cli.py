@@ -45,7 +45,7 @@ from kconvert.release import RELEASE_NAMES
         (["k400", "--out", "OUT", "--config", "/bin/true"], "kconvert"),
         (["verify", ".", "--workers", "-1"], "--workers -1: expected 1 or more"),
         (["k400", "--out", "OUT", "--config", "absent.yaml"], "absent.yaml"),
-        (["k400", "--out", "OUT", "--engine", "slurm"], "engine"),
+        (["k400", "--out", "OUT", "--engine", "spark"], "engine"),
         (["verify"], "dir"),
         (["verify", "OUT"], "no such folder"),
         (["status", "OUT"], "no kconvert run has worked on this folder"),

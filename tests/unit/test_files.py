@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kconvert.files import TEMPORARY_SUFFIX, remove_temporaries, sha256_of, write_bytes, write_whole
+from kconvert.files import remove_temporaries, sha256_of, write_bytes, write_whole
+from kconvert.objects import TEMPORARY_SUFFIX
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from miniature.server import serving
 
-from kconvert.errors import OriginError
+from kconvert.errors import OriginError, UsageError
 from kconvert.origin import Origin, open_origin, parse_path_list
 from kconvert.release import OFFICIAL_BASE, RELEASE_NAMES, load_release
 
@@ -89,7 +89,7 @@ def test_a_folder_that_is_no_origin_is_refused_with_what_was_looked_for(tmp_path
         open_origin(str(tmp_path), load_release("k400"), QUICK)
     with pytest.raises(OriginError, match="no such folder"):
         open_origin(str(tmp_path / "absent"), load_release("k400"), QUICK)
-    with pytest.raises(OriginError, match="expected http"):
+    with pytest.raises(UsageError, match="unknown kind of store"):
         open_origin("ftp://x/y", load_release("k400"), QUICK)
 
 

@@ -81,6 +81,12 @@ class _NoBytes:
         self._clips = clips
         self.seconds = 0.0
 
+    @property
+    def is_here(self) -> bool:
+        return True
+
+    def prepare(self, prelude: Any) -> None: ...
+
     def run(self, work: Any, tasks: Iterable[Any], emit: Emit) -> Iterator[Any]:
         for task in tasks:
             start = time.perf_counter()
@@ -125,6 +131,7 @@ def _measure(share: float, folder: Path) -> None:
     clips = _origin(folder / "origin", share)
     engine = _NoBytes(clips)
     vars(product).update(_require_room=lambda *words: None)
+    Conversion.open_engine = lambda conversion: engine
     conversion = Conversion(
         release="k700-2020", out=str(folder / "out"), origin=str(folder / "origin"), shuffle=ShuffleOptions()
     )

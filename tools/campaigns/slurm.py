@@ -1,4 +1,4 @@
-"""Conversions on a real Slurm of one node, which is set up here and taken down again (needs root and Debian's packages).
+"""Conversions on a real Slurm of one node, which is set up and taken down again (needs root and Debian's packages).
 
 Does what the tests do with submitit's own executor, and what only Slurm can: a pre-empted element, a killed one, and a
 driver that is killed and started again.
@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -129,11 +129,12 @@ def _campaign(folder: Path) -> None:
     _check("plain", ran.code, ran.err, out, expected, start)
     print(_arrays())
 
-    for name, harm in (
+    harms: list[tuple[str, Callable[[str], str]]] = [
         ("an element is pre-empted (scontrol requeue)", lambda job: _said("scontrol", "requeue", job)),
         ("an element is killed (scancel --signal=KILL)", lambda job: _said("scancel", "--signal=KILL", job)),
         ("an element is cancelled (scancel)", lambda job: _said("scancel", job)),
-    ):
+    ]
+    for name, harm in harms:
         out = folder / name.split("(")[0].replace(" ", "-")
         with serving(origin, Slow) as http:
             start = time.monotonic()
