@@ -87,7 +87,8 @@ class ObjectPath:
 
     def require_library(self) -> None:
         """Raises `UsageError` if fsspec does not know such stores, or needs a library that is not installed."""
-        _ = self._fs
+        with self._telling():
+            _ = self._fs
 
     def info(self) -> Info:
         """Size and version. Raises `FileNotFoundError` if there is no such object."""

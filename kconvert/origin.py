@@ -54,12 +54,14 @@ class Origin(Protocol):
 
 
 def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
-    """The origin at a URL or in a folder, whose layout is detected. Raises `OriginError` if it is none, and `UsageError`
-    for a kind of store that is not known."""
+    """The origin at a URL or in a folder, whose layout is detected.
+
+    Raises: `OriginError` if it is none, `UsageError` for a kind of store that is not known.
+    """
     early = without_patience(options)
     if is_remote(where):
         if not is_url(where):
-            ObjectPath(where).require_library()
+            _require_library(where)
         return _Mirror(where.rstrip("/") + "/", early)
     folder = Path(where).expanduser()
     if not folder.is_dir():
@@ -73,6 +75,13 @@ def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
         f"--origin {where}: looked for {release.root}/ (a copy of the official server) and for {scripts}/ "
         f"(what the official shell script leaves), found neither"
     )
+
+
+def _require_library(where: str) -> None:
+    try:
+        ObjectPath(where).require_library()
+    except OSError as error:
+        raise OriginError(f"--origin {where}: {error.strerror}") from error
 
 
 class _Mirror:

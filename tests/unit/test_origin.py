@@ -90,7 +90,7 @@ def test_a_folder_that_is_no_origin_is_refused_with_what_was_looked_for(tmp_path
     with pytest.raises(OriginError, match="no such folder"):
         open_origin(str(tmp_path / "absent"), load_release("k400"), QUICK)
     with pytest.raises(UsageError, match="unknown kind of store"):
-        open_origin("ftp://x/y", load_release("k400"), QUICK)
+        open_origin("xyz://x/y", load_release("k400"), QUICK)
 
 
 def test_the_csv_of_k600_is_taken_only_where_the_txt_is_absent(mini: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from miniature.build import OFFICIAL, write
 
@@ -131,13 +132,13 @@ def _measure(share: float, folder: Path) -> None:
     clips = _origin(folder / "origin", share)
     engine = _NoBytes(clips)
     vars(product).update(_require_room=lambda *words: None)
-    Conversion.open_engine = lambda conversion: engine
     conversion = Conversion(
         release="k700-2020", out=str(folder / "out"), origin=str(folder / "origin"), shuffle=ShuffleOptions()
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    summary = product.convert(conversion, Silent())
+    with mock.patch.object(Conversion, "open_engine", return_value=engine):
+        summary = product.convert(conversion, Silent())
     seconds = time.perf_counter() - start
     assert not summary.failures, summary.failures[0]
     rows = sum(record.table.num_rows for record in summary.records.values())
