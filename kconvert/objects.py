@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-import fsspec
-
 from kconvert.errors import UsageError
 
 _UPLOAD_BYTES = 32 << 20
@@ -322,6 +320,9 @@ def is_object_url(text: str) -> bool:
 @functools.cache
 def _file_system(root: str) -> Any:
     """The file system that has a bucket, one for all threads. Raises `UsageError` if its library is not installed."""
+    # Most conversions know no store, and it takes a moment to import.
+    import fsspec
+
     protocol = root.partition("://")[0]
     try:
         kind = fsspec.get_filesystem_class(protocol)
