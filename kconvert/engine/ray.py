@@ -154,8 +154,12 @@ class RayEngine:
             return Failed(job.task, WorkerDiedError(job.task.name, _line(error)))
 
     def _pass_on(self, emit: Emit) -> None:
-        """What tasks tell of their progress."""
-        for event in self._ray.get(self._ear.take.remote()):
+        """What tasks tell of their progress, on which nothing depends."""
+        try:
+            events: list[Advance] = self._ray.get(self._ear.take.remote())
+        except self._ray.exceptions.RayError:
+            return
+        for event in events:
             emit(event)
 
     def _on(self, node_id: str) -> Any:
