@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from buckets import store
 from clusters import ray_cluster
 from harness import COMMAND, kconvert, one_line, tree
 from miniature.server import Handler, Server, serving
@@ -201,3 +202,24 @@ def test_status_names_the_elements_to_run_again(mini: Path, converted: Path, tmp
     assert kconvert(*words, "--origin", mini).code == 0
     assert "again" not in kconvert("status", out).out
     assert os.path.exists(out / "manifest.json")
+
+
+def test_a_cluster_and_a_bucket(server: Server, converted: Path) -> None:
+    """Every machine has the store's credentials in an environment of its own; without them it is told which lacks them."""
+    with store() as bucket, pytest.MonkeyPatch.context() as patch:
+        out = f"{bucket.make_bucket('data')}/k400"
+        words: list[str | Path] = ["k400", "--out", out, "--origin", server.url, *SHARDS, "--engine", "ray"]
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_ENDPOINT_URL", bucket.url)
+        with ray_cluster(1) as poor:
+            refused = kconvert(*words, "--ray.address", poor.address, env=bucket.environment)
+        assert refused.code == 2, refused.err
+        assert re.search(
+            r"kconvert: node 127.0.0.1: --out s3://data/k400/.kconvert: .* does not see there", refused.err
+        )
+        for name, value in bucket.environment.items():
+            patch.setenv(name, value)
+        with ray_cluster(1) as cluster:
+            ran = kconvert(*words, "--ray.address", cluster.address)
+        assert ran.code == 0, ran.err
+        assert bucket.tree("data", "k400/") == tree(converted)
