@@ -99,7 +99,7 @@ class Assembly:
             unpacked = self._unpacked(window_cuts, rows)
             if unstaged := self._unstaged(unpacked, rows):
                 return self._ingest(unstaged) or None
-            if failures := self._pack(unpacked, rows):
+            if failures := self._pack(unpacked, rows, len(window_cuts) if len(groups) == 1 else None):
                 return failures
             cuts += window_cuts
             self._remove_parts(group)
@@ -205,20 +205,22 @@ class Assembly:
         staged = self.journal.staged({self._ids[name]: receipt for name, receipt in receipts.items()})
         return [name for name in needed if self._ids[name] not in staged]
 
-    def _pack(self, unpacked: Sequence[Cut[Decision]], rows: StagedRows) -> list[Failure]:
-        """Packs shards; returns those that failed."""
+    def _pack(self, unpacked: Sequence[Cut[Decision]], rows: StagedRows, num_shards: int | None) -> list[Failure]:
+        """Packs shards, of which the split has `num_shards` if that is known yet; returns those that failed."""
         if not unpacked:
             return []
         num_clips = sum(len(planned.items) for planned in unpacked)
         self.observer.begin(f"{self._split}: packing {len(unpacked)} shards", None, num_clips)
         archives = rows.archive_column()
-        tasks = self._while_worthwhile(self._pack_task(planned, rows, archives) for planned in unpacked)
+        tasks = self._while_worthwhile(self._pack_task(planned, rows, archives, num_shards) for planned in unpacked)
         outcomes = self.engine.run(pack, tasks, self.observer.advance)
         failures = [failure for outcome in outcomes if (failure := self._failure(outcome))]
         self.observer.end()
         return failures
 
-    def _pack_task(self, planned: Cut[Decision], rows: StagedRows, archives: Sequence[str]) -> PackTask:
+    def _pack_task(
+        self, planned: Cut[Decision], rows: StagedRows, archives: Sequence[str], num_shards: int | None
+    ) -> PackTask:
         places = [_place(decision) for decision in planned.items]
         staged = zip(planned.items, places, rows.take(places), strict=True)
         samples = tuple(
@@ -229,7 +231,7 @@ class Assembly:
             )
             for decision, place, row in staged
         )
-        path = self._layout.shard_path(self.release.name, self._split, planned.number)
+        path = self._layout.shard_path(self.release.name, self._split, planned.number, num_shards)
         return PackTask(planned.number, path, self._out, self.journal, self.conversion.to, samples)
 
     def _remove_parts(self, names: Iterable[str]) -> None:
@@ -246,7 +248,8 @@ class Assembly:
                 ShardEntry(receipt.path, self._split, receipt.num_samples, receipt.size_bytes, receipt.sha256)
             )
             for index, (decision, offset) in enumerate(zip(planned.items, receipt.offsets, strict=True)):
-                placements[decision.name] = Placement(receipt.path, index, offset)
+                path = self._layout.video_path(receipt.path, self._split, decision.name, decision.label)
+                placements[decision.name] = Placement(path, index, offset)
         for path in self.journal.forget_shards_from(len(cuts)):
             remove(self._out / path)
         table = write_split_table(self._out, self.release, self._split, rows, account.decisions, placements)

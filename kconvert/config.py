@@ -14,8 +14,8 @@ from kconvert.engine import Engine, EngineName, RayOptions, SlurmOptions, open_e
 from kconvert.errors import UsageError
 from kconvert.fetch import FetchOptions
 from kconvert.files import AnyPath, to_path
-from kconvert.formats import FormatName
 from kconvert.journal import Journal
+from kconvert.manifest import FormatName
 from kconvert.pack import ShardOptions
 from kconvert.plan import Selection
 from kconvert.release import OFFICIAL_BASE, SPLITS, Release, ReleaseName, load_release

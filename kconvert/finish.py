@@ -11,6 +11,7 @@ import yaml
 from kconvert.account import Decision
 from kconvert.clip import Clip, sample_key
 from kconvert.files import AnyPath, make_folder, size_of, write_bytes
+from kconvert.formats import open_format
 from kconvert.manifest import MANIFEST_NAME, LabelsEntry, Manifest, TableEntry, table_path
 from kconvert.release import SPLITS, Release, load_release
 from kconvert.table import StagedRows, write_table
@@ -18,8 +19,6 @@ from kconvert.table import StagedRows, write_table
 LABELS_NAME = "labels.txt"
 CARD_NAME = "README.md"
 _DIGEST_WORDS = "The sha256 of the manifest is "
-_CARD_SPLITS = {"train": "train", "val": "validation", "test": "test"}
-"""What Hugging Face datasets calls the splits."""
 _STAGED_COLUMNS = (
     "defects", "detail", "member", "size_bytes", "sha256", "duration_seconds", "num_frames", "fps", "width", "height",
     "pix_fmt", "video_codec", "audio_codec", "rotation_degrees", "bit_rate",
@@ -30,10 +29,10 @@ class Placement(NamedTuple):
     """Where a sample is."""
 
     shard: str
-    """Path below the output folder; `""` for nowhere."""
+    """The path, below the output folder, of the file that holds the video; `""` for none."""
     sample_index: int | None
     offset_bytes: int | None
-    """Of the video's first byte in the shard."""
+    """Of the video's first byte in it."""
 
 
 def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release, split: str) -> dict[str, Any]:
@@ -130,39 +129,35 @@ def labels_entry(release: Release) -> LabelsEntry:
 
 def finish(out: AnyPath, manifest: Manifest) -> None:
     """Writes what belongs to all splits; the manifest last, as it says that everything else is there."""
-    for name, data in _contents(manifest).items():
+    for name, data in whole_files(manifest).items():
+        make_folder((out / name).parent)
         write_bytes(out / name, data)
+    write_bytes(out / MANIFEST_NAME, manifest.to_json().encode())
 
 
 def is_finished(out: AnyPath, manifest: Manifest) -> bool:
     """Whether `finish` has nothing to do."""
-    contents = _contents(manifest).items()
+    contents = {**whole_files(manifest), MANIFEST_NAME: manifest.to_json().encode()}.items()
     return all((out / name).is_file() and (out / name).read_bytes() == data for name, data in contents)
 
 
-def _contents(manifest: Manifest) -> dict[str, bytes]:
-    """The files that belong to all splits, in the order in which they are written."""
+def whole_files(manifest: Manifest) -> dict[str, bytes]:
+    """The files that belong to all splits, by path: functions of the manifest. It names none of them; the card has its
+    digest, so that a change of either is found."""
     return {
         LABELS_NAME: labels_text(load_release(manifest.release)),
-        CARD_NAME: card_text(manifest).encode(),
-        MANIFEST_NAME: manifest.to_json().encode(),
+        **open_format(manifest.format).index_files(manifest),
+        CARD_NAME: _card_text(manifest).encode(),
     }
 
 
-def card_text(manifest: Manifest) -> str:
-    """The dataset card, a function of the manifest.
-
-    Its front matter has no config for the tables: datasets takes the builder of the first config for all of them
-    (`LocalDatasetModuleFactory.get_module`, datasets 5.2), so that tables beside tars are read as tars. They are
-    loaded by their folder.
-    """
+def _card_text(manifest: Manifest) -> str:
     release = load_release(manifest.release)
     packed = [split for split in SPLITS if split in manifest.splits and manifest.splits[split].num_shards]
-    files = [{"split": _CARD_SPLITS[split], "path": f"{split}/*.tar"} for split in packed]
     front = {
         "pretty_name": f"{release.title}, packed by kconvert",
         "task_categories": ["video-classification"],
-        **({"configs": [{"config_name": "default", "data_files": files}]} if files else {}),
+        **open_format(manifest.format).card_config(packed),
     }
     lines = ["---", yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(), "---", ""]
     lines += [f"# {release.title}", "", *_card_body(manifest), ""]
@@ -170,6 +165,7 @@ def card_text(manifest: Manifest) -> str:
 
 
 def _card_body(manifest: Manifest) -> list[str]:
+    layout = open_format(manifest.format)
     rows = ["| split | written | short | replaced | rejected | missing | shards |", "|---|--:|--:|--:|--:|--:|--:|"]
     for split in SPLITS:
         if split in manifest.splits:
@@ -180,16 +176,15 @@ def _card_body(manifest: Manifest) -> list[str]:
             )  # fmt: skip
             rows.append(f"| {split} | " + " | ".join(f"{number:,}" for number in numbers) + " |")
     return [
-        f"WebDataset shards of {manifest.labels.num} classes, made by kconvert {manifest.kconvert_version} "
+        f"{layout.title} of {manifest.labels.num} classes, made by kconvert {manifest.kconvert_version} "
         f"(format {manifest.format_version}).",
         "",
         *rows,
         "",
-        "A sample is three adjacent members: `KEY.cls` (label id), `KEY.json` (facts) and `KEY.mp4` (the video,",
-        "unchanged). `metadata/SPLIT.parquet` has a row for every clip, written or not, with the reason;",
-        "`shard` and `offset_bytes` give random access with one read. `labels.txt` names the label ids.",
+        *layout.card_text(),
+        "",
+        "`metadata/SPLIT.parquet` has a row for every clip, written or not, with the reason; `shard` and",
+        "`offset_bytes` give random access with one read. `labels.txt` names the label ids.",
         "`manifest.json` has counts and digests; `kconvert verify` checks them.",
         _digest_line(manifest),
-        "",
-        'With Hugging Face datasets, `load_dataset(DIR)` gives samples, `load_dataset(DIR + "/metadata")` the rows.',
     ]

@@ -17,8 +17,9 @@ from typing import Any
 from kconvert.errors import ManifestError, OtherFormatError, UsageError, disk_error
 from kconvert.files import AnyPath, make_folder, remove, remove_temporaries, remove_tree, sha256_of, size_of
 from kconvert.finish import CARD_NAME, LABELS_NAME, names_other_manifest
+from kconvert.formats import open_format
 from kconvert.journal import JOURNAL_FOLDER, Journal, is_empty, num_at_once
-from kconvert.manifest import MANIFEST_NAME, Manifest, SplitRecord
+from kconvert.manifest import FORMAT_NAMES, MANIFEST_NAME, Manifest, SplitRecord
 from kconvert.objects import ObjectPath
 from kconvert.plan import Holds, SplitPlan, needed_bytes
 from kconvert.release import SPLITS
@@ -27,6 +28,8 @@ from kconvert.threads import at_once
 from kconvert.units import format_bytes
 
 _MAX_SHOWN = 10
+_FOLDERS = ("metadata", *sorted({folder for name in FORMAT_NAMES for folder in open_format(name).folders}))
+"""In the output folder, beside one for each split."""
 
 
 def require_ours(out: AnyPath) -> None:
@@ -242,7 +245,7 @@ def clear(journal: Journal) -> None:
     any other conversion. The lock stays."""
     for name in (MANIFEST_NAME, CARD_NAME, LABELS_NAME):
         remove(journal.out / name)
-    for name in (*SPLITS, "metadata"):
+    for name in (*SPLITS, *_FOLDERS):
         for folder in (journal.out, journal.folder, journal.staging):
             remove_tree(folder / name)
     journal.forget_identity()
@@ -251,7 +254,7 @@ def clear(journal: Journal) -> None:
 def clear_temporaries(journal: Journal) -> None:
     """Removes what a killed run left half-written."""
     out = journal.out
-    for folder in (out, out / "metadata", journal.folder, journal.staging):
+    for folder in (out, *(out / name for name in _FOLDERS), journal.folder, journal.staging):
         remove_temporaries(folder)
     for split in SPLITS:
         remove_temporaries(out / split)

@@ -93,8 +93,8 @@ class ShardReceipt:
     num_samples: int
     size_bytes: int
     sha256: str
-    offsets: tuple[int, ...]
-    """Where each sample's video begins in the shard, in the order of the samples."""
+    offsets: tuple[int | None, ...]
+    """Where each sample's video begins in its file, in the order of the samples; `None` if that cannot be said."""
     plan_sha256: str
     """Of what was planned for it: each sample's key, digest and source."""
 

@@ -9,7 +9,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from kconvert.errors import ManifestError, OtherFormatError
 from kconvert.records import build
@@ -17,6 +17,9 @@ from kconvert.release import RELEASE_NAMES
 from kconvert.version import FORMAT_VERSION
 
 MANIFEST_NAME = "manifest.json"
+FormatName = Literal["webdataset"]
+"""What can be written; each has its module in `formats`."""
+FORMAT_NAMES: tuple[str, ...] = get_args(FormatName)
 
 
 def table_path(split: str) -> str:
@@ -138,6 +141,11 @@ class Manifest:
     kconvert_version: str
     format_version: int = field(default=FORMAT_VERSION)
 
+    @property
+    def format(self) -> str:
+        """What was written: a name of `formats`."""
+        return str(self.options["to"])
+
     def to_json(self) -> str:
         """The text of `manifest.json`: keys in the documented order, two spaces of indentation, a final newline."""
         content = dataclasses.asdict(self)
@@ -164,7 +172,7 @@ class Manifest:
             manifest = build(cls, content)
         except (ValueError, RecursionError) as error:
             raise ManifestError(f"{where}: not a kconvert manifest ({error})") from error
-        if manifest.release not in RELEASE_NAMES or manifest.options.get("to") != "webdataset":
+        if manifest.release not in RELEASE_NAMES or manifest.options.get("to") not in FORMAT_NAMES:
             raise ManifestError(f"{where}: of a release or format that this kconvert does not know")
         if [table.path for table in manifest.tables] != [table_path(split) for split in manifest.splits]:
             raise ManifestError(f"{where}: its tables are not those of its splits")

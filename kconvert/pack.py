@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from kconvert.engine import Context
 from kconvert.events import Advance
-from kconvert.files import AnyPath, make_folder, size_of, write_whole
-from kconvert.formats import Format, FormatName, Sample, open_format
+from kconvert.files import AnyPath, size_of
+from kconvert.formats import Format, Sample, open_format
 from kconvert.journal import ShardReceipt, SplitJournal
 from kconvert.part import StagedBytes, read_staged
 from kconvert.units import ByteSize
@@ -59,7 +59,7 @@ class PackTask:
     """Of the shard, below the output folder."""
     out: AnyPath
     journal: SplitJournal
-    format: FormatName
+    format: str
     samples: tuple[PackSample, ...]
 
     @property
@@ -112,15 +112,13 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
     if found is not None and is_packed(found, task.out, planned):
         # An engine may have begun this task twice, as where a machine was lost.
         return found
-    make_folder((task.out / task.path).parent)
-    with write_whole(task.out / task.path) as file:
-        offsets = open_format(task.format).write(file, _samples(task, context))
+    written = open_format(task.format).write(task.out, task.path, _samples(task, context))
     receipt = ShardReceipt(
         path=task.path,
         num_samples=len(task.samples),
-        size_bytes=file.size_bytes,
-        sha256=file.sha256,
-        offsets=offsets,
+        size_bytes=written.size_bytes,
+        sha256=written.sha256,
+        offsets=written.offsets,
         plan_sha256=plan_digest(planned),
     )
     task.journal.set_shard_receipt(task.number, receipt)

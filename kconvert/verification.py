@@ -18,8 +18,8 @@ from typing import Any
 from kconvert.engine import Context, Engine, Failed
 from kconvert.events import Advance, Observer
 from kconvert.files import AnyPath, DigestedReader, sha256_of, size_of
-from kconvert.finish import CARD_NAME, LABELS_NAME, card_text, labels_entry, labels_text
-from kconvert.formats import FormatName, StoredSample, open_format
+from kconvert.finish import labels_entry, whole_files
+from kconvert.formats import StoredSample, open_format
 from kconvert.journal import JOURNAL_FOLDER
 from kconvert.manifest import MANIFEST_NAME, Manifest, ShardEntry, TableEntry, table_path
 from kconvert.release import SPLITS, load_release
@@ -62,7 +62,7 @@ class ShardTask:
 
     out: AnyPath
     entry: ShardEntry
-    format: FormatName
+    format: str
     rows: tuple[Mapping[str, Any], ...] | None
     """Of its samples in the table, in their order; `None` if the table cannot be read."""
 
@@ -79,9 +79,9 @@ def shard_tasks(out: AnyPath, manifest: Manifest, unreadable: set[str]) -> Itera
         by_shard = FinalTable.read(out / table_path(split)).rows_by_shard() if is_readable else iter(())
         for path, found in by_shard:
             if path in shards:
-                yield ShardTask(out, shards.pop(path), manifest.options["to"], tuple(found))
+                yield ShardTask(out, shards.pop(path), manifest.format, tuple(found))
         for entry in shards.values():
-            yield ShardTask(out, entry, manifest.options["to"], () if is_readable else None)
+            yield ShardTask(out, entry, manifest.format, () if is_readable else None)
 
 
 def verify_shard(task: ShardTask, context: Context) -> tuple[Difference, ...]:
@@ -99,7 +99,7 @@ def verify_shard(task: ShardTask, context: Context) -> tuple[Difference, ...]:
 def _sample_differences(task: ShardTask, file: DigestedReader, context: Context) -> Iterator[Difference]:
     name, num_samples = task.entry.path, 0
     try:
-        for index, stored in enumerate(open_format(task.format).read(file)):
+        for index, stored in enumerate(open_format(task.format).read(task.out, task.entry.path, file)):
             num_samples += 1
             context.emit(Advance(num_clips=1))
             if task.rows is None:
@@ -142,10 +142,8 @@ def _sample_problem(stored: StoredSample, index: int, row: Mapping[str, Any] | N
 def folder_differences(out: AnyPath, manifest: Manifest) -> Iterator[Difference]:
     """Everything that differs outside the shards."""
     release = load_release(manifest.release)
-    # The card has the manifest's digest, so that a change of either is found.
-    yield from _content_differences(out, MANIFEST_NAME, manifest.to_json().encode())
-    yield from _content_differences(out, LABELS_NAME, labels_text(release))
-    yield from _content_differences(out, CARD_NAME, card_text(manifest).encode())
+    for name, content in {MANIFEST_NAME: manifest.to_json().encode(), **whole_files(manifest)}.items():
+        yield from _content_differences(out, name, content)
     if manifest.labels != labels_entry(release):
         yield Difference(MANIFEST_NAME, "its labels are not those of the release")
     for entry in manifest.tables:
@@ -222,8 +220,10 @@ def _table_differences(out: AnyPath, entry: TableEntry, manifest: Manifest) -> I
 
 def _unexpected_files(out: AnyPath, manifest: Manifest) -> Iterator[Difference]:
     """What nobody wrote, the journal apart; a reader that globs might take it in."""
-    known = {shard.path for shard in manifest.shards} | {table.path for table in manifest.tables}
-    known |= {MANIFEST_NAME, CARD_NAME, LABELS_NAME}
+    companions = open_format(manifest.format).companion_paths
+    known = {MANIFEST_NAME, *whole_files(manifest), *(table.path for table in manifest.tables)}
+    for shard in manifest.shards:
+        known |= {shard.path, *companions(shard.path)}
     known |= {str(parent) for name in known for parent in PurePosixPath(name).parents}
     found: Iterable[AnyPath] = out.rglob("*")
     for path in sorted(found, key=str):

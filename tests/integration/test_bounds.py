@@ -28,9 +28,10 @@ def peaks(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], tup
 def test_ten_times_the_release_takes_no_more_memory(peaks: dict[tuple[int, int], tuple[Peaks, int]]) -> None:
     for window in (0, 2):
         small, large = peaks[1, window][0], peaks[10, window][0]
-        # A worker holds a clip or two; the driver a row, of 2 kB, for each of 180 clips more.
-        assert large.worker_bytes < small.worker_bytes + 8 * CLIP_BYTES
-        assert large.driver_bytes < small.driver_bytes + 8 * CLIP_BYTES
+        # A worker holds a few clips, more of them where its two threads happen to meet; the driver a row, of 2 kB, for
+        # each clip. What grew with the release would grow by its 180 clips more.
+        assert large.worker_bytes < small.worker_bytes + 45 * CLIP_BYTES
+        assert large.driver_bytes < small.driver_bytes + 45 * CLIP_BYTES
 
 
 def test_a_window_bounds_what_is_staged(peaks: dict[tuple[int, int], tuple[Peaks, int]]) -> None:

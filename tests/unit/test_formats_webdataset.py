@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from kconvert.files import DigestedReader, DigestingFile
 from kconvert.formats import Sample, StoredSample
-from kconvert.formats.webdataset import WebDataset
-
-LAYOUT = WebDataset()
+from kconvert.formats.webdataset import FORMAT as LAYOUT
+from kconvert.formats.webdataset import write_tar
 
 
 def sample(number: int, video: bytes) -> Sample:
@@ -24,13 +23,19 @@ def sample(number: int, video: bytes) -> Sample:
 
 def write(samples: list[Sample]) -> tuple[bytes, tuple[int, ...]]:
     buffer = io.BytesIO()
-    offsets = LAYOUT.write(DigestingFile(buffer), samples)
-    return buffer.getvalue(), offsets
+    places = write_tar(DigestingFile(buffer), samples)
+    return buffer.getvalue(), tuple(video.offset_bytes for *_, video in places)
+
+
+def write_folder(out: Path, samples: list[Sample]) -> bytes:
+    """Writes a shard with its index; returns the shard's bytes."""
+    LAYOUT.write(out, "x.tar", samples)
+    return (out / "x.tar").read_bytes()
 
 
 def read(path: Path) -> list[StoredSample]:
     with DigestedReader(path) as file:
-        found = list(LAYOUT.read(file))
+        found = list(LAYOUT.read(path.parent, path.name, file))
         assert file.finish() == hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
@@ -79,8 +84,8 @@ def test_headers_are_plain_ustar_without_times_owners_or_pax_records(tmp_path: P
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     samples = [sample(number, bytes([number]) * number) for number in range(5)]
-    data, offsets = write(samples)
-    (tmp_path / "x.tar").write_bytes(data)
+    _, offsets = write(samples)
+    write_folder(tmp_path, samples)
     found = read(tmp_path / "x.tar")
     assert [stored.sample for stored in found] == samples
     assert tuple(stored.offset_bytes for stored in found) == offsets

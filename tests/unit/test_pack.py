@@ -67,6 +67,7 @@ def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
     assert receipt == task.journal.shard_receipt(3)
     assert receipt.size_bytes == len(shard)
     for offset, video in zip(receipt.offsets, videos, strict=True):
+        assert offset is not None
         assert shard[offset : offset + len(video)] == video
     assert sum(event.num_clips for event in told) == 3
     planned = [(str(sample.metadata["key"]), str(sample.metadata["sha256"]), "") for sample in task.samples]

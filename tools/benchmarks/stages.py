@@ -16,7 +16,8 @@ from benchmarks.ways import COMMAND
 from kconvert.archive import ArchiveReader
 from kconvert.fetch import FetchOptions, open_ahead, open_stream
 from kconvert.files import write_whole
-from kconvert.formats import Sample, open_format
+from kconvert.formats import Sample
+from kconvert.formats.webdataset import write_tar
 from kconvert.part import StagedBytes, part_writer, read_staged
 from kconvert.probe import open_prober
 from kconvert.verdict import CheckOptions
@@ -100,4 +101,4 @@ def _read_back(folder: Path, clips: Sequence[bytes]) -> None:
 def _pack(folder: Path, clips: Sequence[bytes]) -> None:
     samples = (Sample(f"k{number}", 1, {"key": f"k{number}"}, data) for number, data in enumerate(clips))
     with write_whole(folder / "shard") as file:
-        open_format("webdataset").write(file, samples)
+        write_tar(file, samples)
