@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kconvert.files import AnyPath, DigestingFile, write_whole
@@ -233,6 +234,12 @@ def _without_nulls(array: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray
     return array
 
 
+def _known_field(name: str) -> pc.Expression:
+    if name not in TABLE.names:
+        raise KeyError(f"no column {name!r}, expected one of {', '.join(TABLE.names)}")
+    return pc.field(name)
+
+
 class FinalTable:
     """A final table that was read."""
 
@@ -255,9 +262,40 @@ class FinalTable:
         return int(self._table.num_rows)
 
     def column(self, name: str) -> list[Any]:
-        """A column of `TABLE`."""
+        """A column of `TABLE`. Raises `KeyError` if there is none of that name."""
         values: list[Any] = self._table.column(name).to_pylist()
         return values
+
+    def row(self, place: int) -> dict[str, Any]:
+        """One row."""
+        return {name: column[place].as_py() for name, column in zip(TABLE.names, self._table.columns, strict=True)}
+
+    def part(self, places: range) -> FinalTable:
+        """Some of the rows."""
+        return FinalTable(self._table.take(pa.array(places, pa.int64())))
+
+    def written(self) -> FinalTable:
+        """The rows of the clips that were written, in the order of the shards."""
+        rows = self._table.filter(pc.field("status") == "written")
+        return FinalTable(rows.sort_by([("shard", "ascending"), ("sample_index", "ascending")]).combine_chunks())
+
+    def has_offsets(self) -> bool:
+        """Whether every row says where its video is."""
+        return bool(self._table["offset_bytes"].null_count == 0)
+
+    def where(self, condition: Callable[[Callable[[str], Any]], Any] | None, values: Mapping[str, Any]) -> FinalTable:
+        """The rows whose columns have these values, or one of those in a list, and that meet the condition.
+
+        Raises: `KeyError` for an unknown column.
+        """
+        expressions = [] if condition is None else [condition(_known_field)]
+        for name, value in values.items():
+            wanted = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+            expressions.append(_known_field(name).isin(pa.array(wanted, TABLE.field(name).type)))
+        rows = self._table
+        for expression in expressions:
+            rows = rows.filter(expression)
+        return FinalTable(rows.combine_chunks())
 
     def rows_by_shard(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """The rows of each shard, by path and in the order of their samples; rows in no shard are left out."""

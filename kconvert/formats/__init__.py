@@ -70,6 +70,9 @@ class Format(Protocol):
     def companion_paths(self, shard: str) -> Sequence[str]:
         """The paths of the small files that stand with a shard, beside those of its videos."""
 
+    def foreign_paths(self, shard: str) -> Sequence[str]:
+        """The paths of files that readers themselves put beside a shard."""
+
     def max_sample_bytes(self, video_bytes: int) -> int:
         """At most how many bytes of a shard a sample takes."""
 

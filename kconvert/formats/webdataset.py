@@ -47,6 +47,10 @@ class WebDataset:
     def companion_paths(self, shard: str) -> Sequence[str]:
         return (_dali_path(shard),)
 
+    def foreign_paths(self, shard: str) -> Sequence[str]:
+        # `energon prepare` leaves an index of its own.
+        return (f"{shard}.idx",)
+
     def max_sample_bytes(self, video_bytes: int) -> int:
         return 4 * _BLOCK_BYTES + _MAX_JSON_BYTES + _padded(video_bytes)
 
@@ -79,7 +83,7 @@ class WebDataset:
     def index_files(self, manifest: Manifest) -> Mapping[str, bytes]:
         shards = {split: [one for one in manifest.shards if one.split == split] for split in manifest.splits}
         parts = {split: [_pattern([one.path for one in found])] for split, found in shards.items() if found}
-        energon = {"exclude": [], "split_parts": parts}
+        energon = {"split_parts": parts, "exclude": []}
         return {
             **{f"index/{split}.json": _wids_index(manifest.release, split, found) for split, found in shards.items()},
             ".nv-meta/dataset.yaml": _yaml({"__module__": "megatron.energon", "__class__": "CrudeWebdataset"}),

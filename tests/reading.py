@@ -1,0 +1,157 @@
+"""Reads a split as users of each library do: `python reading.py READER DIR SPLIT` prints, as JSON, the label id and the
+digest of the video of every clip by its key.
+
+Each reader has a process of its own: the libraries warn, and start threads and processes, as they like.
+"""
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+Found = dict[str, tuple[int, str]]
+
+
+def found(samples: Iterable[tuple[str, int, bytes]]) -> Found:
+    """What was read; a clip that comes twice is told of."""
+    read: Found = {}
+    for key, label_id, video in samples:
+        name = key.rpartition("/")[2]
+        assert name not in read, f"{name} came twice"
+        read[name] = int(label_id), hashlib.sha256(video).hexdigest()
+    return read
+
+
+def read_webdataset(out: Path, split: str) -> Found:
+    """On the brace pattern, shuffled, decoded, in a DataLoader with workers."""
+    import torch
+    import webdataset as wds
+
+    (pattern,) = re.findall(rf"{split}/\S+", (out / ".nv-meta" / "split.yaml").read_text())
+    dataset = wds.WebDataset(str(out / pattern), shardshuffle=100, seed=7, empty_check=False).shuffle(100).decode()
+    loader = torch.utils.data.DataLoader(dataset, num_workers=2, batch_size=None)
+    return found((sample["__key__"], sample["cls"], sample["mp4"]) for sample in loader)
+
+
+def read_wids(out: Path, split: str) -> Found:
+    """By index, in any order."""
+    import wids
+
+    dataset = wids.ShardListDataset(str(out / "index" / f"{split}.json"))
+    order = sorted(range(len(dataset)), key=lambda number: -number)
+    samples = (dataset[number] for number in order)
+    return found((sample["__key__"], sample[".cls"], sample[".mp4"].getvalue()) for sample in samples)
+
+
+def read_dali(out: Path, split: str) -> Found:
+    """By the reader of tars with indexes."""
+    from nvidia.dali import fn, pipeline_def
+
+    shards = sorted((out / split).glob("*.tar"))
+    indexes = [out / "index" / f"{shard.stem}.idx" for shard in shards]
+
+    @pipeline_def(batch_size=1, num_threads=1, device_id=None)  # type: ignore[untyped-decorator]
+    def pipeline() -> Any:
+        components: Any = fn.readers.webdataset(
+            paths=[str(shard) for shard in shards],
+            index_paths=[str(index) for index in indexes],
+            ext=["json", "cls", "mp4"],
+            missing_component_behavior="error",
+            name="reader",
+        )
+        return tuple(components)
+
+    built = pipeline()
+    built.build()
+
+    def samples() -> Iterable[tuple[str, int, bytes]]:
+        for _ in range(built.reader_meta("reader")["epoch_size"]):
+            text, label, video = (bytes(one.as_array()[0]) for one in built.run())
+            yield json.loads(text)["key"], int(label), video
+
+    return found(samples())
+
+
+def read_energon(out: Path, split: str) -> Found:
+    """After `energon prepare`, with a cooker that takes what a crude dataset gives."""
+    from megatron.energon import (
+        Cooker,
+        DefaultTaskEncoder,
+        WorkerConfig,
+        basic_sample_keys,
+        get_savable_loader,
+        get_val_dataset,
+        stateless,
+    )
+
+    @stateless  # type: ignore[untyped-decorator]
+    def cook(sample: dict[str, Any]) -> dict[str, Any]:
+        return {**basic_sample_keys(sample), "cls": sample["cls"], "mp4": sample["mp4"]}
+
+    class Encoder(DefaultTaskEncoder):  # type: ignore[misc]
+        cookers = (Cooker(cook),)
+        decoder = None
+
+    workers = WorkerConfig(rank=0, world_size=1, num_workers=0)
+    dataset = get_val_dataset(
+        str(out), split_part=split, worker_config=workers, batch_size=None, task_encoder=Encoder()
+    )
+    loader = get_savable_loader(dataset)
+    return found((sample["__key__"], int(sample["cls"]), sample["mp4"]) for sample in loader)
+
+
+def read_ray(out: Path, split: str) -> Found:
+    """As a Ray dataset."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    dataset = ray.data.read_webdataset([str(shard) for shard in sorted((out / split).glob("*.tar"))])
+    return found((row["__key__"], row["cls"], row["mp4"]) for row in dataset.iter_rows())
+
+
+def read_datasets(out: Path, split: str) -> Found:
+    """As a Hugging Face dataset."""
+    import datasets
+
+    name = {"train": "train", "val": "validation", "test": "test"}[split]
+    dataset = datasets.load_dataset(str(out), split=name, cache_dir=str(out / ".cache"))
+    return _of_datasets(dataset)
+
+
+def read_datasets_streaming(out: Path, split: str) -> Found:
+    """As a Hugging Face dataset that streams."""
+    import datasets
+
+    name = {"train": "train", "val": "validation", "test": "test"}[split]
+    return _of_datasets(datasets.load_dataset(str(out), split=name, streaming=True))
+
+
+def _of_datasets(dataset: Any) -> Found:
+    from datasets import Video
+
+    video, label, key = ("mp4", "cls", "__key__") if "mp4" in dataset.features else ("video", "label", "key")
+    plain = dataset.cast_column(video, Video(decode=False))
+    return found((row[key], row[label], row[video]["bytes"]) for row in plain)
+
+
+def read_kconvert(out: Path, split: str) -> Found:
+    """By kconvert itself, in a DataLoader with workers."""
+    import torch
+
+    import kconvert
+
+    clips = kconvert.open(str(out), split)
+    loader = torch.utils.data.DataLoader(clips, num_workers=2, batch_size=3, shuffle=True, collate_fn=list)
+    return found((clip.key, clip.label_id, clip.video) for batch in loader for clip in batch)
+
+
+READERS: dict[str, Callable[[Path, str], Found]] = {
+    name.removeprefix("read_"): reader for name, reader in list(globals().items()) if name.startswith("read_")
+}
+
+
+if __name__ == "__main__":
+    print(json.dumps(READERS[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])))
