@@ -251,7 +251,8 @@ class Assembly:
                 path = self._layout.video_path(receipt.path, self._split, decision.name, decision.label)
                 placements[decision.name] = Placement(path, index, offset)
         for path in self.journal.forget_shards_from(len(cuts)):
-            remove(self._out / path)
+            for name in (path, *self._layout.companion_paths(path)):
+                remove(self._out / name)
         table = write_split_table(self._out, self.release, self._split, rows, account.decisions, placements)
         num_bytes = sum(shard.size_bytes for shard in shards)
         counts = account.counts(self._member_counts(), len(shards), num_bytes)

@@ -34,6 +34,7 @@ _COMMANDS_HELP = """
 other commands:
   kconvert plan RELEASE ...   what would be fetched, and how much disk it takes; fetches nothing big
   kconvert verify DIR         read everything again and compare it with the manifest and the tables
+  kconvert report DIR         write DIR/report.html, a page to judge the result from
   kconvert status DIR         what is done, what is missing, what failed and why
   kconvert batch FILE.yaml    several conversions, one after the other
   kconvert releases [NAME]    what is in the official releases
@@ -130,6 +131,17 @@ def _verify(words: list[str]) -> int:
     return EXIT_DIFFERENT if found else EXIT_DONE
 
 
+def _report(words: list[str]) -> int:
+    # It takes libraries that no other command needs.
+    from kconvert.report import write_report
+
+    parser = folder_parser("kconvert report", "Write DIR/report.html: one page to judge a converted folder from.")
+    options = parser.parse_args(words)
+    path = write_report(to_path(options.dir))
+    _say(printing.report_json(path) if options.json else str(path))
+    return EXIT_DONE
+
+
 def _status(words: list[str]) -> int:
     parser = folder_parser("kconvert status", "What is done, what is missing, what failed and why.")
     options = parser.parse_args(words)
@@ -178,6 +190,7 @@ def _releases(words: list[str]) -> int:
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "plan": _plan,
     "verify": _verify,
+    "report": _report,
     "status": _status,
     "batch": _batch,
     "releases": _releases,

@@ -19,7 +19,7 @@ from kconvert.files import AnyPath, make_folder, remove, remove_temporaries, rem
 from kconvert.finish import CARD_NAME, LABELS_NAME, names_other_manifest
 from kconvert.formats import open_format
 from kconvert.journal import JOURNAL_FOLDER, Journal, is_empty, num_at_once
-from kconvert.manifest import FORMAT_NAMES, MANIFEST_NAME, Manifest, SplitRecord
+from kconvert.manifest import FORMAT_NAMES, MANIFEST_NAME, REPORT_NAME, Manifest, SplitRecord
 from kconvert.objects import ObjectPath
 from kconvert.plan import Holds, SplitPlan, needed_bytes
 from kconvert.release import SPLITS
@@ -243,7 +243,7 @@ def forget_records(out: AnyPath, splits: Sequence[str]) -> None:
 def clear(journal: Journal) -> None:
     """Removes what kconvert made: the manifest first, the identity last, so that a half-cleared folder is refused to
     any other conversion. The lock stays."""
-    for name in (MANIFEST_NAME, CARD_NAME, LABELS_NAME):
+    for name in (MANIFEST_NAME, CARD_NAME, LABELS_NAME, REPORT_NAME):
         remove(journal.out / name)
     for name in (*SPLITS, *_FOLDERS):
         for folder in (journal.out, journal.folder, journal.staging):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kconvert.config import Conversion
-from kconvert.files import AnyPath
+from kconvert.files import AnyPath, size_of
 from kconvert.manifest import MANIFEST_NAME, Manifest, SplitCounts, SplitRecord, table_path
 from kconvert.release import Release
 from kconvert.run import Forecast, Summary
@@ -186,6 +186,10 @@ def differences_text(out: AnyPath, manifest: Manifest | None, found: Sequence[Di
 
 def differences_json(found: Sequence[Difference]) -> str:
     return _json([dataclasses.asdict(difference) for difference in found])
+
+
+def report_json(path: AnyPath) -> str:
+    return _json({"path": str(path), "size_bytes": size_of(path)})
 
 
 def status_json(status: Status) -> str:

@@ -279,6 +279,15 @@ class FinalTable:
         rows = self._table.filter(pc.field("status") == "written")
         return FinalTable(rows.sort_by([("shard", "ascending"), ("sample_index", "ascending")]).combine_chunks())
 
+    def flagged(self) -> FinalTable:
+        """The rows of clips that something was found in, or that were rejected."""
+        has_defect = pc.list_value_length(pc.field("defects")) + pc.list_value_length(pc.field("original_defects")) > 0
+        return FinalTable(self._table.filter(has_defect | (pc.field("status") == "rejected")).combine_chunks())
+
+    def rows(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Some columns of every row."""
+        return zip(*(self.column(name) for name in names), strict=True)
+
     def has_offsets(self) -> bool:
         """Whether every row says where its video is."""
         return bool(self._table["offset_bytes"].null_count == 0)

@@ -20,7 +20,7 @@ from kconvert.events import Advance, Observer
 from kconvert.files import AnyPath, DigestedReader, sha256_of, size_of
 from kconvert.finish import labels_entry, whole_files
 from kconvert.formats import StoredSample, open_format
-from kconvert.manifest import MANIFEST_NAME, Manifest, ShardEntry, TableEntry, table_path
+from kconvert.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, ShardEntry, TableEntry, table_path
 from kconvert.release import SPLITS, load_release
 from kconvert.table import FinalTable
 
@@ -220,7 +220,7 @@ def _table_differences(out: AnyPath, entry: TableEntry, manifest: Manifest) -> I
 def _unexpected_files(out: AnyPath, manifest: Manifest) -> Iterator[Difference]:
     """What nobody wrote, the journal apart; a reader that globs might take it in."""
     layout = open_format(manifest.format)
-    known = {MANIFEST_NAME, *whole_files(manifest), *(table.path for table in manifest.tables)}
+    known = {MANIFEST_NAME, REPORT_NAME, *whole_files(manifest), *(table.path for table in manifest.tables)}
     for shard in manifest.shards:
         known |= {shard.path, *layout.companion_paths(shard.path), *layout.foreign_paths(shard.path)}
     known |= {str(parent) for name in known for parent in PurePosixPath(name).parents}

@@ -58,7 +58,7 @@ def test_a_kill_at_a_commit_goes_on_to_the_same_bytes(job: Job, operations: list
     renames = [operation for operation in kinds if operation.what == "rename"]
     places = [*renames[::2], *(operations[rename.number] for rename in renames[1::5])]
     halves = [operation for operation, act in boundaries(kinds) if act == "half"]
-    assert len(renames) == 17
+    assert len(renames) == 21
     problems = [problem for place in places for problem in job.kill_at(place, "kill")]
     problems += [problem for place in halves[::4] for problem in job.kill_at(place, "half")]
     assert not problems, "\n".join(problems)
