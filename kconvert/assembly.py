@@ -16,7 +16,7 @@ from kconvert.config import Conversion
 from kconvert.engine import Engine, Failed, Outcome
 from kconvert.errors import DiskFullError, StagingError, UnexpectedError, UnreachableError, disk_error
 from kconvert.events import Observer
-from kconvert.files import remove
+from kconvert.files import AnyPath, remove
 from kconvert.finish import Placement, sample_metadata, write_split_table
 from kconvert.folder import describe_room
 from kconvert.formats import open_format
@@ -255,6 +255,10 @@ class Assembly:
                 remove(self._out / name)
         table = write_split_table(self._out, self.release, self._split, rows, account.decisions, placements)
         num_bytes = sum(shard.size_bytes for shard in shards)
+        if self._layout.has_own_files:
+            sizes = rows.column("size_bytes")
+            num_bytes += sum(sizes[_place(decision)] for planned in cuts for decision in planned.items)
+            self._remove_strays({placement.shard for placement in placements.values()})
         counts = account.counts(self._member_counts(), len(shards), num_bytes)
         if problems := counts.contradictions():
             raise StagingError(
@@ -270,6 +274,13 @@ class Assembly:
         record = SplitRecord(counts, tuple(shards), table)
         self.journal.set_record(record)
         return record
+
+    def _remove_strays(self, known: set[str]) -> None:
+        """Removes the videos that an earlier plan of the split had, and this one has not."""
+        found: Iterable[AnyPath] = (self._out / self._split).rglob("*")
+        for path in sorted(found, key=str):
+            if path.is_file() and path.relative_to(self._out).as_posix() not in known:  # type: ignore[arg-type]
+                remove(path)
 
     def _member_counts(self) -> Mapping[str, int]:
         """What the receipts of the split's own archives add up to."""

@@ -212,7 +212,10 @@ def remove_temporaries(folder: AnyPath) -> None:
         folder.give_up_uploads()
         return
     for path in folder.glob("*" + TEMPORARY_SUFFIX):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 class DigestedReader:

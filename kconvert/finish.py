@@ -129,24 +129,25 @@ def labels_entry(release: Release) -> LabelsEntry:
 
 def finish(out: AnyPath, manifest: Manifest) -> None:
     """Writes what belongs to all splits; the manifest last, as it says that everything else is there."""
-    for name, data in whole_files(manifest).items():
+    for name, data in whole_files(out, manifest).items():
         make_folder((out / name).parent)
         write_bytes(out / name, data)
+    open_format(manifest.format).commit(out, manifest)
     write_bytes(out / MANIFEST_NAME, manifest.to_json().encode())
 
 
 def is_finished(out: AnyPath, manifest: Manifest) -> bool:
     """Whether `finish` has nothing to do."""
-    contents = {**whole_files(manifest), MANIFEST_NAME: manifest.to_json().encode()}.items()
+    contents = {**whole_files(out, manifest), MANIFEST_NAME: manifest.to_json().encode()}.items()
     return all((out / name).is_file() and (out / name).read_bytes() == data for name, data in contents)
 
 
-def whole_files(manifest: Manifest) -> dict[str, bytes]:
-    """The files that belong to all splits, by path: functions of the manifest. It names none of them; the card has its
-    digest, so that a change of either is found."""
+def whole_files(out: AnyPath, manifest: Manifest) -> dict[str, bytes]:
+    """The files that belong to all splits, by path. The manifest names none of them, but all can be made again from it
+    and from what it names; the card has its digest, so that a change of either is found."""
     return {
         LABELS_NAME: labels_text(load_release(manifest.release)),
-        **open_format(manifest.format).index_files(manifest),
+        **open_format(manifest.format).index_files(out, manifest),
         CARD_NAME: _card_text(manifest).encode(),
     }
 

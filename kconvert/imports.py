@@ -1,4 +1,4 @@
-"""Imports that are not wanted."""
+"""Imports that are not wanted, but by some."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def without_arrays() -> None:
     pyarrow imports them wherever they are installed: half a second, and threads that wait busily, for nothing.
     """
     sys.meta_path.insert(0, _Unwanted())
+
+
+def with_arrays() -> None:
+    """Takes `without_arrays` back, for a library that needs them."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Unwanted)]

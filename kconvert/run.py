@@ -37,6 +37,7 @@ from kconvert.folder import (
     split_bytes,
     used_bytes,
 )
+from kconvert.formats import open_format
 from kconvert.journal import Journal
 from kconvert.manifest import Manifest, SplitRecord
 from kconvert.origin import open_origin
@@ -127,7 +128,9 @@ def _checked_identity(conversion: Conversion) -> dict[str, Any]:
     conversion.require_known_words()
     if conversion.keep_folder is not None and conversion.keep_folder.is_relative_to(str(conversion.out_path)):
         raise UsageError(f"--archives {conversion.archives}: is in --out, which only shards and tables belong in")
-    identity = conversion.identity(tool_versions(conversion.check))
+    layout = open_format(conversion.to)
+    layout.require(conversion.out_path, conversion.shard.max_bytes)
+    identity = conversion.identity({**tool_versions(conversion.check), **layout.tools()})
     require_ours(conversion.out_path)
     return identity
 

@@ -7,7 +7,6 @@ of each. Work on whole splits stays in columns: a release has 650,000 rows.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -306,14 +305,19 @@ class FinalTable:
             rows = rows.filter(expression)
         return FinalTable(rows.combine_chunks())
 
-    def rows_by_shard(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-        """The rows of each shard, by path and in the order of their samples; rows in no shard are left out."""
-        order = [("shard", "ascending"), ("sample_index", "ascending"), ("key", "ascending")]
-        ordered = self._table.sort_by(order)
-        shards = ordered.column("shard").to_pylist()
-        start = 0
-        for shard, group in itertools.groupby(shards):
-            length = sum(1 for _ in group)
-            if shard:
-                yield shard, ordered.slice(start, length).to_pylist()
-            start += length
+    def places_by_file(self) -> dict[str, list[int]]:
+        """The places of the rows whose videos are in each file, in the order of their samples."""
+        order = pc.sort_indices(
+            self._table, [("shard", "ascending"), ("sample_index", "ascending"), ("key", "ascending")]
+        ).to_pylist()
+        shards = self._table.column("shard").to_pylist()
+        found: dict[str, list[int]] = {}
+        for place in order:
+            if shards[place]:
+                found.setdefault(shards[place], []).append(place)
+        return found
+
+    def take(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        """Some rows, as dictionaries by column name."""
+        rows: list[dict[str, Any]] = self._table.take(pa.array(places, pa.int64())).to_pylist()
+        return rows

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -73,14 +73,16 @@ class ShardTask:
 def shard_tasks(out: AnyPath, manifest: Manifest, unreadable: set[str]) -> Iterator[ShardTask]:
     """A task for each shard of the manifest, with its rows unless its table is `unreadable`."""
     for split in SPLITS:
-        shards = {entry.path: entry for entry in manifest.shards if entry.split == split}
+        shards = [entry for entry in manifest.shards if entry.split == split]
         is_readable = split in manifest.splits and table_path(split) not in unreadable
-        by_shard = FinalTable.read(out / table_path(split)).rows_by_shard() if is_readable else iter(())
-        for path, found in by_shard:
-            if path in shards:
-                yield ShardTask(out, shards.pop(path), manifest.format, tuple(found))
-        for entry in shards.values():
-            yield ShardTask(out, entry, manifest.format, () if is_readable else None)
+        table = FinalTable.read(out / table_path(split)) if is_readable else None
+        places = table.places_by_file() if table is not None else {}
+        for entry in shards:
+            rows = None
+            if table is not None:
+                names = _video_files(out, manifest, entry)
+                rows = tuple(table.take([place for name in names for place in places.get(name, ())]))
+            yield ShardTask(out, entry, manifest.format, rows)
 
 
 def verify_shard(task: ShardTask, context: Context) -> tuple[Difference, ...]:
@@ -133,7 +135,8 @@ def _sample_problem(stored: StoredSample, index: int, row: Mapping[str, Any] | N
     if row["key"] != sample.key:
         return f"the row there is of {row['key']}"
     wrong = sorted(name for name in found if found[name] != expected[name])
-    if sample.metadata.get("sha256") != found["sha256"] or sample.metadata.get("label_id") != found["label_id"]:
+    own = {name: sample.metadata[name] for name in ("sha256", "label_id") if name in sample.metadata}
+    if any(found[name] != value for name, value in own.items()):
         wrong.append("its own JSON")
     return f"differs from its row in {', '.join(wrong)}" if wrong else ""
 
@@ -141,7 +144,7 @@ def _sample_problem(stored: StoredSample, index: int, row: Mapping[str, Any] | N
 def folder_differences(out: AnyPath, manifest: Manifest) -> Iterator[Difference]:
     """Everything that differs outside the shards."""
     release = load_release(manifest.release)
-    for name, content in {MANIFEST_NAME: manifest.to_json().encode(), **whole_files(manifest)}.items():
+    for name, content in {MANIFEST_NAME: manifest.to_json().encode(), **whole_files(out, manifest)}.items():
         yield from _content_differences(out, name, content)
     if manifest.labels != labels_entry(release):
         yield Difference(MANIFEST_NAME, "its labels are not those of the release")
@@ -190,15 +193,20 @@ def _table_differences(out: AnyPath, entry: TableEntry, manifest: Manifest) -> I
     counts = manifest.splits[split]
     statuses = Counter(table.column("status"))
     reasons = Counter(reason for reason in table.column("reason") if reason)
-    shards = Counter(shard for shard in table.column("shard") if shard)
-    listed = {shard.path: shard.num_samples for shard in manifest.shards if shard.split == split}
-    num_bytes = sum(shard.size_bytes for shard in manifest.shards if shard.split == split)
+    in_file = Counter(shard for shard in table.column("shard") if shard)
+    entries = [shard for shard in manifest.shards if shard.split == split]
+    listed = {shard.path: shard.num_samples for shard in entries}
+    shards = {shard.path: sum(in_file.pop(name, 0) for name in _video_files(out, manifest, shard)) for shard in entries}
+    shards |= dict(in_file)
+    num_bytes = sum(shard.size_bytes for shard in entries)
+    if open_format(manifest.format).has_own_files:
+        num_bytes += sum(table.written().column("size_bytes"))
     columns = zip(table.column("status"), table.column("source"), table.column("defects"), strict=True)
     written = [(source, defects) for status, source, defects in columns if status == "written"]
     num_replaced = sum(source == "replacement" for source, _ in written)
     num_short = sum("short" in defects for _, defects in written)
     found = (
-        statuses["written"], num_short, num_replaced, dict(reasons), statuses["missing"], dict(shards), len(listed),
+        statuses["written"], num_short, num_replaced, dict(reasons), statuses["missing"], shards, len(listed),
         num_bytes,
     )  # fmt: skip
     expected = (
@@ -217,12 +225,21 @@ def _table_differences(out: AnyPath, entry: TableEntry, manifest: Manifest) -> I
         yield Difference(entry.path, "its rows are not sorted by key")
 
 
+def _video_files(out: AnyPath, manifest: Manifest, shard: ShardEntry) -> Sequence[str]:
+    """The files that hold the videos of a shard; none if it cannot be read, which reading it will tell."""
+    try:
+        return open_format(manifest.format).video_files(out, shard.path)
+    except (OSError, ValueError):
+        return ()
+
+
 def _unexpected_files(out: AnyPath, manifest: Manifest) -> Iterator[Difference]:
     """What nobody wrote, the journal apart; a reader that globs might take it in."""
     layout = open_format(manifest.format)
-    known = {MANIFEST_NAME, REPORT_NAME, *whole_files(manifest), *(table.path for table in manifest.tables)}
+    known = {MANIFEST_NAME, REPORT_NAME, *whole_files(out, manifest), *(table.path for table in manifest.tables)}
     for shard in manifest.shards:
-        known |= {shard.path, *layout.companion_paths(shard.path), *layout.foreign_paths(shard.path)}
+        known |= {shard.path, *layout.companion_paths(shard.path)}
+        known |= set(_video_files(out, manifest, shard))
     known |= {str(parent) for name in known for parent in PurePosixPath(name).parents}
     found: Iterable[AnyPath] = out.rglob("*")
     for path in sorted(found, key=str):
@@ -232,5 +249,5 @@ def _unexpected_files(out: AnyPath, manifest: Manifest) -> Iterator[Difference]:
             continue
         if path.is_symlink():
             yield Difference(name.as_posix(), "is a link")
-        elif name.as_posix() not in known:
+        elif name.as_posix() not in known and not layout.is_foreign(name.as_posix()):
             yield Difference(name.as_posix(), "is not in the manifest")

@@ -148,6 +148,58 @@ def read_kconvert(out: Path, split: str) -> Found:
     return found((clip.key, clip.label_id, clip.video) for batch in loader for clip in batch)
 
 
+def read_videofolder(out: Path, split: str) -> Found:
+    """As a Hugging Face dataset of video files, whose labels are the names of folders."""
+    import datasets
+
+    name = {"train": "train", "val": "validation", "test": "test"}[split]
+    dataset = datasets.load_dataset(str(out), split=name, streaming=True)
+    plain = dataset.cast_column("video", datasets.Video(decode=False))
+    names = dataset.features["label"].names
+    paths = ((Path(row["video"]["path"]), names[row["label"]]) for row in plain)
+    return found((f"{split}_{path.stem}", _label_id(out, label), path.read_bytes()) for path, label in paths)
+
+
+def _label_id(out: Path, folder: str) -> int:
+    """The id of the label that torchvision spells so as a folder."""
+    labels = (out / "labels.txt").read_text().splitlines()
+    spelt = [label.replace(" ", "_").replace("'", "").replace("(", "").replace(")", "") for label in labels]
+    return spelt.index(folder)
+
+
+def read_list(out: Path, split: str) -> Found:
+    """As MMAction2's `VideoDataset` and SlowFast's `Kinetics` read their list files: a line, split at the space."""
+    entries = (line.strip().split(" ") for line in (out / f"{split}.csv").read_text().splitlines())
+    return found((f"{split}_{Path(path).stem}", int(label_id), (out / path).read_bytes()) for path, label_id in entries)
+
+
+def read_litdata(out: Path, split: str) -> Found:
+    """As a LitData streaming dataset, in its loader with workers."""
+    import litdata
+
+    dataset = litdata.StreamingDataset(str(out / split), shuffle=True)
+    loader = litdata.StreamingDataLoader(dataset, num_workers=2, batch_size=2, collate_fn=list)
+    return found((row["key"], row["label_id"], row["video"]) for batch in loader for row in batch)
+
+
+def read_mds(out: Path, split: str) -> Found:
+    """As a MosaicML streaming dataset."""
+    import streaming
+
+    dataset = streaming.StreamingDataset(local=str(out / split), shuffle=True, batch_size=1)
+    return found((row["key"], row["label_id"], row["video"]) for row in dataset)
+
+
+def read_lance(out: Path, split: str) -> Found:
+    """As a Lance dataset, some rows at a time, in an order of ours."""
+    import lance
+
+    dataset = lance.dataset(str(out / f"{split}.lance"))
+    order = list(range(dataset.count_rows()))[::-1]
+    rows = dataset.take(order, columns=["key", "label_id", "video"]).to_pylist()
+    return found((row["key"], row["label_id"], row["video"]) for row in rows)
+
+
 READERS: dict[str, Callable[[Path, str], Found]] = {
     name.removeprefix("read_"): reader for name, reader in list(globals().items()) if name.startswith("read_")
 }

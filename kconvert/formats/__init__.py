@@ -7,12 +7,24 @@ reads back is what it wrote.
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import json
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import IO, Any, cast
 
-from kconvert.files import AnyPath, DigestedReader
+from kconvert.errors import UsageError
+from kconvert.files import AnyPath, DigestedReader, DigestingFile, make_folder, write_whole
+from kconvert.journal import JOURNAL_FOLDER
 from kconvert.manifest import Manifest
+from kconvert.objects import TEMPORARY_SUFFIX
+
+_COPY_BYTES = 1 << 20
 
 CARD_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 """What Hugging Face datasets calls the splits."""
@@ -50,57 +62,148 @@ class WrittenShard:
     """Where each sample's video begins in its file; `None` if that cannot be said."""
 
 
-class Format(Protocol):
-    """One way to store samples. Paths are relative to the output folder."""
+class Format(ABC):
+    """One way to store samples: what is the same for all but a few stands here. Paths are relative to the output
+    folder."""
 
-    @property
-    def title(self) -> str:
-        """What a person calls it."""
+    title: str
+    """What a person calls it."""
+    folders: Sequence[str] = ()
+    """Where it writes, beside a folder for each split."""
+    has_own_files = False
+    """Whether each video is a file of its own, beside the shard that names it."""
 
-    @property
-    def folders(self) -> Sequence[str]:
-        """Where it writes, beside a folder for each split."""
+    def require(self, out: AnyPath, max_bytes: int) -> None:  # noqa: B027
+        """Raises `UsageError` if a library is missing, or cannot write there, or cannot write such large shards."""
 
+    def tools(self) -> Mapping[str, str]:
+        """The versions of libraries that the bytes depend on, by name."""
+        return {}
+
+    @abstractmethod
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
         """The path of a shard; `num_shards` is how many the split has, where that is known before the last is cut."""
 
     def video_path(self, shard: str, split: str, name: str, label: str) -> str:
         """The path of the file that holds the video of a clip in that shard."""
+        return shard
+
+    def video_files(self, out: AnyPath, shard: str) -> Sequence[str]:
+        """The paths of the files that hold the videos of a written shard, in the order of its samples."""
+        return (shard,)
 
     def companion_paths(self, shard: str) -> Sequence[str]:
         """The paths of the small files that stand with a shard, beside those of its videos."""
+        return ()
 
-    def foreign_paths(self, shard: str) -> Sequence[str]:
-        """The paths of files that readers themselves put beside a shard."""
+    def is_foreign(self, path: str) -> bool:
+        """Whether a file is one that readers, or the format's library, keep in the folder themselves."""
+        return False
 
+    @abstractmethod
     def max_sample_bytes(self, video_bytes: int) -> int:
-        """At most how many bytes of a shard a sample takes."""
+        """At most how many bytes of a shard, and of its videos' own files, a sample takes."""
 
     @property
+    @abstractmethod
     def overhead_bytes(self) -> int:
         """At most how many bytes a shard has beside its samples."""
 
+    @abstractmethod
     def write(self, out: AnyPath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
         """Writes a shard and what stands with it; nothing is half-made under its name."""
 
+    @abstractmethod
     def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
         """The samples of a shard, in order; `file` is the shard, opened, and digested as far as it is read.
 
         Raises: `ValueError` if it is not exactly what `write` writes, `OSError` if a file is not there.
         """
 
-    def index_files(self, manifest: Manifest) -> Mapping[str, bytes]:
-        """What readers want beside the shards, by path: functions of the manifest."""
+    def index_files(self, out: AnyPath, manifest: Manifest) -> Mapping[str, bytes]:
+        """What readers want beside the shards, by path: functions of the manifest and of files that are there."""
+        return {}
 
+    def commit(self, out: AnyPath, manifest: Manifest) -> None:  # noqa: B027
+        """Tells the format's own library of the shards, once all are in place; nothing to do if it knows them."""
+
+    @abstractmethod
     def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
         """The front matter of the dataset card that tells Hugging Face datasets what to read; these splits have
         shards."""
 
+    @abstractmethod
     def card_text(self) -> Sequence[str]:
         """The lines of the dataset card that tell how a sample is stored."""
+
+
+def paths_by_split(manifest: Manifest) -> dict[str, list[str]]:
+    """The paths of the shards of each split, in order."""
+    return {split: [one.path for one in manifest.shards if one.split == split] for split in manifest.splits}
+
+
+def data_files(splits: Sequence[str], pattern: str) -> dict[str, Any]:
+    """The front matter of a dataset card with one config, of files whose pattern holds `{split}`."""
+    files = [{"split": CARD_SPLITS[split], "path": pattern.format(split=split)} for split in splits]
+    return {"configs": [{"config_name": "default", "data_files": files}]} if files else {}
+
+
+def require_library(format_name: str, module: str) -> None:
+    """Raises `UsageError` if the library of a format is not installed."""
+    if importlib.util.find_spec(module) is None:
+        raise UsageError(
+            f"--to {format_name}: its library, the Python module {module}, is not installed; "
+            f"pip install 'kconvert[{format_name}]', or choose another format"
+        )
+
+
+def require_small(format_name: str, max_bytes: int) -> None:
+    """Raises `UsageError` for shards that a format with 32-bit offsets cannot hold."""
+    if max_bytes >= 1 << 32:
+        raise UsageError(
+            f"--shard.max_bytes {max_bytes}: expected less than 4 GiB, as offsets in {format_name} are 32-bit"
+        )
+
+
+def row_of(sample: Sample) -> dict[str, Any]:
+    """A sample as a row for libraries of rows: `key`, `label`, `label_id`, `facts` (JSON) and `video`."""
+    facts = json.dumps(dict(sample.metadata))
+    label = sample.metadata["label"]
+    return {"key": sample.key, "label": label, "label_id": sample.label_id, "facts": facts, "video": sample.video}
+
+
+def sample_of(row: Mapping[str, Any]) -> Sample:
+    """The sample that `row_of` made a row of."""
+    facts = json.loads(row["facts"])
+    if facts.get("label") != row["label"]:
+        raise ValueError(f"{row['key']}: the label is not that of its facts")
+    return Sample(row["key"], row["label_id"], facts, row["video"])
+
+
+MAX_ROW_BYTES = 4096
+"""Of what `row_of` has beside the video, and of a library's own bytes for each row."""
 
 
 def open_format(name: str) -> Format:
     """The format of that name: the module of that name has it as `FORMAT`."""
     found: Format = importlib.import_module(f"kconvert.formats.{name}").FORMAT
     return found
+
+
+@contextmanager
+def scratch_folder(out: AnyPath) -> Iterator[Path]:
+    """A folder for a library that writes files by itself; it is gone when the block ends, or the next run begins."""
+    parent = None
+    if isinstance(out, Path):
+        parent = out / JOURNAL_FOLDER
+        make_folder(parent)
+    with tempfile.TemporaryDirectory(suffix=TEMPORARY_SUFFIX, dir=parent) as folder:
+        yield Path(folder)
+
+
+def put_in_place(source: Path, path: AnyPath) -> DigestingFile:
+    """Copies a file that a library wrote to where it belongs, whole or not at all."""
+    make_folder(path.parent)
+    with open(source, "rb") as made, write_whole(path) as file:
+        shutil.copyfileobj(made, cast(IO[bytes], file), _COPY_BYTES)
+    return file

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import yaml
 
 from kconvert.files import AnyPath, DigestedReader, DigestingFile, make_folder, write_bytes, write_whole
-from kconvert.formats import CARD_SPLITS, Sample, StoredSample, WrittenShard
+from kconvert.formats import Format, Sample, StoredSample, WrittenShard, data_files
 from kconvert.manifest import Manifest, ShardEntry
 
 _BLOCK_BYTES = 512
@@ -32,7 +32,7 @@ _COPY_BYTES = 1 << 30
 """More than any member has, so that each is written, and digested, in one go."""
 
 
-class WebDataset:
+class WebDataset(Format):
     """Writes and reads tars that `webdataset` reads, and the indexes that other readers of such tars want."""
 
     title = "WebDataset"
@@ -41,15 +41,12 @@ class WebDataset:
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
         return f"{split}/{release}-{split}-{number:06d}.tar"
 
-    def video_path(self, shard: str, split: str, name: str, label: str) -> str:
-        return shard
-
     def companion_paths(self, shard: str) -> Sequence[str]:
         return (_dali_path(shard),)
 
-    def foreign_paths(self, shard: str) -> Sequence[str]:
-        # `energon prepare` leaves an index of its own.
-        return (f"{shard}.idx",)
+    def is_foreign(self, path: str) -> bool:
+        # `energon prepare` leaves an index of its own beside each shard.
+        return path.endswith(".tar.idx")
 
     def max_sample_bytes(self, video_bytes: int) -> int:
         return 4 * _BLOCK_BYTES + _MAX_JSON_BYTES + _padded(video_bytes)
@@ -80,7 +77,7 @@ class WebDataset:
         if not index.is_file() or index.read_bytes() != _dali_index(members):
             raise ValueError(f"{_dali_path(shard)} is missing or not of this shard")
 
-    def index_files(self, manifest: Manifest) -> Mapping[str, bytes]:
+    def index_files(self, out: AnyPath, manifest: Manifest) -> Mapping[str, bytes]:
         shards = {split: [one for one in manifest.shards if one.split == split] for split in manifest.splits}
         parts = {split: [_pattern([one.path for one in found])] for split, found in shards.items() if found}
         energon = {"split_parts": parts, "exclude": []}
@@ -93,8 +90,7 @@ class WebDataset:
     def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
         # No config for the tables: datasets takes the builder of the first config for all of them
         # (`LocalDatasetModuleFactory.get_module`, datasets 5.2), so that tables beside tars would be read as tars.
-        files = [{"split": CARD_SPLITS[split], "path": f"{split}/*.tar"} for split in splits]
-        return {"configs": [{"config_name": "default", "data_files": files}]} if files else {}
+        return data_files(splits, "{split}/*.tar")
 
     def card_text(self) -> Sequence[str]:
         return (

@@ -54,8 +54,9 @@ def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
 def test_rows_are_given_by_shard_in_the_order_of_their_samples(tmp_path: Path) -> None:
     columns = final_columns(["c", "b", "a", "d"]) | {"shard": ["2", "1", "1", ""], "sample_index": [0, 1, 0, None]}
     write_table(tmp_path / "x", columns.items())
-    found = FinalTable.read(tmp_path / "x").rows_by_shard()
-    assert [(shard, [row["key"] for row in rows]) for shard, rows in found] == [("1", ["a", "b"]), ("2", ["c"])]
+    table = FinalTable.read(tmp_path / "x")
+    found = {shard: [row["key"] for row in table.take(places)] for shard, places in table.places_by_file().items()}
+    assert found == {"1": ["a", "b"], "2": ["c"]}
 
 
 def test_what_is_no_table_of_this_format_is_refused(tmp_path: Path) -> None:

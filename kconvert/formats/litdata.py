@@ -1,0 +1,60 @@
+"""LitData's streaming format, through its own writer and reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from kconvert.files import AnyPath
+from kconvert.formats import Sample, require_library, require_small, row_of
+from kconvert.formats.subfolders import Subfolders
+
+
+class LitData(Subfolders):
+    """Writes and reads chunks that `litdata.StreamingDataset` reads."""
+
+    title = "LitData chunks"
+    file_name = "chunk-0-0.bin"
+    own_index_name = "0.index.json"
+
+    def require(self, out: AnyPath, max_bytes: int) -> None:
+        require_library("litdata", "litdata")
+        require_small("litdata", max_bytes)
+
+    def tools(self) -> Mapping[str, str]:
+        return {"litdata": version("litdata")}
+
+    def write_dataset(self, folder: Path, samples: Iterable[Sample]) -> int:
+        from litdata.streaming.writer import BinaryWriter
+
+        num_samples = 0
+        writer = BinaryWriter(str(folder), chunk_bytes=1 << 62)
+        for sample in samples:
+            writer.add_item(num_samples, row_of(sample))
+            num_samples += 1
+        writer.done()
+        return num_samples
+
+    def read_dataset(self, folder: Path) -> Iterator[Mapping[str, Any]]:
+        from litdata import StreamingDataset
+
+        dataset = StreamingDataset(str(folder))
+        return (dataset[number] for number in range(len(dataset)))
+
+    def merged(self, indexes: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        # As `litdata.streaming.writer.BinaryWriter.merge` merges those of its workers, but for the time.
+        chunks = []
+        for folder, index in indexes:
+            chunks += [{**chunk, "filename": f"{folder}/{chunk['filename']}"} for chunk in index["chunks"]]
+        return {"chunks": chunks, "config": indexes[0][1]["config"] if indexes else None, "updated_at": "0"}
+
+    def card_text(self) -> Sequence[str]:
+        return (
+            "`litdata.StreamingDataset(DIR + '/train')` reads a split; a sample has `key`, `label`, `label_id`,",
+            "`facts` (JSON) and `video` (the file's bytes, unchanged).",
+        )
+
+
+FORMAT = LitData()

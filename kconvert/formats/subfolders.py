@@ -1,0 +1,101 @@
+"""What formats have in common whose library writes a folder with an `index.json`: a shard is such a folder, as if it
+were a dataset of its own, and the index above them, which readers open, is theirs merged."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kconvert.files import AnyPath, DigestedReader
+from kconvert.formats import (
+    MAX_ROW_BYTES,
+    Format,
+    Sample,
+    StoredSample,
+    WrittenShard,
+    paths_by_split,
+    put_in_place,
+    sample_of,
+    scratch_folder,
+)
+from kconvert.imports import with_arrays
+from kconvert.manifest import Manifest
+
+_INDEX_NAME = "index.json"
+
+
+class Subfolders(Format):
+    """A format with a folder for each shard."""
+
+    file_name: str
+    """What the library calls the only file of a dataset."""
+    own_index_name = _INDEX_NAME
+    """What the library calls the index that it writes."""
+
+    @abstractmethod
+    def write_dataset(self, folder: Path, samples: Iterable[Sample]) -> int:
+        """Has the library write a dataset of one file; returns how many samples there are."""
+
+    @abstractmethod
+    def read_dataset(self, folder: Path) -> Iterator[Mapping[str, Any]]:
+        """The rows of a dataset, as the library reads them."""
+
+    @abstractmethod
+    def merged(self, indexes: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        """The index of datasets that stand in these folders."""
+
+    def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
+        return f"{split}/{number:06d}/{self.file_name}"
+
+    def companion_paths(self, shard: str) -> Sequence[str]:
+        return (str(PurePosixPath(shard).with_name(_INDEX_NAME)),)
+
+    def max_sample_bytes(self, video_bytes: int) -> int:
+        return video_bytes + MAX_ROW_BYTES
+
+    @property
+    def overhead_bytes(self) -> int:
+        return 4096
+
+    def write(self, out: AnyPath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+        with_arrays()
+        with scratch_folder(out) as folder:
+            num_samples = self.write_dataset(folder, samples)
+            put_in_place(folder / self.own_index_name, out / self.companion_paths(shard)[0])
+            written = put_in_place(folder / self.file_name, out / shard)
+        return WrittenShard(written.size_bytes, written.sha256, (None,) * num_samples)
+
+    def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
+        with_arrays()
+        folder = (out / shard).parent
+        if not isinstance(folder, Path):
+            raise OSError(f"{out}: {self.title} are read from folders only; copy it to one to verify it")
+        try:
+            for row in self.read_dataset(folder):
+                yield StoredSample(sample_of(row), None)
+        except (KeyError, TypeError, IndexError, AttributeError, RuntimeError) as error:
+            raise ValueError(f"not what its library writes ({error!r})") from error
+
+    def index_files(self, out: AnyPath, manifest: Manifest) -> Mapping[str, bytes]:
+        return {
+            f"{split}/{_INDEX_NAME}": _json(self.merged(list(self._indexes(out, paths))))
+            for split, paths in paths_by_split(manifest).items()
+            if paths
+        }
+
+    def _indexes(self, out: AnyPath, shards: Iterable[str]) -> Iterator[tuple[str, Any]]:
+        for shard in shards:
+            path = out / self.companion_paths(shard)[0]
+            # One that is missing is told of where its shard is read.
+            if path.is_file():
+                yield PurePosixPath(shard).parent.name, json.loads(path.read_bytes())
+
+    def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
+        return {}
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, sort_keys=True) + "\n").encode()

@@ -1,0 +1,210 @@
+"""Every format, written through the installed command and read by its own library."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from harness import COMMAND, ROOT, Ran, kconvert, one_line, tree
+
+READERS = {
+    "folder": ["list", "videofolder", "kconvert"],
+    "parquet": ["datasets", "datasets_streaming", "kconvert"],
+    "mds": ["mds"],
+    "litdata": ["litdata"],
+    "lance": ["lance"],
+}
+FORMATS = list(READERS)
+SPLIT = "train"
+ENVIRONMENT = {"PYTHONPATH": str(ROOT / "tests" / "stubs"), "PYTHONWARNINGS": "ignore"}
+"""What `streaming` imports and does not use is not installed; see there."""
+
+
+def convert(name: str, origin: Path, out: Path, *more: str | int) -> Ran:
+    words = ("--to", name, "--out", out, "--origin", origin, "--shard.max_samples", 5)
+    return kconvert("k400", *words, *more, env=ENVIRONMENT)
+
+
+def verify(out: Path) -> Ran:
+    return kconvert("verify", out, env=ENVIRONMENT)
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def folder(request: pytest.FixtureRequest, mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A conversion to each format. Not to be changed."""
+    out: Path = tmp_path_factory.mktemp("formats") / request.param
+    ran = convert(request.param, mini, out)
+    assert ran.code == 0, ran.err
+    return out
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(out / "metadata" / f"{SPLIT}.parquet").to_pylist()
+    return found
+
+
+def test_its_own_library_reads_every_clip_once(folder: Path) -> None:
+    expected = {row["key"]: [row["label_id"], row["sha256"]] for row in rows(folder) if row["status"] == "written"}
+    assert len(expected) > 10
+    for reader in READERS[folder.name]:
+        words: list[str | Path] = [sys.executable, "-W", "ignore", ROOT / "tests" / "reading.py", reader, folder, SPLIT]
+        done = subprocess.run(
+            words, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT}, cwd=folder.parent, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout.splitlines()[-1]) == expected, reader
+
+
+def test_the_account_is_the_same_as_of_tars(folder: Path, converted: Path) -> None:
+    names = [name for name in rows(converted)[0] if name not in ("shard", "sample_index", "offset_bytes")]
+    assert [[row[name] for name in names] for row in rows(folder)] == [
+        [row[name] for name in names] for row in rows(converted)
+    ]
+    counts, expected = (json.loads((out / "manifest.json").read_text())["splits"] for out in (folder, converted))
+    for split in expected:
+        assert counts[split].pop("num_bytes") > 0
+        expected[split].pop("num_bytes")
+        assert counts[split] == expected[split]
+
+
+def test_verify_finds_nothing_wrong(folder: Path) -> None:
+    ran = verify(folder)
+    assert ran.code == 0, ran.out
+    assert "31 samples" in ran.out
+
+
+def own_bytes(out: Path) -> dict[str, bytes]:
+    """All files but those that Lance puts times and random names into."""
+    return {name: data for name, data in tree(out).items() if ".lance/_" not in name}
+
+
+def test_bytes_are_the_same_however_it_is_run(folder: Path, mini: Path, tmp_path: Path) -> None:
+    """Killed once a shard is there, gone on with, by another number of workers."""
+    out = tmp_path / folder.name
+    words = ["k400", "--to", folder.name, "--out", out, "--origin", mini, "--shard.max_samples", "5", "--workers", "1"]
+    env = {**os.environ, **ENVIRONMENT}
+    command = [str(COMMAND), *map(str, words)]
+    with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL, start_new_session=True) as run:
+        until = time.monotonic() + 60
+        while not list(out.glob(".kconvert/*/shards/*.json")) and time.monotonic() < until:
+            time.sleep(0.01)
+        os.killpg(run.pid, signal.SIGKILL)
+    assert not (out / "manifest.json").exists()
+    ran = convert(folder.name, mini, out, "--workers", 2)
+    assert ran.code == 0, ran.err
+    assert own_bytes(out) == own_bytes(folder)
+    assert verify(out).code == 0
+    assert not list(out.glob(".kconvert/*.part*"))
+
+
+def test_doing_it_again_does_nothing(folder: Path, mini: Path) -> None:
+    before = tree(folder)
+    assert convert(folder.name, mini, folder).code == 0
+    assert tree(folder) == before
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "removed"])
+def test_what_was_changed_is_found(folder: Path, copy_of: Callable[[Path], Path], damage: str) -> None:
+    out = copy_of(folder)
+    name = next(row["shard"] for row in rows(out) if row["status"] == "written")
+    data = (out / name).read_bytes()
+    if damage == "removed":
+        (out / name).unlink()
+    else:
+        middle = len(data) // 2
+        (out / name).write_bytes(
+            data[:middle] + (bytes([data[middle] ^ 1]) + data[middle + 1 :]) * (damage == "flipped")
+        )
+    ran = verify(out)
+    assert ran.code == 4, ran.out
+    assert "Traceback" not in ran.out + ran.err
+    clip = Path(name).stem if folder.name == "folder" else name
+    assert clip in ran.out
+
+
+def test_a_file_that_nobody_wrote_is_found(folder: Path, copy_of: Callable[[Path], Path]) -> None:
+    out = copy_of(folder)
+    name = next(row["shard"] for row in rows(out) if row["status"] == "written")
+    (out / name).with_name("other.bin").write_bytes(b"x")
+    ran = verify(out)
+    assert ran.code == 4
+    assert "other.bin: is not in the manifest" in ran.out
+
+
+def test_the_tables_of_parquet_are_a_config_of_their_own(mini: Path, tmp_path: Path) -> None:
+    assert convert("parquet", mini, tmp_path / "out").code == 0
+    script = "import sys, datasets; print(datasets.load_dataset(sys.argv[1], 'metadata', split='train').num_rows)"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, tmp_path / "out"], capture_output=True, text=True, check=False,
+        env={**os.environ, "HF_HOME": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == len(rows(tmp_path / "out"))
+
+
+def test_parquet_is_as_hugging_face_advises(mini: Path, tmp_path: Path) -> None:
+    assert convert("parquet", mini, tmp_path / "out").code == 0
+    paths = sorted((tmp_path / "out" / "data").iterdir())
+    assert [path.name for path in paths if path.name.startswith("train")] == [
+        f"train-0000{number}-of-00003.parquet" for number in range(3)
+    ]
+    for path in paths:
+        metadata = pq.ParquetFile(path).metadata
+        for group in (metadata.row_group(number) for number in range(metadata.num_row_groups)):
+            column = group.column(0)
+            assert group.total_byte_size < 100e6
+            assert (column.path_in_schema, column.compression) == ("video.bytes", "UNCOMPRESSED")
+            assert not column.has_dictionary_page
+            assert column.has_offset_index
+
+
+def test_clips_of_folders_that_an_earlier_plan_had_do_not_stay(mini: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert convert("folder", mini, out).code == 0
+    stray = out / "train" / "zumba" / "abcdefghijk_000000_000010.mp4"
+    stray.write_bytes(b"of an earlier plan")
+    (out / "metadata" / "train.parquet").unlink()
+    ran = convert("folder", mini, out)
+    assert ran.code == 0, ran.err
+    assert not stray.exists()
+    assert verify(out).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--to", "mds", "--shard.max_bytes", "5GB"], "--shard.max_bytes 5GB: expected less than 4 GiB"),
+        (["--to", "litdata", "--shard.max_bytes", "4GiB"], "offsets in litdata are 32-bit"),
+        (["--to", "lance", "--out", "s3://bucket/x"], "expected a folder"),
+        (["--to", "tar"], "--to: got 'tar', expected one of 'webdataset', 'folder'"),
+    ],
+)
+def test_what_a_format_cannot_do_is_told_before_anything_is_fetched(
+    words: list[str], message: str, tmp_path: Path
+) -> None:
+    out = [] if "--out" in words else ["--out", str(tmp_path / "out")]
+    ran = kconvert("k400", *words, *out, "--origin", "http://127.0.0.1:9/", env=ENVIRONMENT)
+    assert ran.code == 2
+    assert message in one_line(ran)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
+    """In an environment that has kconvert and nothing of the formats."""
+    script = (
+        "import importlib.util, sys\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *more: None if name == 'litdata' else find(name, *more)\n"
+        "from kconvert.cli import run_command\n"
+        "sys.exit(run_command(['k400', '--to', 'litdata', '--out', sys.argv[1]]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "out"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'kconvert[litdata]', or choose another format" in done.stderr

@@ -1,0 +1,7 @@
+"""See README.md in `tests/stubs`."""
+
+
+class VisionDataset: ...
+
+
+class CIFAR10: ...

@@ -1,0 +1,4 @@
+"""See README.md in `tests/stubs`."""
+
+
+class BatchFeature: ...
