@@ -11,6 +11,7 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -62,22 +63,53 @@ def conversion_parser(prog: str, description: str, epilog: str = "") -> Parser:
         formatter_class=_HelpFormatter,
     )
     parser.add_argument("--config", action="config", help="Take options from a YAML file.")
-    parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
+    _add_output_options(parser)
     parser.add_class_arguments(Conversion, skip={"overwrite"})
     parser.add_argument("--overwrite", action="store_true", help=_OVERWRITE_HELP)
     return parser
 
 
-def folder_parser(prog: str, description: str) -> Parser:
+def folder_parser(prog: str, description: str, has_progress: bool = False) -> Parser:
     """A parser of the name of an output folder."""
     parser = Parser(prog, description)
     parser.add_argument("dir", type=str, help="The folder that a conversion wrote to.")
-    parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
+    if has_progress:
+        _add_output_options(parser)
+    else:
+        parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
     return parser
 
 
-def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, bool]:
-    """The conversion that the words ask for, and whether the result is to be JSON. Raises `UsageError`.
+def batch_parser() -> Parser:
+    """A parser of the name of a batch file."""
+    parser = Parser("kconvert batch", "Several conversions, one after the other.")
+    parser.add_argument("file", type=str, help="YAML: a list `conversions`, and perhaps `defaults` for all of them.")
+    _add_output_options(parser)
+    return parser
+
+
+def _add_output_options(parser: Parser) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help="Print the result as JSON, and the progress as an object of JSON a line."
+    )
+    parser.add_argument("--quiet", action="store_true", help="Print no progress, only the result and errors.")
+
+
+@dataclass(frozen=True)
+class Output:
+    """How results and progress are printed."""
+
+    is_json: bool
+    is_quiet: bool
+
+
+def output_of(options: Namespace) -> Output:
+    """How those options ask for results and progress to be printed."""
+    return Output(bool(options.json), bool(options.quiet))
+
+
+def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Output]:
+    """The conversion that the words ask for, and how it is told of. Raises `UsageError`.
 
     The release may stand first, as a word of its own.
     """
@@ -90,7 +122,7 @@ def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, bool
         options = parser.parse_args([*configs, *others, *release])
     except UnicodeDecodeError as error:
         raise UsageError(f"{' '.join(configs)}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-    return _instantiate(parser, options), bool(options.json)
+    return _instantiate(parser, options), output_of(options)
 
 
 def _without_configs(words: list[str]) -> tuple[list[str], list[str]]:
@@ -133,7 +165,7 @@ def read_batch(path: Path) -> list[Conversion]:
         raise UsageError(f"{path}: unknown {_listed(unknown)}, expected `conversions` and perhaps `defaults`")
     conversions = []
     for number, entry in enumerate(entries, start=1):
-        if not isinstance(entry, dict) or {"config", "json"} & set(entry):
+        if not isinstance(entry, dict) or {"config", "json", "quiet"} & set(entry):
             raise UsageError(f"{path}: conversion {number}: got {entry!r}, expected options with their values")
         parser = conversion_parser("kconvert", "")
         try:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from kconvert.account import Account, Decision, Policy
 from kconvert.clip import sample_key
 from kconvert.config import Conversion
-from kconvert.engine import Engine, Failed, Outcome
+from kconvert.engine import Engine, Failed, Outcome, Task
 from kconvert.errors import DiskFullError, StagingError, UnexpectedError, UnreachableError, disk_error
 from kconvert.events import Observer
 from kconvert.files import AnyPath, remove
@@ -30,7 +30,7 @@ from kconvert.release import Release
 from kconvert.shuffle import shuffled, windows
 from kconvert.table import StagedRows
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Task)
 _MAX_REASON_CHARS = 4000
 _MAX_UNREACHABLE = 5
 """Archives in a row that nobody answers for, after which none is tried any more: each takes minutes of patience."""
@@ -152,6 +152,7 @@ class Assembly:
             if self._stop_reason:
                 self.observer.note(f"{self._split}: stopped, as {self._stop_reason}; the next run goes on from there")
                 return
+            self.observer.task_begins(task.name)
             yield task
 
     def _remember(self, failure: Failure) -> None:
@@ -161,6 +162,7 @@ class Assembly:
             self.observer.note(f"{self._split}: `kconvert status` will not know of it: {disk_error(error)}")
 
     def _failure(self, outcome: Outcome[Any, Any]) -> Failure | None:
+        self.observer.task_ends(outcome.task.name)
         if not isinstance(outcome, Failed):
             self._num_unreachable = 0
             return None

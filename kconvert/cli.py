@@ -5,23 +5,36 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
 from kconvert import __version__, printing
-from kconvert.arguments import Parser, conversion_parser, folder_parser, parse_conversion, read_batch
+from kconvert.arguments import (
+    Parser,
+    batch_parser,
+    conversion_parser,
+    folder_parser,
+    output_of,
+    parse_conversion,
+    read_batch,
+)
+from kconvert.completion import SHELLS, completion_script
 from kconvert.config import Conversion, did_you_mean
 from kconvert.engine import open_engine
 from kconvert.errors import KconvertError, ManifestError, OtherFormatError, UsageError, disk_error
+from kconvert.events import Observer
 from kconvert.files import to_path
 from kconvert.folder import read_manifest
 from kconvert.manifest import MANIFEST_NAME
-from kconvert.progress import open_progress
+from kconvert.probe import tool_versions
+from kconvert.progress import event_json, open_progress
 from kconvert.release import RELEASE_NAMES, load_release
 from kconvert.run import Summary, convert, forecast
 from kconvert.status import read_status
 from kconvert.text import printable
+from kconvert.verdict import CheckOptions
 from kconvert.verification import Difference, verify
 
 EXIT_DONE = 0
@@ -29,6 +42,9 @@ EXIT_UNEXPECTED = 1
 EXIT_USAGE = 2
 EXIT_FAILED_TASKS = 3
 EXIT_DIFFERENT = 4
+
+_SEVERITY = (EXIT_DONE, EXIT_FAILED_TASKS, EXIT_USAGE, EXIT_UNEXPECTED)
+"""Of exit codes, the worst last: what going on mends, what a person has to mend, what nobody foresaw."""
 
 _COMMANDS_HELP = """
 other commands:
@@ -38,6 +54,7 @@ other commands:
   kconvert status DIR         what is done, what is missing, what failed and why
   kconvert batch FILE.yaml    several conversions, one after the other
   kconvert releases [NAME]    what is in the official releases
+  kconvert completion SHELL   a script that completes these words in bash, zsh or tcsh
 
 exit codes: 0 done, 1 unexpected, 2 wrong use, 3 some archives failed (run again to go on),
 4 verify found differences, 130 interrupted (run again to go on)
@@ -51,20 +68,23 @@ def run_command(words: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         return _command(list(words))
-    except UsageError as error:
-        _complain(error)
-        return EXIT_USAGE
     except KconvertError as error:
-        _complain(error)
-        return EXIT_UNEXPECTED
+        found = error
     except OSError as error:
-        _complain(disk_error(error))
-        return EXIT_UNEXPECTED
+        found = disk_error(error)
+    _complain(str(found), _code_of(found), "--json" in words)
+    return _code_of(found)
 
 
-def _complain(error: KconvertError) -> None:
+def _code_of(error: KconvertError) -> int:
+    return EXIT_USAGE if isinstance(error, UsageError) else EXIT_UNEXPECTED
+
+
+def _complain(text: str, code: int, is_json: bool) -> None:
+    """Tells of an error in one line."""
+    line = event_json("error", message=text, exit_code=code) if is_json else f"kconvert: {printable(text)}"
     with suppress(BrokenPipeError):
-        print(f"kconvert: {printable(str(error))}", file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
 
 
 def _say(text: str) -> None:
@@ -77,6 +97,9 @@ def _say(text: str) -> None:
 
 def _command(words: list[str]) -> int:
     first = words[0] if words else ""
+    if "--version" in words:
+        _say(printing.versions_text(_versions()))
+        return EXIT_DONE
     if first in _COMMANDS:
         return _COMMANDS[first](words[1:])
     if first and not first.startswith("-") and first not in RELEASE_NAMES:
@@ -90,25 +113,37 @@ def _command(words: list[str]) -> int:
 
 def _convert(words: list[str]) -> int:
     parser = conversion_parser("kconvert", "Turn an official Kinetics release into training shards.", _COMMANDS_HELP)
-    parser.add_argument("--version", action="version", version=f"kconvert {__version__}")
-    conversion, as_json = parse_conversion(parser, words)
-    with open_progress() as progress:
+    parser.add_argument(
+        "--version", action="store_true", help="Print the versions of kconvert and of what judges clips."
+    )
+    conversion, output = parse_conversion(parser, words)
+    with open_progress(output.is_quiet, output.is_json) as progress:
         summary = convert(conversion, progress)
-    _say(printing.summary_json(conversion, summary) if as_json else printing.summary_text(conversion, summary))
+    _say(printing.summary_json(conversion, summary) if output.is_json else printing.summary_text(conversion, summary))
     return EXIT_FAILED_TASKS if summary.failures else EXIT_DONE
+
+
+def _versions() -> dict[str, str]:
+    """Of kconvert and of all that may judge clips; what is not installed has no version."""
+    found = {"kconvert": __version__, **tool_versions(CheckOptions())}
+    for depth in ("header", "decode"):
+        with suppress(UsageError):
+            found |= tool_versions(CheckOptions(prober="ffprobe", depth=depth))
+    return found
 
 
 def _plan(words: list[str]) -> int:
     parser = conversion_parser("kconvert plan", "Tell what a conversion would do; takes the same options.")
-    conversion, as_json = parse_conversion(parser, words)
-    with open_progress() as progress:
+    conversion, output = parse_conversion(parser, words)
+    with open_progress(output.is_quiet, output.is_json) as progress:
         found = forecast(conversion, progress)
-    _say(printing.forecast_json(found) if as_json else printing.forecast_text(conversion, found))
+    _say(printing.forecast_json(found) if output.is_json else printing.forecast_text(conversion, found))
     return EXIT_DONE
 
 
 def _verify(words: list[str]) -> int:
-    parser = folder_parser("kconvert verify", "Read everything again and compare it with the manifest and the tables.")
+    about = "Read everything again and compare it with the manifest and the tables."
+    parser = folder_parser("kconvert verify", about, has_progress=True)
     parser.add_argument("--workers", type=int | None, default=None, help="How many processes work. Default: all cores.")
     options = parser.parse_args(words)
     out = to_path(options.dir)
@@ -125,7 +160,8 @@ def _verify(words: list[str]) -> int:
     else:
         if manifest is None:
             raise UsageError(f"{out}: no {MANIFEST_NAME}; it is not finished, `kconvert status {out}` tells more")
-        with closing(open_engine("local", options.workers)) as engine, open_progress() as progress:
+        shown = open_progress(options.quiet, options.json)
+        with closing(open_engine("local", options.workers)) as engine, shown as progress:
             found = verify(out, manifest, engine, progress)
     _say(printing.differences_json(found) if options.json else printing.differences_text(out, manifest, found))
     return EXIT_DIFFERENT if found else EXIT_DONE
@@ -151,27 +187,33 @@ def _status(words: list[str]) -> int:
 
 
 def _batch(words: list[str]) -> int:
-    parser = Parser("kconvert batch", "Several conversions, one after the other.")
-    parser.add_argument("file", type=str, help="YAML: a list `conversions`, and perhaps `defaults` for all of them.")
-    parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
-    options = parser.parse_args(words)
+    options = batch_parser().parse_args(words)
+    output = output_of(options)
     results: list[tuple[Conversion, Summary | str]] = []
-    code = EXIT_DONE
-    for conversion in read_batch(Path(options.file)):
-        with suppress(BrokenPipeError):
-            print(printable(f"== {conversion.release} to {conversion.out}"), file=sys.stderr)
-        result: Summary | str
-        try:
-            with open_progress() as progress:
-                result = convert(conversion, progress)
-            worst = EXIT_FAILED_TASKS if result.failures else EXIT_DONE
-        except KconvertError as error:
-            _complain(error)
-            result, worst = str(error), EXIT_USAGE if isinstance(error, UsageError) else EXIT_UNEXPECTED
+    codes = [EXIT_DONE]
+    conversions = read_batch(Path(options.file))
+    for number, conversion in enumerate(conversions, start=1):
+        with open_progress(output.is_quiet, output.is_json) as progress:
+            progress.note(f"== {number} of {len(conversions)}: {conversion.release} to {conversion.out}")
+            result, code = _convert_one_of_many(conversion, progress)
+        if isinstance(result, str):
+            _complain(result, code, output.is_json)
         results.append((conversion, result))
-        code = max(code, worst)
-    _say(printing.batch_json(results) if options.json else printing.batch_text(results))
-    return code
+        codes.append(code)
+    _say(printing.batch_json(results) if output.is_json else printing.batch_text(results))
+    return max(codes, key=_SEVERITY.index)
+
+
+def _convert_one_of_many(conversion: Conversion, progress: Observer) -> tuple[Summary | str, int]:
+    """What one conversion came to, or why it did not, and its exit code. The others are done, whatever befalls it."""
+    try:
+        summary = convert(conversion, progress)
+    except KconvertError as error:
+        return str(error), _code_of(error)
+    except Exception as error:  # noqa: BLE001
+        progress.note("".join(traceback.format_exception(error)))
+        return f"unexpected: {error!r}; please report it, with what was printed", EXIT_UNEXPECTED
+    return summary, EXIT_FAILED_TASKS if summary.failures else EXIT_DONE
 
 
 def _releases(words: list[str]) -> int:
@@ -187,6 +229,17 @@ def _releases(words: list[str]) -> int:
     return EXIT_DONE
 
 
+def _completion(words: list[str]) -> int:
+    parser = Parser("kconvert completion", "Print a script that completes the words of kconvert in a shell.")
+    parser.add_argument("shell", choices=SHELLS, help='Which; for bash: eval "$(kconvert completion bash)"')
+    options = parser.parse_args(words)
+    parsers = {name: conversion_parser("kconvert", "") for name in (*RELEASE_NAMES, "plan")}
+    parsers |= {name: folder_parser("kconvert", "", name == "verify") for name in ("verify", "report", "status")}
+    others = {"batch": batch_parser(), "releases": Parser("kconvert", ""), "completion": parser}
+    _say(completion_script(options.shell, {**parsers, **others}))
+    return EXIT_DONE
+
+
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "plan": _plan,
     "verify": _verify,
@@ -194,4 +247,5 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "status": _status,
     "batch": _batch,
     "releases": _releases,
+    "completion": _completion,
 }

@@ -37,6 +37,12 @@ class Observer(Protocol):
     def advance(self, event: Advance) -> None:
         """The step goes on."""
 
+    def task_begins(self, name: str) -> None:
+        """A task of the step is worked on, or is about to be."""
+
+    def task_ends(self, name: str) -> None:
+        """It is done, or has failed."""
+
     def note(self, text: str) -> None:
         """Something a person should know."""
 
@@ -50,6 +56,10 @@ class Silent:
     def begin(self, step: str, num_bytes: int | None, num_clips: int | None) -> None: ...
 
     def advance(self, event: Advance) -> None: ...
+
+    def task_begins(self, name: str) -> None: ...
+
+    def task_ends(self, name: str) -> None: ...
 
     def note(self, text: str) -> None: ...
 

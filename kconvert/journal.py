@@ -1,6 +1,7 @@
 """The journal: what is done so far of a conversion, in `DIR/.kconvert/`.
 
     lock                            held by the run that works on the folder
+    heartbeat.json                  how far the run is that works on the folder
     identity.json                   release, format and every option that changes bytes
     train/inputs.json               the archives and the annotation file this split is made from
     train/annotations               that file
@@ -39,6 +40,7 @@ from kconvert.release import SPLITS, AnnotationFile
 from kconvert.threads import at_once
 
 JOURNAL_FOLDER = ".kconvert"
+_BEAT_NAME = "heartbeat.json"
 _LOCK_ATTEMPTS = 5
 _LOCK_PAUSE_SECONDS = 0.1
 REPLACEMENT_ID = "replacement"
@@ -97,6 +99,27 @@ class ShardReceipt:
     """Where each sample's video begins in its file, in the order of the samples; `None` if that cannot be said."""
     plan_sha256: str
     """Of what was planned for it: each sample's key, digest and source."""
+
+
+@dataclass(frozen=True)
+class Beat:
+    """How far a run is; nothing depends on it but what a person sees."""
+
+    step: str
+    num_bytes: int
+    total_bytes: int | None
+    num_clips: int
+    total_clips: int | None
+    num_tasks_done: int
+    """Of this step."""
+    clips_per_second: float
+    remaining_seconds: float | None
+    """Of this step."""
+    flagged: Mapping[str, int]
+    running: tuple[str, ...]
+    """Archives, or shards, that are worked on, or are about to be."""
+    unix_seconds: float
+    """When this was written."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +184,19 @@ class Journal:
 
     def set_identity(self, identity: Mapping[str, Any]) -> None:
         _write(self.folder / "identity.json", identity)
+
+    def beat(self) -> Beat | None:
+        """How far the run is that works on the folder; `None` if none told yet."""
+        try:
+            return _read_record(self.folder / _BEAT_NAME, Beat)
+        except UsageError:
+            return None
+
+    def set_beat(self, beat: Beat) -> None:
+        _write(self.folder / _BEAT_NAME, dataclasses.asdict(beat))
+
+    def forget_beat(self) -> None:
+        remove(self.folder / _BEAT_NAME)
 
     def forget_identity(self) -> None:
         remove(self.folder / "identity.json")

@@ -9,7 +9,9 @@ from typing import Any
 
 from kconvert.config import Conversion
 from kconvert.files import AnyPath, size_of
+from kconvert.journal import Beat
 from kconvert.manifest import MANIFEST_NAME, Manifest, SplitCounts, SplitRecord, table_path
+from kconvert.pace import spoken
 from kconvert.release import Release
 from kconvert.run import Forecast, Summary
 from kconvert.status import Status
@@ -71,6 +73,10 @@ def _rejected_lines(counts: Mapping[str, SplitCounts]) -> list[str]:
 
 def _counts(records: Mapping[str, SplitRecord]) -> dict[str, SplitCounts]:
     return {split: record.counts for split, record in records.items()}
+
+
+def versions_text(versions: Mapping[str, str]) -> str:
+    return _text([f"{name} {version}" for name, version in versions.items()])
 
 
 def summary_text(conversion: Conversion, summary: Summary) -> str:
@@ -200,6 +206,7 @@ def status_text(status: Status) -> str:
     """How far a folder is."""
     state = "complete" if status.is_complete else "not complete; run the same command again to go on"
     lines = ["a run is working on it" if status.is_running else state]
+    lines += _beat_lines(status.beat) if status.beat is not None else []
     rows = [
         [
             split.split,
@@ -229,6 +236,22 @@ def status_text(status: Status) -> str:
                 lines += [f"  {name}" for name in names[:_MAX_LISTED]]
                 lines += [f"  and {len(names) - _MAX_LISTED:,} more (--json lists all)"] * (len(names) > _MAX_LISTED)
     return _text(lines)
+
+
+def _beat_lines(beat: Beat) -> list[str]:
+    """What a run does now."""
+    of_bytes = f" of {format_bytes(beat.total_bytes)}" if beat.total_bytes is not None else ""
+    of_clips = f" of {beat.total_clips:,}" if beat.total_clips is not None else ""
+    rest = f", {spoken(beat.remaining_seconds)} remaining" if beat.remaining_seconds else ""
+    flagged = " ".join(f"{defect} {number:,}" for defect, number in beat.flagged.items())
+    shown = beat.running[:_MAX_LISTED]
+    more = f", and {len(beat.running) - len(shown):,} more" if len(beat.running) > len(shown) else ""
+    return [
+        f"{beat.step}, {beat.num_tasks_done:,} done: {format_bytes(beat.num_bytes)}{of_bytes}, "
+        f"{beat.num_clips:,}{of_clips} clips ({beat.clips_per_second:.3g}/s){rest}",
+        *([f"flagged so far: {flagged}"] if flagged else []),
+        *([f"running: {', '.join(shown)}{more}"] if shown else []),
+    ]
 
 
 def releases_text(releases: Sequence[Release], with_labels: bool) -> str:

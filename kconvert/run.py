@@ -38,6 +38,7 @@ from kconvert.folder import (
     used_bytes,
 )
 from kconvert.formats import open_format
+from kconvert.heartbeat import Heartbeat
 from kconvert.journal import Journal
 from kconvert.manifest import Manifest, SplitRecord
 from kconvert.origin import open_origin
@@ -101,8 +102,8 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
             journal.set_identity(identity)
             forget_records(out, [plan.info.name for plan in plans])
             _fix_inputs(plans, journal, conversion.selection(release))
-            with within_reach(engine, *_shared_folders(conversion, journal)):
-                failures = _assemble(conversion, release, plans, journal, engine, observer)
+            with Heartbeat(journal, observer) as heart, within_reach(engine, *_shared_folders(conversion, journal)):
+                failures = _assemble(conversion, release, plans, journal, engine, heart)
             if not failures:
                 # Of workers that died.
                 clear_temporaries(journal)

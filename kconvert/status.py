@@ -9,7 +9,7 @@ from kconvert.engine.slurm import read_elements
 from kconvert.errors import UsageError
 from kconvert.files import AnyPath
 from kconvert.folder import files_not_in_place, finished, read_manifest
-from kconvert.journal import Journal, SplitJournal
+from kconvert.journal import Beat, Journal, SplitJournal
 from kconvert.manifest import MANIFEST_NAME, SplitCounts
 
 
@@ -39,6 +39,8 @@ class Status:
     """Whether the manifest is there and every split that was begun is in it."""
     is_running: bool
     splits: Sequence[SplitStatus]
+    beat: Beat | None
+    """How far that run is; `None` if none goes on, or it has not told yet."""
     elements: Mapping[str, str]
     """What the last run gave to Slurm and is not done: from an element's number there to its archive or shard."""
 
@@ -61,7 +63,9 @@ def read_status(out: AnyPath) -> Status:
             SplitStatus(split, True, counts.num_archives, counts.num_archives, counts.num_shards, {}, counts, {})
         )
     is_complete = manifest is not None and all(status.split in manifest.splits for status in splits)
-    return Status(is_complete and all(status.is_finished for status in splits), journal.is_locked(), splits, elements)
+    is_running = journal.is_locked()
+    beat = journal.beat() if is_running else None
+    return Status(is_complete and all(status.is_finished for status in splits), is_running, splits, beat, elements)
 
 
 def _undone_elements(journal: Journal) -> dict[str, str]:

@@ -48,7 +48,9 @@ __attribute__((constructor)) static void start(void) {
     if (page != MAP_FAILED) count = page;
 }
 
+/* The heartbeat is written when some time has passed: nothing depends on it, and its operations would count. */
 static int is_ours(const char *path) {
+    if (strstr(path, "heartbeat.json")) return 0;
     return count && root && path && strncmp(path, root, strlen(root)) == 0;
 }
 

@@ -1,0 +1,103 @@
+"""The heartbeat of a run: how far it is, in its journal, for `kconvert status` to read while it goes on."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Self
+
+from kconvert.errors import disk_error
+from kconvert.events import Advance, Observer
+from kconvert.journal import Beat, Journal
+from kconvert.objects import ObjectPath
+from kconvert.pace import Pace
+
+_INTERVAL_SECONDS = 2.0
+_STORE_INTERVAL_SECONDS = 15.0
+_MAX_TASKS = 1000
+
+
+class Heartbeat:
+    """An observer that writes down what it passes on to another."""
+
+    def __init__(self, journal: Journal, observer: Observer) -> None:
+        self._journal = journal
+        self._interval = _STORE_INTERVAL_SECONDS if isinstance(journal.folder, ObjectPath) else _INTERVAL_SECONDS
+        self._observer = observer
+        self._step = ""
+        self._bytes, self._clips = Pace(None), Pace(None)
+        self._flagged: Counter[str] = Counter()
+        self._running: dict[str, None] = {}
+        self._num_done = 0
+        self._next_seconds = time.monotonic() + self._interval
+
+    def begin(self, step: str, num_bytes: int | None, num_clips: int | None) -> None:
+        self._step, self._bytes, self._clips = step, Pace(num_bytes), Pace(num_clips)
+        self._flagged.clear()
+        self._running.clear()
+        self._num_done = 0
+        self._observer.begin(step, num_bytes, num_clips)
+
+    def advance(self, event: Advance) -> None:
+        self._bytes.advance(event.num_bytes)
+        self._clips.advance(event.num_clips)
+        self._flagged.update(event.flagged)
+        self._observer.advance(event)
+        self._beat()
+
+    def task_begins(self, name: str) -> None:
+        self._running[name] = None
+        self._observer.task_begins(name)
+        self._beat()
+
+    def task_ends(self, name: str) -> None:
+        self._running.pop(name, None)
+        self._num_done += 1
+        self._observer.task_ends(name)
+        self._beat()
+
+    def note(self, text: str) -> None:
+        self._observer.note(text)
+
+    def end(self) -> None:
+        self._observer.end()
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now < self._next_seconds:
+            return
+        self._next_seconds = now + self._interval
+        pace = self._bytes if self._bytes.total else self._clips
+        beat = Beat(
+            step=self._step,
+            num_bytes=self._bytes.done,
+            total_bytes=self._bytes.total,
+            num_clips=self._clips.done,
+            total_clips=self._clips.total,
+            num_tasks_done=self._num_done,
+            clips_per_second=self._clips.rate,
+            remaining_seconds=pace.remaining_seconds(),
+            flagged=dict(self._flagged),
+            running=tuple(self._running)[:_MAX_TASKS],
+            unix_seconds=time.time(),
+        )
+        try:
+            self._journal.set_beat(beat)
+        except OSError as error:
+            # Nothing depends on it; the disk will be told of by what does.
+            self._next_seconds = float("inf")
+            self._observer.note(f"`kconvert status` will not show how far this run is: {disk_error(error)}")
+
+    def __enter__(self) -> Self:
+        # Of a run that was killed.
+        self._journal.forget_beat()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._journal.forget_beat()
+        except OSError as problem:
+            self._observer.note(str(disk_error(problem)))
