@@ -121,7 +121,9 @@ def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Outp
     try:
         options = parser.parse_args([*configs, *others, *release])
     except UnicodeDecodeError as error:
-        raise UsageError(f"{' '.join(configs)}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise UsageError(
+            f"{' '.join(configs)}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
     return _instantiate(parser, options), output_of(options)
 
 
@@ -156,7 +158,7 @@ def read_batch(path: Path) -> list[Conversion]:
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from error
+        raise UsageError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); correct it") from error
     entries = content.get("conversions") if isinstance(content, dict) else None
     defaults = content.get("defaults") or {} if isinstance(content, dict) else {}
     if not isinstance(entries, list) or not entries or not isinstance(defaults, dict):
@@ -175,7 +177,7 @@ def read_batch(path: Path) -> list[Conversion]:
         except UsageError as error:
             raise UsageError(f"{path}: conversion {number}: {error}") from error
     if len({conversion.out_path for conversion in conversions}) < len(conversions):
-        raise UsageError(f"{path}: two conversions write to the same folder")
+        raise UsageError(f"{path}: two conversions write to the same folder; give each an `out` of its own")
     return conversions
 
 

@@ -14,7 +14,7 @@ from kconvert.account import Account, Decision, Policy
 from kconvert.clip import sample_key
 from kconvert.config import Conversion
 from kconvert.engine import Engine, Failed, Outcome, Task
-from kconvert.errors import DiskFullError, StagingError, UnexpectedError, UnreachableError, disk_error
+from kconvert.errors import DiskFullError, StagingError, TaskError, UnexpectedError, UnreachableError, disk_error
 from kconvert.events import Observer
 from kconvert.files import AnyPath, remove
 from kconvert.finish import Placement, sample_metadata, write_split_table
@@ -44,6 +44,8 @@ class Failure:
     task: str
     """The archive, or shard."""
     reason: str
+    next_step: str
+    """What a person does about it."""
     stops_run: bool = False
     """Whether nothing else can succeed before a person has mended it."""
 
@@ -173,7 +175,8 @@ class Assembly:
         if isinstance(outcome.error, DiskFullError):
             self._stop_reason = "the disk is full"
             reason += f" ({describe_room(self.conversion.journal(), [self.plan], self.conversion.shuffle)})"
-        failure = Failure(outcome.task.name, reason, bool(self._stop_reason))
+        next_step = getattr(outcome.error, "next_step", TaskError.next_step)
+        failure = Failure(outcome.task.name, reason, next_step, bool(self._stop_reason))
         self.observer.note(f"failed: {failure.reason}")
         if isinstance(outcome.error, UnexpectedError):
             # Nobody foresaw this, so that whoever reports it needs to know where it came from.

@@ -77,7 +77,7 @@ class Conversion:
         unknown = sorted(set(wanted) - set(SPLITS))
         if unknown:
             raise UsageError(
-                f"--split: unknown {', '.join(map(repr, unknown))}; {self.release} has {', '.join(SPLITS)}"
+                f"--split: unknown {', '.join(map(repr, unknown))}; expected one or more of {', '.join(SPLITS)}"
             )
         return tuple(split for split in SPLITS if not wanted or split in wanted)
 

@@ -38,15 +38,20 @@ class AnnotationError(OriginError):
         shown = "; ".join(str(problem) for problem in self.problems[: self.MAX_SHOWN])
         more = len(self.problems) - self.MAX_SHOWN
         tail = f"; and {more:,} more" if more > 0 else ""
-        return f"{self.path}: {len(self.problems):,} problem(s): {shown}{tail}"
+        return f"{self.path}: {len(self.problems):,} problem(s): {shown}{tail}; correct them, or use another --origin"
 
 
 class TaskError(KconvertError):
     """A fault that fails one task; the other tasks go on, and the next run tries it again (exit code 3)."""
 
+    next_step = "run the same command again: it goes on from there"
+    """What a person does about it. It is printed once for all tasks that failed in one way."""
+
 
 class FetchError(TaskError):
     """A resource could not be transferred. Raised once retrying has ended or cannot help."""
+
+    next_step = "run the same command again; if it stays so, look at the network and the origin"
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__(where, problem)
@@ -60,9 +65,13 @@ class FetchError(TaskError):
 class NotFoundError(FetchError):
     """The server, or the folder, says that there is no such resource (HTTP 403, 404, 410)."""
 
+    next_step = "check --origin: its path list names what it does not have, or does not let you have"
+
 
 class UnreachableError(FetchError):
     """Nobody answers: no connection could be made, however often that was tried."""
+
+    next_step = "run the same command again once the origin answers; check --origin and the network"
 
 
 class SourceChangedError(FetchError):
@@ -71,6 +80,8 @@ class SourceChangedError(FetchError):
 
 class ArchiveError(TaskError):
     """An archive is damaged: nothing of it is kept, as nobody can say what is missing from it."""
+
+    next_step = "run the same command again: it is fetched anew; if it stays so, the origin's copy is damaged"
 
     def __init__(self, archive: str, problem: str) -> None:
         super().__init__(archive, problem)
@@ -87,6 +98,8 @@ class StagingError(TaskError):
 
 class DiskError(TaskError):
     """The system refused to read or write a file. The text names the path and what to do."""
+
+    next_step = "mend what the system says, then run the same command again"
 
 
 class DiskFullError(DiskError):
@@ -127,6 +140,8 @@ _ADVICE = {
 class WorkerDiedError(TaskError):
     """The process that did a task died, and so did the one that tried it again."""
 
+    next_step = "look for what killed it (memory, as `dmesg` tells?), then run again with fewer --workers"
+
     def __init__(self, task: str, how: str) -> None:
         super().__init__(task, how)
         self.task = task
@@ -138,6 +153,8 @@ class WorkerDiedError(TaskError):
 
 class UnexpectedError(TaskError):
     """An exception nobody foresaw, carried out of a worker with its traceback."""
+
+    next_step = "this is a fault of kconvert: please report it with the traceback that was printed"
 
     def __init__(self, task: str, summary: str, traceback: str) -> None:
         super().__init__(task, summary, traceback)

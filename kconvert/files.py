@@ -43,7 +43,9 @@ def to_path(text: str) -> AnyPath:
     if not text.partition("://")[2].strip("/"):
         raise UsageError(f"{text}: expected the name of a bucket after {text.partition('://')[0]}://")
     if "@" in text.partition("://")[2].partition("/")[0] and text.startswith(("s3", "gs", "gcs")):
-        raise UsageError("credentials belong into the environment, not into a URL")
+        raise UsageError(
+            "credentials in a URL: expected them in the environment, as AWS_ACCESS_KEY_ID; take them out of the URL"
+        )
     return ObjectPath(text)
 
 

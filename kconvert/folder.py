@@ -36,7 +36,7 @@ def require_ours(out: AnyPath) -> None:
     """Raises `UsageError` if the folder has something in it that kconvert did not make."""
     try:
         if out.exists() and not out.is_dir():
-            raise UsageError(f"--out {out}: is not a folder")
+            raise UsageError(f"--out {out}: is not a folder; choose another path")
         if not is_empty(out) and not Journal(out).exists() and not _has_manifest(out):
             raise UsageError(f"--out {out}: is not empty and was not made by kconvert; choose another folder")
     except OSError as error:
@@ -55,7 +55,9 @@ def require_writable(folder: AnyPath, option: str = "--out") -> None:
             with tempfile.TemporaryFile(dir=folder):
                 pass
     except OSError as error:
-        raise UsageError(f"{option} {folder}: cannot be written to ({error.strerror})") from error
+        raise UsageError(
+            f"{option} {folder}: cannot be written to ({error.strerror}); make it writable, or choose another"
+        ) from error
 
 
 def require_same(out: AnyPath, journal: Journal, identity: Mapping[str, Any]) -> None:

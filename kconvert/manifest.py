@@ -173,9 +173,16 @@ class Manifest:
                 )
             manifest = build(cls, content)
         except (ValueError, RecursionError) as error:
-            raise ManifestError(f"{where}: not a kconvert manifest ({error})") from error
+            raise ManifestError(
+                f"{where}: not a kconvert manifest ({error}); restore it, or remove it and run the conversion again"
+            ) from error
         if manifest.release not in RELEASE_NAMES or manifest.options.get("to") not in FORMAT_NAMES:
-            raise ManifestError(f"{where}: of a release or format that this kconvert does not know")
+            raise ManifestError(
+                f"{where}: of a release or format that this kconvert does not know; use the one that wrote it"
+            )
         if [table.path for table in manifest.tables] != [table_path(split) for split in manifest.splits]:
-            raise ManifestError(f"{where}: its tables are not those of its splits")
+            raise ManifestError(
+                f"{where}: its tables are not those of its splits; "
+                "restore it, or remove it and run the conversion again"
+            )
         return manifest

@@ -73,7 +73,7 @@ def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
         return _ScriptFolders(folder, release, early)
     raise OriginError(
         f"--origin {where}: looked for {release.root}/ (a copy of the official server) and for {scripts}/ "
-        f"(what the official shell script leaves), found neither"
+        f"(what the official shell script leaves), found neither; give the folder that holds one of them"
     )
 
 
@@ -112,7 +112,7 @@ class _Mirror:
         except NotFoundError:
             return None
         except FetchError as error:
-            raise OriginError(str(error)) from error
+            raise _unanswered(error) from error
         return ArchiveRef(info.replacement, location)
 
     def archive(self, info: SplitInfo, name: str) -> ArchiveRef:
@@ -137,10 +137,16 @@ class _ScriptFolders:
     def archives(self, info: SplitInfo) -> tuple[ArchiveRef, ...]:
         folder = self._root / self._release.script_folders.archives.format(split=info.name)
         if not folder.is_dir():
-            raise OriginError(f"{folder}: no such folder; the official script puts the {info.name} archives there")
+            raise OriginError(
+                f"{folder}: no such folder; the official script puts the {info.name} archives there; "
+                f"run it, or leave {info.name} out of --split"
+            )
         found = sorted(path for path in folder.iterdir() if _is_archive_name(path.name) and path.is_file())
         if not found:
-            raise OriginError(f"{folder}: holds no {' or '.join(_ARCHIVE_ENDINGS)} file")
+            raise OriginError(
+                f"{folder}: holds no {' or '.join(_ARCHIVE_ENDINGS)} file; "
+                f"fetch them, or leave {info.name} out of --split"
+            )
         refs: dict[str, ArchiveRef] = {}
         for path in found:
             ref = ArchiveRef(self._official_name(info, path), str(path))
@@ -193,7 +199,7 @@ def parse_path_list(data: bytes, where: str, base: str, list_path: str) -> tuple
     except UnicodeDecodeError as error:
         got = data[error.start : error.start + 20]
         raise OriginError(
-            f"{where}: expected a list of URLs as UTF-8 text, got {got!r} at byte {error.start}"
+            f"{where}: expected a list of URLs as UTF-8 text, got {got!r} at byte {error.start}; use another --origin"
         ) from error
     folder = list_path.rpartition("/")[0] + "/"
     names: dict[str, None] = {}
@@ -212,7 +218,9 @@ def parse_path_list(data: bytes, where: str, base: str, list_path: str) -> tuple
             names[name] = None
     if problems or not names:
         shown = "; ".join(problems[:20]) or "it is empty"
-        raise OriginError(f"{where}: expected a URL {base}{folder}….tar.gz a line; {shown}")
+        raise OriginError(
+            f"{where}: expected a URL {base}{folder}….tar.gz a line; {shown}; correct the list, or use another --origin"
+        )
     return tuple(names)
 
 
@@ -237,7 +245,7 @@ def _first_annotations(
             return file, _read(location, options, _MAX_ANNOTATION_BYTES)
         except _AbsentError as error:
             tried.append(str(error))
-    raise OriginError(f"no annotations at this origin: {'; '.join(tried)}")
+    raise OriginError(f"no annotations at this origin: {'; '.join(tried)}; check --origin")
 
 
 class _AbsentError(OriginError):
@@ -250,7 +258,11 @@ def _read(location: str, options: FetchOptions, max_bytes: int) -> bytes:
     except NotFoundError as error:
         raise _AbsentError(str(error)) from error
     except FetchError as error:
-        raise OriginError(f"{error}; check --origin, or run again once it answers") from error
+        raise _unanswered(error) from error
+
+
+def _unanswered(error: FetchError) -> OriginError:
+    return OriginError(f"{error}; check --origin, or run again once it answers")
 
 
 def _spelt_either_way(path: Path) -> Path:

@@ -90,7 +90,10 @@ def plan_split(
     if inputs.replacement is not None:
         replacement = origin.replacement(info)
         if replacement is None:
-            raise OriginError(f"{inputs.replacement}: this origin does not have it, the one of the first run did")
+            raise OriginError(
+                f"{inputs.replacement}: this origin does not have it, the one of the first run did; "
+                "use that one, or --overwrite"
+            )
         archives[replacement.name] = replacement
     return SplitPlan(info, inputs, annotations, archives, new_data, {})
 

@@ -85,7 +85,9 @@ def summary_text(conversion: Conversion, summary: Summary) -> str:
     lines = [*_counts_table(counts), *_rejected_lines(counts)] if counts else []
     if summary.failures:
         lines.append(f"{len(summary.failures)} failed; run the same command again to go on:")
-        lines += [f"  {failure.reason}" for failure in summary.failures]
+        for next_step in dict.fromkeys(failure.next_step for failure in summary.failures):
+            lines += [f"  {failure.reason}" for failure in summary.failures if failure.next_step == next_step]
+            lines.append(f"  -> {next_step}")
     else:
         lines.append(f"done: {conversion.out_path / MANIFEST_NAME}")
     return _text(lines)

@@ -48,7 +48,10 @@ class Reach:
                 write_bytes(trial, b"")
                 remove(trial)
             except OSError as error:
-                raise UsageError(f"{option} {folder}: {here} cannot write there ({error.strerror})") from error
+                raise UsageError(
+                    f"{option} {folder}: {here} cannot write there ({error.strerror}); "
+                    "make it writable for every machine"
+                ) from error
         for option, path in self.read:
             if not path.exists():
                 raise UsageError(

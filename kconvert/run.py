@@ -128,7 +128,10 @@ def _checked_identity(conversion: Conversion) -> dict[str, Any]:
     """The identity of a conversion whose options, tools and folder can work. Raises `UsageError` if they cannot."""
     conversion.require_known_words()
     if conversion.keep_folder is not None and conversion.keep_folder.is_relative_to(str(conversion.out_path)):
-        raise UsageError(f"--archives {conversion.archives}: is in --out, which only shards and tables belong in")
+        raise UsageError(
+            f"--archives {conversion.archives}: is in --out, which only shards and tables belong in; "
+            "choose a folder elsewhere"
+        )
     layout = open_format(conversion.to)
     layout.require(conversion.out_path, conversion.shard.max_bytes)
     identity = conversion.identity({**tool_versions(conversion.check), **layout.tools()})

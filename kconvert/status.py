@@ -50,7 +50,10 @@ def read_status(out: AnyPath) -> Status:
     journal = Journal(out)
     manifest = read_manifest(out)
     if not journal.exists() and manifest is None:
-        raise UsageError(f"{out}: no kconvert run has worked on this folder ({MANIFEST_NAME} and .kconvert not found)")
+        raise UsageError(
+            f"{out}: no kconvert run has worked on this folder ({MANIFEST_NAME} and .kconvert not found); "
+            "expected the --out of one"
+        )
     records = finished(out, journal)
     elements = _undone_elements(journal)
     splits = []

@@ -89,7 +89,7 @@ class SlurmEngine:
             return Path(self._options.folder).expanduser().absolute() / f"kconvert-{uuid.uuid4().hex[:12]}"
         if not isinstance(self._records, Path):
             raise UsageError(
-                "--engine slurm: needs --slurm.folder, a folder on a shared file system, where --out is an object store"
+                "--engine slurm: expected --slurm.folder, a folder on a shared file system, as --out is an object store"
             )
         return self._records / "jobs"
 
@@ -159,7 +159,9 @@ class SlurmEngine:
                 [self._prelude] * size,
             )
         except self._submitit.core.utils.FailedJobError as error:
-            raise UsageError(f"--engine slurm: sbatch refused the job: {_line(error)}") from error
+            raise UsageError(
+                f"--engine slurm: sbatch refused the job: {_line(error)}; see the options below --slurm"
+            ) from error
         self._elements += [_Element(task, job, number) for (task, number), job in zip(lot, jobs, strict=True)]
         self._undone |= {job.job_id: task.name for (task, _), job in zip(lot, jobs, strict=True)}
         self._write_down()

@@ -57,7 +57,10 @@ def _version(program: str) -> str:
     try:
         done = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=60, check=True)
     except (subprocess.SubprocessError, OSError) as error:
-        raise UsageError(f"--check.prober ffprobe: {program} does not work ({error})") from error
+        raise UsageError(
+            f"--check.prober ffprobe: {program} does not work ({error}); "
+            "install ffmpeg anew, or use --check.prober libav"
+        ) from error
     words = done.stdout.split()
     return words[2] if len(words) > 2 else "unknown"
 

@@ -1,12 +1,15 @@
 """What a person, or a program, sees while a run goes on."""
 
+import fcntl
 import json
 import os
 import pty
 import re
 import select
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections import Counter
 from pathlib import Path
@@ -80,8 +83,8 @@ def test_quiet_prints_the_result_only(mini: Path, tmp_path: Path) -> None:
 def in_terminal(words: list[str], columns: int = 150) -> tuple[str, int]:
     """What a command draws in a terminal of that width, and its exit code."""
     main, other = pty.openpty()
-    env = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
-    with subprocess.Popen([str(COMMAND), *words], stderr=other, stdout=subprocess.PIPE, env=env) as run:
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    with subprocess.Popen([str(COMMAND), *words], stderr=other, stdout=subprocess.PIPE) as run:
         os.close(other)
         drawn = b""
         while True:
