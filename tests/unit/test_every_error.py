@@ -65,9 +65,10 @@ def test_the_list_is_that_of_the_code() -> None:
 def test_it_says_what_to_do(line: str) -> None:
     where, kind, text = re.fullmatch(r"(\S+) (\w+): (.*)", line).groups()  # type: ignore[union-attr]
     assert where
-    if issubclass(KINDS[kind], errors.TaskError):
+    found = KINDS[kind]
+    if issubclass(found, errors.TaskError):
         # What to do is told once for all tasks that failed in this way.
-        assert KINDS[kind].next_step
+        assert found.next_step
         return
     is_passed_on = text.rsplit(": ", 1)[-1] in ("{error}", "{str}", "{disk_error}", "{strerror}") or text.startswith(
         "{explained}"
