@@ -6,8 +6,10 @@ the same, as it depends on nothing else.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from kconvert.account import Account, Decision, Policy
@@ -16,7 +18,7 @@ from kconvert.config import Conversion
 from kconvert.engine import Engine, Failed, Outcome, Task
 from kconvert.errors import DiskFullError, StagingError, TaskError, UnexpectedError, UnreachableError, disk_error
 from kconvert.events import Observer
-from kconvert.files import AnyPath, remove
+from kconvert.files import AnyPath, remove, size_of
 from kconvert.finish import Placement, sample_metadata, write_split_table
 from kconvert.folder import describe_room
 from kconvert.formats import open_format
@@ -135,7 +137,8 @@ class Assembly:
                 journal=self.journal,
                 check=self.conversion.check,
                 fetch=self.conversion.fetch,
-                keep_folder=self.conversion.keep_folder,
+                keep_folder=Path(str(self._out)) if self._layout.keeps_archives else self.conversion.keep_folder,
+                is_staged=not self._layout.keeps_archives,
                 is_selective=bool(self._selection.classes),
             )
             for name in names
@@ -185,9 +188,19 @@ class Assembly:
 
     def _cut(self, decisions: Iterable[Decision], rows: StagedRows, first: int) -> Iterator[Cut[Decision]]:
         sizes = rows.column("size_bytes")
+        if self._layout.keeps_archives:
+            return self._cut_by_archive(decisions, rows, first)
         order = shuffled(decisions, self.conversion.shuffle, self._split)
         sized = ((decision, sizes[_place(decision)]) for decision in order)
         return cut(sized, self.conversion.shard, self._layout, first)
+
+    def _cut_by_archive(self, decisions: Iterable[Decision], rows: StagedRows, first: int) -> Iterator[Cut[Decision]]:
+        """The written clips of each archive, in its own order."""
+        archives = rows.archive_column()
+        written = sorted((one for one in decisions if one.status == "written"), key=_place)
+        groups = itertools.groupby(written, lambda decision: archives[_place(decision)])
+        for number, (_, group) in enumerate(groups, start=first):
+            yield Cut(number, tuple(group))
 
     def _unpacked(self, cuts: Iterable[Cut[Decision]], rows: StagedRows) -> list[Cut[Decision]]:
         """The shards that are not in place yet."""
@@ -207,6 +220,9 @@ class Assembly:
         archives = rows.archive_column()
         needed = dict.fromkeys(archives[_place(decision)] for planned in unpacked for decision in planned.items)
         receipts = self._receipts(needed)
+        if self._layout.keeps_archives:
+            sizes = {name: size_of(self._out / name) for name in needed}
+            return [name for name, size in sizes.items() if name not in receipts or size != receipts[name].size_bytes]
         staged = self.journal.staged({self._ids[name]: receipt for name, receipt in receipts.items()})
         return [name for name in needed if self._ids[name] not in staged]
 
@@ -236,7 +252,10 @@ class Assembly:
             )
             for decision, place, row in staged
         )
-        path = self._layout.shard_path(self.release.name, self._split, planned.number, num_shards)
+        if self._layout.keeps_archives:
+            path = archives[places[0]]
+        else:
+            path = self._layout.shard_path(self.release.name, self._split, planned.number, num_shards)
         return PackTask(planned.number, path, self._out, self.journal, self.conversion.to, samples)
 
     def _remove_parts(self, names: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from kconvert.engine import Context
 from kconvert.errors import ArchiveError, SourceChangedError
 from kconvert.events import Advance, Emit
 from kconvert.fetch import ByteStream, FetchOptions, is_remote, open_ahead, open_stream
-from kconvert.files import AnyPath
+from kconvert.files import AnyPath, size_of
 from kconvert.journal import MAX_LISTED, ArchiveReceipt, SplitJournal
 from kconvert.kept import discard, keep_archive
 from kconvert.media import MediaFacts
@@ -46,6 +47,8 @@ class IngestTask:
     fetch: FetchOptions
     keep_folder: Path | None
     """Where archives are kept as files; `None` to stream them."""
+    is_staged: bool
+    """Whether clips are staged to be packed; else the kept archive is all that is wanted."""
     is_selective: bool
     """Whether only the clips that the journal's selection names are read."""
 
@@ -61,7 +64,7 @@ def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
     """
     journal = task.journal
     receipt = journal.archive_receipt(task.archive_id)
-    if receipt is not None and receipt.archive == task.name and journal.staged({task.archive_id: receipt}):
+    if receipt is not None and receipt.archive == task.name and is_there(task, receipt):
         # An engine may have begun this task twice, as where a machine was lost.
         return receipt
     # After a crash the guilty clip is found by giving every clip a process of its own.
@@ -75,7 +78,7 @@ def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
                 raise
             counted.take_back()
         except ArchiveError:
-            if task.keep_folder is not None and is_remote(task.archive.location):
+            if task.keep_folder is not None and (is_remote(task.archive.location) or not task.is_staged):
                 discard(task.keep_folder, task.archive.name)
             raise
         else:
@@ -84,12 +87,19 @@ def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
     raise AssertionError("unreachable")
 
 
+def is_there(task: IngestTask, receipt: ArchiveReceipt) -> bool:
+    """Whether what was made of a read archive is there: its part, or the archive itself."""
+    if task.is_staged or task.keep_folder is None:
+        return bool(task.journal.staged({task.archive_id: receipt}))
+    return size_of(task.keep_folder / task.name) == receipt.size_bytes
+
+
 def _read(task: IngestTask, journal: SplitJournal, prober: Prober, counted: _Counted) -> ArchiveReceipt:
     selection = _selection(journal.selection_path) if task.is_selective else None
     rows_path, part_path = journal.rows_path(task.archive_id), journal.part_path(task.archive_id)
     with (
         _open(task, counted) as stream,
-        part_writer(part_path) as part,
+        part_writer(part_path) if task.is_staged else nullcontext() as part,
         staged_writer(rows_path) as rows,
         ArchiveReader(stream, task.archive.name) as archive,
     ):
@@ -108,7 +118,7 @@ def _read(task: IngestTask, journal: SplitJournal, prober: Prober, counted: _Cou
         num_unselected_members=reading.num_unselected,
         num_clips=rows.num_rows,
         refused=tuple(reading.refused),
-        part_bytes=part.size_bytes,
+        part_bytes=part.size_bytes if part is not None else 0,
         rows_sha256=rows_sha256,
     )
 
@@ -117,7 +127,8 @@ def _open(task: IngestTask, counted: _Counted) -> ByteStream:
     location = task.archive.location
     if task.keep_folder is None:
         return open_ahead(location, task.fetch, counted.bytes_read)
-    path = keep_archive(location, task.keep_folder, task.archive.name, task.fetch, counted.bytes_read)
+    copies = not task.is_staged
+    path = keep_archive(location, task.keep_folder, task.archive.name, task.fetch, counted.bytes_read, copies)
     return open_stream(str(path), task.fetch)
 
 
@@ -154,7 +165,8 @@ class _Counted:
 class _Staging:
     """Where the clips of one archive go."""
 
-    part: PartWriter
+    part: PartWriter | None
+    """`None` if they are only checked."""
     rows: StagedWriter
 
 
@@ -215,7 +227,7 @@ class _Reading:
             probed = self._prober.probe(data)
         verdict = judge(probed, self._options)
         staged = None
-        if not rejecting_defect(verdict.defects, self._options.short):
+        if self._staging.part is not None and not rejecting_defect(verdict.defects, self._options.short):
             staged = self._staging.part.append(data)
         self._staging.rows.add(
             StagedClip(

@@ -11,13 +11,16 @@ from kconvert.fetch import FetchOptions, OnBytes, Remote, describe, is_remote, o
 from kconvert.files import make_folder, naming, remove
 
 
-def keep_archive(location: str, folder: Path, name: str, options: FetchOptions, on_bytes: OnBytes) -> Path:
+def keep_archive(
+    location: str, folder: Path, name: str, options: FetchOptions, on_bytes: OnBytes, copies: bool = False
+) -> Path:
     """Downloads an archive to `folder`/`name`, going on with what is there; reused if size and version still agree.
 
-    While incomplete it is `name.partial`; the version that either has is kept beside it as `….etag`.
+    One in a local folder is left there, unless `copies`. While incomplete it is `name.partial`; the version that either
+    has is kept beside it as `….etag`.
     Raises as `ByteStream.read` does; after a `SourceChangedError` the next call starts from the first byte.
     """
-    if not is_remote(location):
+    if not is_remote(location) and not copies:
         return Path(location)
     path = folder / name
     make_folder(path.parent)

@@ -19,7 +19,7 @@ from kconvert.version import FORMAT_VERSION
 MANIFEST_NAME = "manifest.json"
 REPORT_NAME = "report.html"
 """What `kconvert report` writes; nothing else depends on it."""
-FormatName = Literal["webdataset", "folder", "parquet", "mds", "litdata", "lance"]
+FormatName = Literal["webdataset", "folder", "parquet", "mds", "litdata", "lance", "archives"]
 """What can be written; each has its module in `formats`."""
 FORMAT_NAMES: tuple[str, ...] = get_args(FormatName)
 

@@ -7,6 +7,7 @@ all shards depends on nothing but the clips.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -126,7 +127,9 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
 
 
 def _samples(task: PackTask, context: Context) -> Iterator[Sample]:
-    videos = read_staged((task.journal.part_path(planned.archive_id), planned.staged) for planned in task.samples)
+    videos: Iterable[bytes] = itertools.repeat(b"", len(task.samples))
+    if not open_format(task.format).keeps_archives:
+        videos = read_staged((task.journal.part_path(planned.archive_id), planned.staged) for planned in task.samples)
     for planned, video in zip(task.samples, videos, strict=True):
         metadata = planned.metadata
         yield Sample(metadata["key"], metadata["label_id"], metadata, video)

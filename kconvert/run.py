@@ -133,6 +133,8 @@ def _checked_identity(conversion: Conversion) -> dict[str, Any]:
             "choose a folder elsewhere"
         )
     layout = open_format(conversion.to)
+    if layout.keeps_archives and conversion.keep_folder is not None:
+        raise UsageError(f"--archives {conversion.archives}: --to archives keeps them in --out; leave it out")
     layout.require(conversion.out_path, conversion.shard.max_bytes)
     identity = conversion.identity({**tool_versions(conversion.check), **layout.tools()})
     require_ours(conversion.out_path)

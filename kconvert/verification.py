@@ -100,7 +100,11 @@ def verify_shard(task: ShardTask, context: Context) -> tuple[Difference, ...]:
 def _sample_differences(task: ShardTask, file: DigestedReader, context: Context) -> Iterator[Difference]:
     name, num_samples = task.entry.path, 0
     try:
-        for index, stored in enumerate(open_format(task.format).read(task.out, task.entry.path, file)):
+        layout = open_format(task.format)
+        if layout.keeps_archives:
+            # Its digest is that of all its clips; their rows say what is in it.
+            return
+        for index, stored in enumerate(layout.read(task.out, task.entry.path, file)):
             num_samples += 1
             context.emit(Advance(num_clips=1))
             if task.rows is None:

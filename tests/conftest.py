@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,20 +25,41 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+Once = Callable[[str, Callable[[Path], None]], Path]
+"""Makes a folder of that name, unless another process of this run has."""
+
+
 @pytest.fixture(scope="session")
-def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    base = tmp_path_factory.getbasetemp()
+    # With several processes, each has a folder of its own in one of the run.
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+    def make(name: str, build_in: Callable[[Path], None]) -> Path:
+        folder, done = shared / f"once-{name}", shared / f"once-{name}.done"
+        with open(shared / f"once-{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                build_in(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def mini(once: Once) -> Path:
     """The miniature of the official server, of made clips and rows. Not to be changed."""
-    folder = tmp_path_factory.mktemp("mini")
-    build(folder, MadeVideos(), MadeRows())
-    return folder
+    return once("mini", lambda folder: build(folder, MadeVideos(), MadeRows()))
 
 
 @pytest.fixture(scope="session")
-def real_mini(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
+def real_mini(once: Once, shared_data: Path) -> Path:
     """The miniature of real clips under real rows. Not to be changed."""
-    folder = tmp_path_factory.mktemp("real_mini")
-    build(folder, RealVideos(shared_data / "clips"), RealRows(shared_data / "annotations"))
-    return folder
+    videos, rows = RealVideos(shared_data / "clips"), RealRows(shared_data / "annotations")
+    return once("real_mini", lambda folder: build(folder, videos, rows))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,8 @@ def read_datasets(out: Path, split: str) -> Found:
     import datasets
 
     name = {"train": "train", "val": "validation", "test": "test"}[split]
-    dataset = datasets.load_dataset(str(out), split=name, cache_dir=str(out / ".cache"))
-    return _of_datasets(dataset)
+    with tempfile.TemporaryDirectory() as cache:
+        return _of_datasets(datasets.load_dataset(str(out), split=name, cache_dir=cache))
 
 
 def read_datasets_streaming(out: Path, split: str) -> Found:

@@ -72,6 +72,8 @@ class Format(ABC):
     """Where it writes, beside a folder for each split."""
     has_own_files = False
     """Whether each video is a file of its own, beside the shard that names it."""
+    keeps_archives = False
+    """Whether the archives themselves are the shards: nothing is staged, mixed or copied then."""
 
     def require(self, out: AnyPath, max_bytes: int) -> None:  # noqa: B027
         """Raises `UsageError` if a library is missing, or cannot write there, or cannot write such large shards."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Once
 from faults import Operation
 from harness import RELEASES, kconvert
 from interrupting import Job, tiny_job
@@ -14,23 +15,27 @@ from miniature.server import serving
 
 
 @pytest.fixture(scope="session")
-def real_converted(real_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def real_converted(real_mini: Path, once: Once) -> Path:
     """All three releases, converted over HTTP by the installed command from real clips. Not to be changed."""
-    folder = tmp_path_factory.mktemp("real_converted")
-    with serving(real_mini) as http:
-        for release in RELEASES:
-            ran = kconvert(release, "--to", "webdataset", "--out", folder / release, "--origin", http.url)
-            assert ran.code == 0, ran.err
-    return folder
+
+    def convert(folder: Path) -> None:
+        with serving(real_mini) as http:
+            for release in RELEASES:
+                ran = kconvert(release, "--to", "webdataset", "--out", folder / release, "--origin", http.url)
+                assert ran.code == 0, ran.err
+
+    return once("real_converted", convert)
 
 
 @pytest.fixture(scope="session")
-def converted(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def converted(mini: Path, once: Once) -> Path:
     """k400, converted from made clips with shards of few samples. Not to be changed."""
-    out = tmp_path_factory.mktemp("converted") / "k400"
-    ran = kconvert("k400", "--out", out, "--origin", mini, "--shard.max_samples", 5)
-    assert ran.code == 0, ran.err
-    return out
+
+    def convert(folder: Path) -> None:
+        ran = kconvert("k400", "--out", folder / "k400", "--origin", mini, "--shard.max_samples", 5)
+        assert ran.code == 0, ran.err
+
+    return once("converted", convert) / "k400"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from harness import COMMAND, ROOT, Ran, kconvert, one_line, tree
+from miniature.server import serving
 
 READERS = {
     "folder": ["list", "videofolder", "kconvert"],
@@ -20,6 +21,8 @@ READERS = {
     "mds": ["mds"],
     "litdata": ["litdata"],
     "lance": ["lance"],
+    # Whoever reads tars; see the test of using them again.
+    "archives": [],
 }
 FORMATS = list(READERS)
 SPLIT = "train"
@@ -69,8 +72,9 @@ def test_the_account_is_the_same_as_of_tars(folder: Path, converted: Path) -> No
     ]
     counts, expected = (json.loads((out / "manifest.json").read_text())["splits"] for out in (folder, converted))
     for split in expected:
-        assert counts[split].pop("num_bytes") > 0
-        expected[split].pop("num_bytes")
+        for name in ("num_bytes", "num_shards"):
+            assert counts[split].pop(name) > 0
+            expected[split].pop(name)
         assert counts[split] == expected[split]
 
 
@@ -177,9 +181,25 @@ def test_clips_of_folders_that_an_earlier_plan_had_do_not_stay(mini: Path, tmp_p
     assert verify(out).code == 0
 
 
+def test_archives_are_kept_as_they_are_and_used_again(mini: Path, tmp_path: Path) -> None:
+    out = tmp_path / "archives"
+    with serving(mini) as http:
+        ran = kconvert("k400", "--to", "archives", "--out", out, "--origin", http.url)
+        assert ran.code == 0, ran.err
+        kept = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.suffix in (".gz", ".tgz")}
+        assert len(kept) == 8
+        assert kept == {name: (mini / name).read_bytes() for name in kept}
+        http.requests.clear()
+        again = kconvert("k400", "--archives", out, "--out", tmp_path / "shards", "--origin", http.url)
+        assert again.code == 0, again.err
+        fetched = [name for method, name in http.requests if method == "GET" and name.endswith("gz")]
+        assert fetched == []
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--to", "archives", "--archives", "elsewhere"], "--to archives keeps them in --out"),
         (["--to", "mds", "--shard.max_bytes", "5GB"], "--shard.max_bytes 5GB: expected less than 4 GiB"),
         (["--to", "litdata", "--shard.max_bytes", "4GiB"], "offsets in litdata are 32-bit"),
         (["--to", "lance", "--out", "s3://bucket/x"], "expected a folder"),

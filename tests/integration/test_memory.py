@@ -50,7 +50,7 @@ def peak_bytes(archive: Path, folder: Path) -> int:
 def _ingest(sender: "multiprocessing.connection.Connection", archive: Path, folder: Path) -> None:
     journal = SplitJournal(folder)
     journal.set_inputs(Inputs((), 0, None, AnnotationFile("x", "csv")), b"", [])
-    task = IngestTask(ArchiveRef("x", str(archive)), "000000", journal, CheckOptions(), QUICK, None, False)
+    task = IngestTask(ArchiveRef("x", str(archive)), "000000", journal, CheckOptions(), QUICK, None, True, False)
     receipt = ingest(task, Context(0, lambda event: None))
     sender.send((receipt.num_clips, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
     sender.close()
