@@ -73,6 +73,8 @@ class Assembly:
         """Why all other tasks would fail, too; `""` while they might not."""
         self._num_unreachable = 0
         """Archives that could not be reached since one could."""
+        self._num_shards: int | None = None
+        """Of the split; `None` while it is not known."""
 
     def run(self) -> SplitRecord | Sequence[Failure]:
         """Makes the split; the failures, if there were any."""
@@ -100,10 +102,12 @@ class Assembly:
             rows = rows.followed_by(self._rows(group))
             decisions = [*account.admit(rows.since(first)), *(account.close() if number == len(groups) - 1 else [])]
             window_cuts = list(self._cut(decisions, rows, len(cuts)))
+            # How many shards there are is known in time if all of them are cut at once.
+            self._num_shards = len(window_cuts) if len(groups) == 1 else None
             unpacked = self._unpacked(window_cuts, rows)
             if unstaged := self._unstaged(unpacked, rows):
                 return self._ingest(unstaged) or None
-            if failures := self._pack(unpacked, rows, len(window_cuts) if len(groups) == 1 else None):
+            if failures := self._pack(unpacked, rows):
                 return failures
             cuts += window_cuts
             self._remove_parts(group)
@@ -204,14 +208,15 @@ class Assembly:
 
     def _unpacked(self, cuts: Iterable[Cut[Decision]], rows: StagedRows) -> list[Cut[Decision]]:
         """The shards that are not in place yet."""
-        digests = rows.column("sha256")
+        digests, archives = rows.column("sha256"), rows.archive_column()
         unpacked = []
         for planned in cuts:
             samples = (
                 (sample_key(self._split, decision.name), digests[_place(decision)], decision.source)
                 for decision in planned.items
             )
-            if not is_packed(self.journal.shard_receipt(planned.number), self._out, samples):
+            receipt = self.journal.shard_receipt(planned.number)
+            if not is_packed(receipt, self._out, self._shard_path(planned, archives), samples):
                 unpacked.append(planned)
         return unpacked
 
@@ -226,22 +231,20 @@ class Assembly:
         staged = self.journal.staged({self._ids[name]: receipt for name, receipt in receipts.items()})
         return [name for name in needed if self._ids[name] not in staged]
 
-    def _pack(self, unpacked: Sequence[Cut[Decision]], rows: StagedRows, num_shards: int | None) -> list[Failure]:
-        """Packs shards, of which the split has `num_shards` if that is known yet; returns those that failed."""
+    def _pack(self, unpacked: Sequence[Cut[Decision]], rows: StagedRows) -> list[Failure]:
+        """Packs shards; returns those that failed."""
         if not unpacked:
             return []
         num_clips = sum(len(planned.items) for planned in unpacked)
         self.observer.begin(f"{self._split}: packing {len(unpacked)} shards", None, num_clips)
         archives = rows.archive_column()
-        tasks = self._while_worthwhile(self._pack_task(planned, rows, archives, num_shards) for planned in unpacked)
+        tasks = self._while_worthwhile(self._pack_task(planned, rows, archives) for planned in unpacked)
         outcomes = self.engine.run(pack, tasks, self.observer.advance)
         failures = [failure for outcome in outcomes if (failure := self._failure(outcome))]
         self.observer.end()
         return failures
 
-    def _pack_task(
-        self, planned: Cut[Decision], rows: StagedRows, archives: Sequence[str], num_shards: int | None
-    ) -> PackTask:
+    def _pack_task(self, planned: Cut[Decision], rows: StagedRows, archives: Sequence[str]) -> PackTask:
         places = [_place(decision) for decision in planned.items]
         staged = zip(planned.items, places, rows.take(places), strict=True)
         samples = tuple(
@@ -252,11 +255,13 @@ class Assembly:
             )
             for decision, place, row in staged
         )
-        if self._layout.keeps_archives:
-            path = archives[places[0]]
-        else:
-            path = self._layout.shard_path(self.release.name, self._split, planned.number, num_shards)
+        path = self._shard_path(planned, archives)
         return PackTask(planned.number, path, self._out, self.journal, self.conversion.to, samples)
+
+    def _shard_path(self, planned: Cut[Decision], archives: Sequence[str]) -> str:
+        if self._layout.keeps_archives:
+            return archives[_place(planned.items[0])]
+        return self._layout.shard_path(self.release.name, self._split, planned.number, self._num_shards)
 
     def _remove_parts(self, names: Iterable[str]) -> None:
         for name in names:

@@ -153,7 +153,7 @@ class ObjectPath:
         return data
 
     def open_to_read(self) -> BinaryIO:
-        """Opens an object to be read from its beginning to its end."""
+        """Opens an object to be read from its beginning to its end; it can be read elsewhere, too, but more slowly."""
         with self._telling():
             raw = self._fs.open(self._key, "rb", block_size=_READ_BYTES, cache_type="readahead")
         return io.BufferedReader(_Telling(self, raw), _READ_BYTES)
@@ -299,6 +299,15 @@ class _Telling(io.RawIOBase):
 
     def writable(self) -> bool:
         return bool(self._raw.writable())
+
+    def seekable(self) -> bool:
+        return self.readable() and bool(self._raw.seekable())
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._raw.seek(place, whence))
+
+    def tell(self) -> int:
+        return int(self._raw.tell())
 
     def readinto(self, buffer: Any) -> int:
         with self._path._telling():

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from kconvert.engine import Context
 from kconvert.events import Advance
-from kconvert.files import AnyPath, size_of
+from kconvert.files import AnyPath, remove, size_of
 from kconvert.formats import Format, Sample, open_format
 from kconvert.journal import ShardReceipt, SplitJournal
 from kconvert.part import StagedBytes, read_staged
@@ -110,9 +110,13 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
         for metadata in (sample.metadata for sample in task.samples)
     ]
     found = task.journal.shard_receipt(task.number)
-    if found is not None and is_packed(found, task.out, planned):
+    if found is not None and is_packed(found, task.out, task.path, planned):
         # An engine may have begun this task twice, as where a machine was lost.
         return found
+    if found is not None and found.path != task.path:
+        # Of an earlier plan with another number of shards.
+        for name in (found.path, *open_format(task.format).companion_paths(found.path)):
+            remove(task.out / name)
     written = open_format(task.format).write(task.out, task.path, _samples(task, context))
     receipt = ShardReceipt(
         path=task.path,
@@ -136,8 +140,8 @@ def _samples(task: PackTask, context: Context) -> Iterator[Sample]:
         context.emit(Advance(num_bytes=len(video), num_clips=1))
 
 
-def is_packed(receipt: ShardReceipt | None, out: AnyPath, samples: Iterable[tuple[str, str, str]]) -> bool:
+def is_packed(receipt: ShardReceipt | None, out: AnyPath, path: str, samples: Iterable[tuple[str, str, str]]) -> bool:
     """Whether a shard of these samples (see `plan_digest`) is in place."""
-    if receipt is None or receipt.plan_sha256 != plan_digest(samples):
+    if receipt is None or receipt.path != path or receipt.plan_sha256 != plan_digest(samples):
         return False
-    return size_of(out / receipt.path) == receipt.size_bytes
+    return size_of(out / path) == receipt.size_bytes

@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -257,3 +258,35 @@ def test_verify_finds_what_was_changed_in_a_bucket(mini: Path, bucket: Store) ->
     client.delete_object(Bucket="data", Key="k400/val/stray.tar")
     assert run(bucket, mini).code == 0
     assert kconvert("verify", "s3://data/k400", env=bucket.environment).code == 0
+
+
+def test_our_reader_takes_clips_out_of_a_bucket(mini: Path, converted: Path, bucket: Store) -> None:
+    assert run(bucket, mini, "--split", "val").code == 0
+    before = len(bucket.asked)
+    script = (
+        "import hashlib, kconvert\n"
+        "clips = kconvert.open('s3://data/k400', 'val').filter(source='original')\n"
+        "for clip in clips[1:4]: print(clip.key, hashlib.sha256(clip.video).hexdigest())\n"
+    )
+    environment = {**os.environ, **bucket.environment}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = {row["key"]: row["sha256"] for row in pq.read_table(converted / "metadata" / "val.parquet").to_pylist()}
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert len(found) == 3
+    assert found.items() <= expected.items()
+    of_shards = [asked for asked in bucket.asked[before:] if asked.path.endswith(".tar")]
+    assert len(of_shards) == 3
+
+
+@pytest.mark.parametrize("name", ["parquet", "folder"])
+def test_other_formats_are_the_same_bytes_in_a_bucket(name: str, mini: Path, bucket: Store, tmp_path: Path) -> None:
+    words = ("--to", name, "--split", "val")
+    assert kconvert("k400", *words, *SHARDS, "--origin", mini, "--out", tmp_path / "k400").code == 0
+    ran = run(bucket, mini, *words)
+    assert ran.code == 0, ran.err
+    assert bucket.tree("data", "k400/") == tree(tmp_path / "k400")
+    verified = kconvert("verify", "s3://data/k400", env=bucket.environment)
+    assert verified.code == 0, verified.out
+    reported = kconvert("report", "s3://data/k400", env=bucket.environment)
+    assert (reported.code, reported.out) == (0, "s3://data/k400/report.html\n"), reported.err
