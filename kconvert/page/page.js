@@ -8,7 +8,7 @@
   const size = (bytes) => {
     const units = ["B", "kB", "MB", "GB", "TB"];
     const step = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, bytes)) / 3)));
-    return `${(bytes / 1000 ** step).toPrecision(3)} ${units[step]}`;
+    return step === 0 ? `${bytes} B` : `${(bytes / 1000 ** step).toPrecision(3)} ${units[step]}`;
   };
   const sum = (numbers) => numbers.reduce((total, one) => total + one, 0);
   const narrow = () => window.innerWidth < 600;

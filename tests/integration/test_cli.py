@@ -23,7 +23,7 @@ from kconvert.release import RELEASE_NAMES
         (["k500", "--out", "OUT"], "'k500' is neither a release"),
         (["k400"], "missing --out DIR"),
         (["k400", "--out", "OUT", "--to", "zip"], "zip"),
-        (["k400", "--out", "OUT", "--split", "train,dev"], "unknown 'dev'; k400 has train, val, test"),
+        (["k400", "--out", "OUT", "--split", "train,dev"], "unknown 'dev'; expected one or more of train, val, test"),
         (["k400", "--out", "OUT", "--classes", "zumba,Abseiling"], "did you mean 'abseiling'"),
         (["k400", "--out", "OUT", "--classes", "no such"], "kconvert releases k400"),
         (["k400", "--out", "OUT", "--check.depth", "deep"], "check.depth"),

@@ -204,11 +204,13 @@ def test_status_names_the_elements_to_run_again(mini: Path, converted: Path, tmp
     assert os.path.exists(out / "manifest.json")
 
 
-def test_a_cluster_and_a_bucket(server: Server, converted: Path) -> None:
+def test_a_cluster_and_a_bucket(server: Server, tmp_path: Path) -> None:
     """Every machine has the store's credentials in an environment of its own; without them it is told which lacks them."""
+    one_split = ("k400", *SHARDS, "--split", "val", "--origin", server.url)
+    assert kconvert(*one_split, "--out", tmp_path / "k400").code == 0
     with store() as bucket, pytest.MonkeyPatch.context() as patch:
         out = f"{bucket.make_bucket('data')}/k400"
-        words: list[str | Path] = ["k400", "--out", out, "--origin", server.url, *SHARDS, "--engine", "ray"]
+        words = (*one_split, "--out", out, "--engine", "ray")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.setenv("AWS_ENDPOINT_URL", bucket.url)
         with ray_cluster(1) as poor:
@@ -222,4 +224,4 @@ def test_a_cluster_and_a_bucket(server: Server, converted: Path) -> None:
         with ray_cluster(1) as cluster:
             ran = kconvert(*words, "--ray.address", cluster.address)
         assert ran.code == 0, ran.err
-        assert bucket.tree("data", "k400/") == tree(converted)
+        assert bucket.tree("data", "k400/") == tree(tmp_path / "k400")

@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import webdataset
 
+import kconvert
 from benchmarks.machine import describe, existing_folder, run
 from benchmarks.material import encode, make, uniques
 from benchmarks.ways import COMMAND
@@ -40,6 +41,8 @@ def main(words: Sequence[str]) -> int:
             (files / f"{number:06d}.mp4").write_bytes(data)
         ways: dict[str, Callable[[], int]] = {
             "`webdataset.WebDataset`, in order": lambda: _webdataset(out),
+            "`kconvert.open`, in order": lambda: _ours(out, is_random=False),
+            "`kconvert.open`, in random order": lambda: _ours(out, is_random=True),
             "by `shard` and `offset_bytes`, in random order": lambda: _random(out),
             "single files, in random order": lambda: _files(files),
         }
@@ -62,6 +65,14 @@ def _rate(read: Callable[[], int], is_cold: bool) -> float:
 def _webdataset(out: Path) -> int:
     shards = sorted(map(str, out.glob("val/*.tar")))
     return sum(len(sample["mp4"]) > 0 for sample in webdataset.WebDataset(shards, shardshuffle=False))
+
+
+def _ours(out: Path, is_random: bool) -> int:
+    clips = kconvert.open(out, "val")
+    order = list(range(len(clips)))
+    if is_random:
+        random.Random(1).shuffle(order)
+    return sum(len(clips[number].video) > 0 for number in order)
 
 
 def _random(out: Path) -> int:
