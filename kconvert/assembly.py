@@ -18,7 +18,7 @@ from kconvert.config import Conversion
 from kconvert.engine import Engine, Failed, Outcome, Task
 from kconvert.errors import DiskFullError, StagingError, TaskError, UnexpectedError, UnreachableError, disk_error
 from kconvert.events import Observer
-from kconvert.files import AnyPath, remove, size_of
+from kconvert.files import AnyPath, remove, remove_empty, size_of
 from kconvert.finish import Placement, sample_metadata, write_split_table
 from kconvert.folder import describe_room
 from kconvert.formats import open_format
@@ -29,7 +29,7 @@ from kconvert.pack import Cut, PackSample, PackTask, cut, is_packed, pack
 from kconvert.part import StagedBytes
 from kconvert.plan import SplitPlan
 from kconvert.release import Release
-from kconvert.shuffle import shuffled, windows
+from kconvert.shuffle import ShuffleOptions, shuffled, windows
 from kconvert.table import StagedRows
 
 T = TypeVar("T", bound=Task)
@@ -88,7 +88,9 @@ class Assembly:
         account = Account(self.plan.annotations, self._policy())
         rows = StagedRows.read({})
         cuts: list[Cut[Decision]] = []
-        groups = windows(self.plan.inputs.archives, self.conversion.shuffle, self._split)
+        # Archives that are kept as they are are not mixed.
+        shuffle = ShuffleOptions() if self._layout.keeps_archives else self.conversion.shuffle
+        groups = windows(self.plan.inputs.archives, shuffle, self._split)
         replacement = [name for name in (self.plan.inputs.replacement,) if name is not None]
         for number, group in enumerate(groups):
             names = [*(replacement if number == 0 else []), *group]
@@ -215,8 +217,8 @@ class Assembly:
                 (sample_key(self._split, decision.name), digests[_place(decision)], decision.source)
                 for decision in planned.items
             )
-            receipt = self.journal.shard_receipt(planned.number)
-            if not is_packed(receipt, self._out, self._shard_path(planned, archives), samples):
+            receipt, path = self.journal.shard_receipt(planned.number), self._shard_path(planned, archives)
+            if not is_packed(receipt, self._out, path, self._layout, samples):
                 unpacked.append(planned)
         return unpacked
 
@@ -276,11 +278,14 @@ class Assembly:
             shards.append(
                 ShardEntry(receipt.path, self._split, receipt.num_samples, receipt.size_bytes, receipt.sha256)
             )
-            for index, (decision, offset) in enumerate(zip(planned.items, receipt.offsets, strict=True)):
+            # Videos that are files of their own are numbered through the whole split.
+            first = len(placements) if self._layout.has_own_files else 0
+            for index, (decision, offset) in enumerate(zip(planned.items, receipt.offsets, strict=True), start=first):
                 path = self._layout.video_path(receipt.path, self._split, decision.name, decision.label)
                 placements[decision.name] = Placement(path, index, offset)
+        current = {shard.path for shard in shards}
         for path in self.journal.forget_shards_from(len(cuts)):
-            for name in (path, *self._layout.companion_paths(path)):
+            for name in (path, *self._layout.companion_paths(path)) if path not in current else ():
                 remove(self._out / name)
         table = write_split_table(self._out, self.release, self._split, rows, account.decisions, placements)
         num_bytes = sum(shard.size_bytes for shard in shards)
@@ -288,6 +293,7 @@ class Assembly:
             sizes = rows.column("size_bytes")
             num_bytes += sum(sizes[_place(decision)] for planned in cuts for decision in planned.items)
             self._remove_strays({placement.shard for placement in placements.values()})
+        remove_empty(self._out / self._split)
         counts = account.counts(self._member_counts(), len(shards), num_bytes)
         if problems := counts.contradictions():
             raise StagingError(

@@ -27,6 +27,7 @@ from kconvert.errors import KconvertError, ManifestError, OtherFormatError, Usag
 from kconvert.events import Observer
 from kconvert.files import to_path
 from kconvert.folder import read_manifest
+from kconvert.formats import open_format
 from kconvert.manifest import MANIFEST_NAME
 from kconvert.probe import tool_versions
 from kconvert.progress import event_json, open_progress
@@ -160,6 +161,7 @@ def _verify(words: list[str]) -> int:
     else:
         if manifest is None:
             raise UsageError(f"{out}: no {MANIFEST_NAME}; it is not finished, `kconvert status {out}` tells more")
+        open_format(manifest.format).require(out, 0)
         shown = open_progress(options.quiet, options.json)
         with closing(open_engine("local", options.workers)) as engine, shown as progress:
             found = verify(out, manifest, engine, progress)

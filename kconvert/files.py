@@ -208,12 +208,12 @@ def remove_empty(folder: AnyPath) -> None:
         folder.rmdir()
 
 
-def remove_temporaries(folder: AnyPath) -> None:
-    """Removes what a killed run left half-written in `folder`; in a store, everywhere below it."""
+def remove_temporaries(folder: AnyPath, is_deep: bool = False) -> None:
+    """Removes what a killed run left half-written in `folder`; in a store, or if `is_deep`, everywhere below it."""
     if isinstance(folder, ObjectPath):
         folder.give_up_uploads()
         return
-    for path in folder.glob("*" + TEMPORARY_SUFFIX):
+    for path in list(folder.glob(f"{'**/' if is_deep else ''}*{TEMPORARY_SUFFIX}")):
         if path.is_dir():
             shutil.rmtree(path)
         else:

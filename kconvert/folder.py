@@ -17,9 +17,9 @@ from typing import Any
 from kconvert.errors import ManifestError, OtherFormatError, UsageError, disk_error
 from kconvert.files import AnyPath, make_folder, remove, remove_temporaries, remove_tree, sha256_of, size_of
 from kconvert.finish import CARD_NAME, LABELS_NAME, names_other_manifest
-from kconvert.formats import open_format
+from kconvert.formats import Format, open_format
 from kconvert.journal import JOURNAL_FOLDER, Journal, is_empty, num_at_once
-from kconvert.manifest import FORMAT_NAMES, MANIFEST_NAME, REPORT_NAME, Manifest, SplitRecord
+from kconvert.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, SplitRecord
 from kconvert.objects import ObjectPath
 from kconvert.plan import Holds, SplitPlan, needed_bytes
 from kconvert.release import SPLITS
@@ -28,8 +28,22 @@ from kconvert.threads import at_once
 from kconvert.units import format_bytes
 
 _MAX_SHOWN = 10
-_FOLDERS = ("metadata", *sorted({folder for name in FORMAT_NAMES for folder in open_format(name).folders}))
-"""In the output folder, beside one for each split."""
+
+
+def written_format(journal: Journal) -> Format:
+    """The format that a folder is in, or is being written in; the usual one if nobody can tell any more."""
+    if (identity := journal.identity()) is not None:
+        return open_format(identity["options"]["to"])
+    try:
+        manifest = read_manifest(journal.out)
+    except ManifestError:
+        manifest = None
+    return open_format(manifest.format if manifest is not None else "webdataset")
+
+
+def _folders(journal: Journal) -> list[str]:
+    """What stands in the output folder beside a folder for each split."""
+    return ["metadata", *written_format(journal).folders]
 
 
 def require_ours(out: AnyPath) -> None:
@@ -161,14 +175,20 @@ def recorded(out: AnyPath, journal: Journal) -> dict[str, SplitRecord]:
 
 def finished(out: AnyPath, journal: Journal) -> dict[str, SplitRecord]:
     """The splits that are whole: recorded, and with every file in place."""
-    return {split: record for split, record in recorded(out, journal).items() if not files_not_in_place(out, record)}
+    layout = written_format(journal)
+    found = recorded(out, journal).items()
+    return {split: record for split, record in found if not files_not_in_place(out, record, layout)}
 
 
-def files_not_in_place(out: AnyPath, record: SplitRecord) -> list[str]:
-    """The shards and tables of a finished split that are gone, or have another size by now."""
+def files_not_in_place(out: AnyPath, record: SplitRecord, layout: Format) -> list[str]:
+    """The shards and tables of a finished split that are gone, or have another size by now, or lack what stands with
+    them."""
     sizes = {shard.path: shard.size_bytes for shard in record.shards} | {record.table.path: record.table.size_bytes}
     found = at_once(lambda path: size_of(out / path), sizes, num_at_once(out))
-    return [path for path, size in zip(sizes, found, strict=True) if size != sizes[path]]
+    gone = [path for path, size in zip(sizes, found, strict=True) if size != sizes[path]]
+    there = [shard.path for shard in record.shards if shard.path not in gone]
+    are_whole = at_once(lambda path: layout.is_whole(out, path), there, num_at_once(out))
+    return gone + [path for path, is_whole in zip(there, are_whole, strict=True) if not is_whole]
 
 
 def disks(journal: Journal) -> list[tuple[Path, Holds]]:
@@ -203,22 +223,24 @@ def describe_room(journal: Journal, plans: Sequence[SplitPlan], shuffle: Shuffle
 def split_bytes(journal: Journal, plans: Sequence[SplitPlan], holds: Holds) -> int:
     """What staging or output of these splits, or both, take by now."""
     names = [plan.info.name for plan in plans]
-    folders = {
-        "output": [journal.out, journal.folder],
-        "staging": [journal.staging],
-        "staging and output": list(dict.fromkeys([journal.out, journal.folder, journal.staging])),
-    }[holds]
-    return sum(used_bytes(folder / name) for name in names for folder in folders if isinstance(folder, Path))
+    staging = [path / name for name in names for path in {journal.folder, journal.staging} if isinstance(path, Path)]
+    used = sum(map(used_bytes, staging)) if holds != "output" else 0
+    if holds != "staging" and isinstance(journal.out, Path):
+        patterns = [pattern for name in names for pattern in written_format(journal).output_patterns(name)]
+        used += sum(_size(path) for pattern in patterns for path in journal.out.glob(pattern))
+    return used
+
+
+def _size(path: Path) -> int:
+    # A worker may be at it, and rename what it wrote.
+    with suppress(FileNotFoundError):
+        return path.stat().st_size if path.is_file() else 0
+    return 0
 
 
 def used_bytes(folder: Path) -> int:
     """What the files below a folder take."""
-    used = 0
-    for path in folder.rglob("*"):
-        # A worker may be at it, and rename what it wrote.
-        with suppress(FileNotFoundError):
-            used += path.stat().st_size if path.is_file() else 0
-    return used
+    return sum(map(_size, folder.rglob("*")))
 
 
 def keep_records(journal: Journal, records: Mapping[str, SplitRecord]) -> None:
@@ -245,9 +267,10 @@ def forget_records(out: AnyPath, splits: Sequence[str]) -> None:
 def clear(journal: Journal) -> None:
     """Removes what kconvert made: the manifest first, the identity last, so that a half-cleared folder is refused to
     any other conversion. The lock stays."""
+    folders = _folders(journal)
     for name in (MANIFEST_NAME, CARD_NAME, LABELS_NAME, REPORT_NAME):
         remove(journal.out / name)
-    for name in (*SPLITS, *_FOLDERS):
+    for name in (*SPLITS, *folders):
         for folder in (journal.out, journal.folder, journal.staging):
             remove_tree(folder / name)
     journal.forget_identity()
@@ -256,10 +279,11 @@ def clear(journal: Journal) -> None:
 def clear_temporaries(journal: Journal) -> None:
     """Removes what a killed run left half-written."""
     out = journal.out
-    for folder in (out, *(out / name for name in _FOLDERS), journal.folder, journal.staging):
+    for folder in (out, journal.folder, journal.staging):
         remove_temporaries(folder)
+    for name in (*SPLITS, *_folders(journal)):
+        remove_temporaries(out / name, is_deep=True)
     for split in SPLITS:
-        remove_temporaries(out / split)
         for folder in (
             journal.staging / split,
             *(journal.folder / split / name for name in ("", "archives", "shards")),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import functools
 import io
+import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -250,7 +251,7 @@ class ObjectPath:
 
     @property
     def _fs(self) -> Any:
-        return _file_system(self._root)
+        return _file_system(self._root, os.getpid())
 
     @property
     def _root(self) -> str:
@@ -327,8 +328,11 @@ def is_object_url(text: str) -> bool:
 
 
 @functools.cache
-def _file_system(root: str) -> Any:
-    """The file system that has a bucket, one for all threads. Raises `UsageError` if its library is not installed."""
+def _file_system(root: str, process_id: int) -> Any:
+    """The file system that has a bucket, one for all threads of a process: none survives a fork.
+
+    Raises: `UsageError` if its library is not installed.
+    """
     # Most conversions know no store, and it takes a moment to import.
     import fsspec
 

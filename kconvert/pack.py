@@ -110,14 +110,15 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
         for metadata in (sample.metadata for sample in task.samples)
     ]
     found = task.journal.shard_receipt(task.number)
-    if found is not None and is_packed(found, task.out, task.path, planned):
+    layout = open_format(task.format)
+    if found is not None and is_packed(found, task.out, task.path, layout, planned):
         # An engine may have begun this task twice, as where a machine was lost.
         return found
-    if found is not None and found.path != task.path:
+    if found is not None and found.path != task.path and not layout.keeps_archives:
         # Of an earlier plan with another number of shards.
-        for name in (found.path, *open_format(task.format).companion_paths(found.path)):
+        for name in (found.path, *layout.companion_paths(found.path)):
             remove(task.out / name)
-    written = open_format(task.format).write(task.out, task.path, _samples(task, context))
+    written = layout.write(task.out, task.path, _samples(task, context))
     receipt = ShardReceipt(
         path=task.path,
         num_samples=len(task.samples),
@@ -140,8 +141,10 @@ def _samples(task: PackTask, context: Context) -> Iterator[Sample]:
         context.emit(Advance(num_bytes=len(video), num_clips=1))
 
 
-def is_packed(receipt: ShardReceipt | None, out: AnyPath, path: str, samples: Iterable[tuple[str, str, str]]) -> bool:
+def is_packed(
+    receipt: ShardReceipt | None, out: AnyPath, path: str, layout: Format, samples: Iterable[tuple[str, str, str]]
+) -> bool:
     """Whether a shard of these samples (see `plan_digest`) is in place."""
     if receipt is None or receipt.path != path or receipt.plan_sha256 != plan_digest(samples):
         return False
-    return size_of(out / path) == receipt.size_bytes
+    return size_of(out / path) == receipt.size_bytes and layout.is_whole(out, path)

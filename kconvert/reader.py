@@ -9,15 +9,14 @@ loader = torch.utils.data.DataLoader(clips, num_workers=8, shuffle=True, collate
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from kconvert.errors import ManifestError, UsageError
 from kconvert.files import AnyPath, to_path
 from kconvert.folder import read_manifest
+from kconvert.formats import open_format
 from kconvert.frames import decode
 from kconvert.manifest import MANIFEST_NAME, table_path
 from kconvert.objects import ObjectPath
@@ -25,8 +24,6 @@ from kconvert.table import FinalTable
 
 if TYPE_CHECKING:
     import numpy
-
-_MAX_OPEN_FILES = 64
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,6 @@ class Clips(Sequence[ClipData]):
     def __init__(self, out: AnyPath, rows: FinalTable) -> None:
         self._out = out
         self._rows = rows
-        self._handles: OrderedDict[str, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -95,30 +91,15 @@ class Clips(Sequence[ClipData]):
         if isinstance(path, ObjectPath):
             (video,) = path.read_ranges([(path, start, start + size)])
         else:
-            video = os.pread(self._handle(path), size, start)
+            # Opened each time: that takes a fiftieth of a read, and nothing is shared by threads or processes.
+            with open(path, "rb", buffering=0) as file:
+                video = os.pread(file.fileno(), size, start)
         if len(video) != size:
             raise OSError(
                 f"{path}: ends after {len(video):,} of the {size:,} bytes of {facts['key']}; `kconvert verify` tells "
                 "what else differs"
             )
         return video
-
-    def _handle(self, path: Path) -> int:
-        """An open file; the ones that were used last stay open. Reading at a place is safe in forked processes."""
-        name = str(path)
-        if name not in self._handles:
-            if len(self._handles) == _MAX_OPEN_FILES:
-                os.close(self._handles.popitem(last=False)[1])
-            self._handles[name] = os.open(name, os.O_RDONLY)
-        self._handles.move_to_end(name)
-        return self._handles[name]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_out": self._out, "_rows": self._rows, "_handles": OrderedDict()}
-
-    def __del__(self) -> None:
-        for handle in self.__dict__.get("_handles", {}).values():
-            os.close(handle)
 
 
 def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:
@@ -134,7 +115,7 @@ def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:
     if split not in manifest.splits:
         raise UsageError(f"{out}: no split {split!r}, expected one of {', '.join(manifest.splits)}")
     try:
-        rows = FinalTable.read(out / table_path(split)).written()
+        rows = FinalTable.read(out / table_path(split)).written(open_format(manifest.format).has_own_files)
     except ValueError as error:
         raise ManifestError(f"{out / table_path(split)}: {error}; `kconvert verify {out}` tells more") from error
     if not rows.has_offsets():

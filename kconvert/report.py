@@ -18,6 +18,7 @@ from typing import Any
 from kconvert.errors import ManifestError, UsageError
 from kconvert.files import AnyPath, write_bytes
 from kconvert.folder import read_manifest
+from kconvert.formats import open_format
 from kconvert.frames import stills
 from kconvert.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, SplitCounts, table_path
 from kconvert.reader import Clips
@@ -60,7 +61,8 @@ def _read_table(out: AnyPath, split: str) -> FinalTable:
 def _facts(out: AnyPath, manifest: Manifest, tables: Mapping[str, FinalTable]) -> dict[str, Any]:
     """All that the page shows, for its script."""
     release = load_release(manifest.release)
-    written = {split: table.written() for split, table in tables.items()}
+    has_own_files = open_format(manifest.format).has_own_files
+    written = {split: table.written(has_own_files) for split, table in tables.items()}
     flagged, num_unlisted = _flagged(tables)
     return {
         "title": release.title,

@@ -42,7 +42,7 @@ from kconvert.heartbeat import Heartbeat
 from kconvert.journal import Journal
 from kconvert.manifest import Manifest, SplitRecord
 from kconvert.origin import open_origin
-from kconvert.plan import Selection, SplitPlan, max_disk_bytes, measure, plan_split, require_disk
+from kconvert.plan import Selection, SplitPlan, max_disk_bytes, measure, needed_bytes, plan_split, require_disk
 from kconvert.probe import tool_versions
 from kconvert.reach import Read, Written, within_reach
 from kconvert.release import Release, load_release
@@ -121,7 +121,7 @@ def forecast(conversion: Conversion, observer: Observer) -> Forecast:
     Raises: `UsageError` as `convert` does.
     """
     _, plans = _survey(conversion, _checked_identity(conversion), observer)
-    return Forecast(plans, sum(plan.num_bytes for plan in plans), max_disk_bytes(plans, conversion.shuffle))
+    return Forecast(plans, sum(plan.num_bytes for plan in plans), _max_disk_bytes(conversion, plans))
 
 
 def _checked_identity(conversion: Conversion) -> dict[str, Any]:
@@ -132,6 +132,9 @@ def _checked_identity(conversion: Conversion) -> dict[str, Any]:
             f"--archives {conversion.archives}: is in --out, which only shards and tables belong in; "
             "choose a folder elsewhere"
         )
+    origin = None if is_remote(conversion.origin) else Path(conversion.origin).expanduser().absolute()
+    if origin is not None and origin.is_relative_to(str(conversion.out_path)):
+        raise UsageError(f"--origin {conversion.origin}: is in --out, which --overwrite clears; choose another --out")
     layout = open_format(conversion.to)
     if layout.keeps_archives and conversion.keep_folder is not None:
         raise UsageError(f"--archives {conversion.archives}: --to archives keeps them in --out; leave it out")
@@ -182,7 +185,7 @@ def _plan(
 def _note_spoilt(conversion: Conversion, journal: Journal, observer: Observer) -> None:
     """Tells of splits that were finished and lack a file by now."""
     for split, record in recorded(conversion.out_path, journal).items():
-        if gone := files_not_in_place(conversion.out_path, record):
+        if gone := files_not_in_place(conversion.out_path, record, open_format(conversion.to)):
             then = (
                 "is made anew" if split in conversion.splits else f"leaves the manifest; --split {split} makes it anew"
             )
@@ -267,6 +270,12 @@ def _shared_folders(conversion: Conversion, journal: Journal) -> tuple[Written, 
     return tuple(written), tuple(read)
 
 
+def _max_disk_bytes(conversion: Conversion, plans: Sequence[SplitPlan]) -> int:
+    if open_format(conversion.to).keeps_archives:
+        return needed_bytes(plans, conversion.shuffle, "output")
+    return max_disk_bytes(plans, conversion.shuffle)
+
+
 def _require_room(conversion: Conversion, journal: Journal, plans: Sequence[SplitPlan]) -> None:
     """Raises `UsageError` if a disk has too little room: what is free, and what earlier runs wrote of these splits,
     less what kept archives will take there."""
@@ -274,6 +283,8 @@ def _require_room(conversion: Conversion, journal: Journal, plans: Sequence[Spli
     if keep_folder is not None:
         make_folder(keep_folder)
     for folder, holds in disks(journal):
+        if open_format(conversion.to).keeps_archives:
+            holds = "output"  # noqa: PLW2901
         kept_bytes = 0
         if keep_folder is not None and keep_folder.stat().st_dev == folder.stat().st_dev:
             kept_bytes = max(0, sum(plan.num_bytes for plan in plans) - used_bytes(keep_folder))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from kconvert.engine.slurm import read_elements
 from kconvert.errors import UsageError
 from kconvert.files import AnyPath
-from kconvert.folder import files_not_in_place, finished, read_manifest
+from kconvert.folder import files_not_in_place, finished, read_manifest, written_format
+from kconvert.formats import Format
 from kconvert.journal import Beat, Journal, SplitJournal
 from kconvert.manifest import MANIFEST_NAME, SplitCounts
 
@@ -59,7 +60,7 @@ def read_status(out: AnyPath) -> Status:
     splits = []
     for split_journal in journal.splits():
         record = records.pop(split_journal.name, None)
-        splits.append(_split_status(out, split_journal, record.counts if record else None))
+        splits.append(_split_status(out, split_journal, record.counts if record else None, written_format(journal)))
     for split, record in records.items():
         counts = record.counts
         splits.append(
@@ -85,12 +86,12 @@ def _undone_elements(journal: Journal) -> dict[str, str]:
     return {element: name for element, name in elements.items() if name not in done}
 
 
-def _split_status(out: AnyPath, journal: SplitJournal, counts: SplitCounts | None) -> SplitStatus:
+def _split_status(out: AnyPath, journal: SplitJournal, counts: SplitCounts | None, layout: Format) -> SplitStatus:
     inputs = journal.inputs()
     assert inputs is not None
     ids = inputs.ids()
     record = journal.record()
-    missing_files = [] if record is None else files_not_in_place(out, record)
+    missing_files = [] if record is None else files_not_in_place(out, record, layout)
     receipts = journal.archive_receipts(ids)
     failures = {name: reason for name, archive_id in ids.items() if (reason := journal.failure(archive_id))}
     refused = [f"{name}: {text}" for name, receipt in receipts.items() for text in receipt.refused]

@@ -273,10 +273,15 @@ class FinalTable:
         """Some of the rows."""
         return FinalTable(self._table.take(pa.array(places, pa.int64())))
 
-    def written(self) -> FinalTable:
-        """The rows of the clips that were written, in the order of the shards."""
+    def written(self, has_own_files: bool) -> FinalTable:
+        """The rows of the clips that were written, in the order of the shards; `has_own_files` is the format's."""
         rows = self._table.filter(pc.field("status") == "written")
-        return FinalTable(rows.sort_by([("shard", "ascending"), ("sample_index", "ascending")]).combine_chunks())
+        order = (
+            [("sample_index", "ascending")]
+            if has_own_files
+            else [("shard", "ascending"), ("sample_index", "ascending")]
+        )
+        return FinalTable(rows.sort_by(order).combine_chunks())
 
     def flagged(self) -> FinalTable:
         """The rows of clips that something was found in, or that were rejected."""

@@ -110,7 +110,9 @@ def _sample_differences(task: ShardTask, file: DigestedReader, context: Context)
             if task.rows is None:
                 continue
             row = task.rows[index] if index < len(task.rows) else None
-            if problem := _sample_problem(stored, index, row):
+            # Videos that are files of their own are numbered through the whole split.
+            first = (task.rows[0]["sample_index"] or 0) if layout.has_own_files and task.rows else 0
+            if problem := _sample_problem(stored, first + index, row):
                 yield Difference(name, f"sample {index} ({stored.sample.key}): {problem}")
     except (ValueError, KeyError, TypeError) as error:
         yield Difference(name, f"after {num_samples} samples: {error}")
@@ -152,13 +154,15 @@ def folder_differences(out: AnyPath, manifest: Manifest) -> Iterator[Difference]
         yield from _content_differences(out, name, content)
     if manifest.labels != labels_entry(release):
         yield Difference(MANIFEST_NAME, "its labels are not those of the release")
+    unreadable: set[str] = set()
     for entry in manifest.tables:
         differences = list(_file_differences(out / entry.path, entry.path, entry.size_bytes, entry.sha256))
         # What is not what was written may be anything; it is not read on.
+        unreadable |= {entry.path} if differences else set()
         yield from differences or _table_differences(out, entry, manifest)
     for split, counts in manifest.splits.items():
         yield from (Difference(MANIFEST_NAME, f"{split}: {problem}") for problem in counts.contradictions())
-    yield from _unexpected_files(out, manifest)
+    yield from _unexpected_files(out, manifest, unreadable)
 
 
 def _content_differences(out: AnyPath, name: str, expected: bytes) -> Iterator[Difference]:
@@ -204,7 +208,7 @@ def _table_differences(out: AnyPath, entry: TableEntry, manifest: Manifest) -> I
     shards |= dict(in_file)
     num_bytes = sum(shard.size_bytes for shard in entries)
     if open_format(manifest.format).has_own_files:
-        num_bytes += sum(table.written().column("size_bytes"))
+        num_bytes += sum(table.written(has_own_files=True).column("size_bytes"))
     columns = zip(table.column("status"), table.column("source"), table.column("defects"), strict=True)
     written = [(source, defects) for status, source, defects in columns if status == "written"]
     num_replaced = sum(source == "replacement" for source, _ in written)
@@ -224,6 +228,10 @@ def _table_differences(out: AnyPath, entry: TableEntry, manifest: Manifest) -> I
     for name, one, other in zip(names, found, expected, strict=True):
         if one != other:
             yield Difference(entry.path, f"{name}: the rows say {one}, the manifest {other}")
+    if open_format(manifest.format).keeps_archives:
+        # Those without a good clip are no shards.
+        absent = {name for name in table.column("archive") if name and not (out / name).is_file()} - listed.keys()
+        yield from (Difference(name, "is missing") for name in sorted(absent))
     keys = table.column("key")
     if any(first > second for first, second in itertools.pairwise(keys)):
         yield Difference(entry.path, "its rows are not sorted by key")
@@ -237,10 +245,14 @@ def _video_files(out: AnyPath, manifest: Manifest, shard: ShardEntry) -> Sequenc
         return ()
 
 
-def _unexpected_files(out: AnyPath, manifest: Manifest) -> Iterator[Difference]:
+def _unexpected_files(out: AnyPath, manifest: Manifest, unreadable: set[str]) -> Iterator[Difference]:
     """What nobody wrote, the journal apart; a reader that globs might take it in."""
     layout = open_format(manifest.format)
     known = {MANIFEST_NAME, REPORT_NAME, *whole_files(out, manifest), *(table.path for table in manifest.tables)}
+    if layout.keeps_archives:
+        # Those without a good clip are no shards.
+        tables = [FinalTable.read(out / table.path) for table in manifest.tables if table.path not in unreadable]
+        known |= {name for table in tables for name in table.column("archive") if name}
     for shard in manifest.shards:
         known |= {shard.path, *layout.companion_paths(shard.path)}
         known |= set(_video_files(out, manifest, shard))

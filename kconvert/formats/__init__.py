@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from kconvert.errors import UsageError
-from kconvert.files import AnyPath, DigestedReader, DigestingFile, make_folder, write_whole
+from kconvert.files import AnyPath, DigestedReader, DigestingFile, make_folder, size_of, write_whole
 from kconvert.journal import JOURNAL_FOLDER
 from kconvert.manifest import Manifest
 from kconvert.objects import TEMPORARY_SUFFIX
@@ -98,6 +98,14 @@ class Format(ABC):
         """The paths of the small files that stand with a shard, beside those of its videos."""
         return ()
 
+    def output_patterns(self, split: str) -> Sequence[str]:
+        """Patterns of the files that a split is written to, without its table."""
+        return (f"{split}/**/*",)
+
+    def is_whole(self, out: AnyPath, shard: str) -> bool:
+        """Whether the files that stand with a shard are there."""
+        return all(size_of(out / name) is not None for name in self.companion_paths(shard))
+
     def is_foreign(self, path: str) -> bool:
         """Whether a file is one that readers, or the format's library, keep in the folder themselves."""
         return False
@@ -159,6 +167,12 @@ def require_library(format_name: str, module: str) -> None:
         )
 
 
+def require_folder(format_name: str, out: AnyPath) -> None:
+    """Raises `UsageError` if a format, whose library reads files, is to stand in an object store."""
+    if not isinstance(out, Path):
+        raise UsageError(f"--to {format_name} --out {out}: expected a folder; copy it to the store afterwards")
+
+
 def require_small(format_name: str, max_bytes: int) -> None:
     """Raises `UsageError` for shards that a format with 32-bit offsets cannot hold."""
     if max_bytes >= 1 << 32:
@@ -195,10 +209,8 @@ def open_format(name: str) -> Format:
 @contextmanager
 def scratch_folder(out: AnyPath) -> Iterator[Path]:
     """A folder for a library that writes files by itself; it is gone when the block ends, or the next run begins."""
-    parent = None
-    if isinstance(out, Path):
-        parent = out / JOURNAL_FOLDER
-        make_folder(parent)
+    parent = Path(str(out)) / JOURNAL_FOLDER
+    make_folder(parent)
     with tempfile.TemporaryDirectory(suffix=TEMPORARY_SUFFIX, dir=parent) as folder:
         yield Path(folder)
 

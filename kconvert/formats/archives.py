@@ -27,10 +27,12 @@ class Archives(Format):
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
         raise NotImplementedError("an archive has its official path")
 
+    def output_patterns(self, split: str) -> Sequence[str]:
+        return tuple(f"{folder}/{split}/**/*" for folder in self.folders)
+
     def is_foreign(self, path: str) -> bool:
-        # Archives without any clip that is good; and beside each archive the version that it has at the origin, and
-        # what keeps two runs off it.
-        return path.endswith((".tar.gz", ".tgz", ".tar", ".etag", ".lock", ".partial"))
+        # Beside each archive stand the version that it has at the origin, and what keeps two runs off it.
+        return path.split("/", maxsplit=1)[0] in self.folders and path.endswith((".etag", ".lock", ".partial"))
 
     def max_sample_bytes(self, video_bytes: int) -> int:
         return video_bytes

@@ -8,7 +8,7 @@ clip, in shuffled order, as MMAction2, PyTorchVideo and SlowFast read it; a shar
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kconvert.files import AnyPath, DigestedReader, make_folder, write_bytes, write_whole
@@ -35,6 +35,10 @@ class Folder(Format):
 
     def video_files(self, out: AnyPath, shard: str) -> Sequence[str]:
         return [path for path, _ in _entries((out / shard).read_bytes())]
+
+    def is_whole(self, out: AnyPath, shard: str) -> bool:
+        # A store would be asked for each clip.
+        return not isinstance(out, Path) or all((out / path).is_file() for path in self.video_files(out, shard))
 
     def max_sample_bytes(self, video_bytes: int) -> int:
         return video_bytes + _MAX_LINE_BYTES

@@ -7,12 +7,11 @@ into them, so that the manifest does not name them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
-from kconvert.errors import UsageError
 from kconvert.files import AnyPath, DigestedReader, remove_tree
 from kconvert.formats import (
     MAX_ROW_BYTES,
@@ -21,6 +20,7 @@ from kconvert.formats import (
     StoredSample,
     WrittenShard,
     put_in_place,
+    require_folder,
     require_library,
     row_of,
     sample_of,
@@ -51,8 +51,7 @@ class Lance(Format):
 
     def require(self, out: AnyPath, max_bytes: int) -> None:
         require_library("lance", "lance")
-        if not isinstance(out, Path):
-            raise UsageError(f"--to lance --out {out}: expected a folder; copy the dataset to the store afterwards")
+        require_folder("lance", out)
 
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
         return f"{split}.lance/data/{number:06d}.lance"
@@ -82,21 +81,28 @@ class Lance(Format):
         with_arrays()
         from lance.file import LanceFileReader
 
+        num_rows = 0
         try:
             batches = LanceFileReader(str(out / shard)).read_all(batch_size=16).to_batches()
             for batch in batches:
                 for row in batch.to_pylist():
+                    num_rows += 1
                     yield StoredSample(sample_of(row), None)
         except (KeyError, OSError, RuntimeError) as error:
             raise ValueError(f"not a Lance file of clips ({error})") from error
-        if shard not in _committed(out, PurePosixPath(shard).parts[0]):
-            raise ValueError("its dataset does not know it; run the conversion again")
+        if (shard, num_rows) not in _committed(out, PurePosixPath(shard).parts[0]):
+            raise ValueError(
+                "its dataset does not know it so; remove the dataset's _versions and run the conversion again"
+            )
 
     def commit(self, out: AnyPath, manifest: Manifest) -> None:
         for split in manifest.splits:
-            shards = [shard for shard in manifest.shards if shard.split == split]
-            if shards and [shard.path for shard in shards] != _committed(out, f"{split}.lance"):
-                _commit(out / f"{split}.lance", [(shard.path, shard.num_samples) for shard in shards])
+            shards = [(shard.path, shard.num_samples) for shard in manifest.shards if shard.split == split]
+            if shards and shards != _committed(out, f"{split}.lance"):
+                _commit(out / f"{split}.lance", shards)
+
+    def output_patterns(self, split: str) -> Sequence[str]:
+        return (f"{split}.lance/**/*",)
 
     def is_foreign(self, path: str) -> bool:
         return PurePosixPath(path).parts[1:2] != ("data",) and path.split("/", maxsplit=1)[0] in self.folders
@@ -125,15 +131,19 @@ def _batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
         yield batch
 
 
-def _committed(out: AnyPath, name: str) -> list[str]:
-    """The shards that a dataset knows, in order; none if there is no dataset."""
+def _committed(out: AnyPath, name: str) -> list[tuple[str, int]]:
+    """The shards that a dataset knows, with their numbers of rows, in order; none if there is no dataset that opens."""
     with_arrays()
     import lance
 
     if not (out / name / "_versions").is_dir():
         return []
-    fragments = lance.dataset(str(out / name)).get_fragments()
-    return [f"{name}/data/{file.path}" for fragment in fragments for file in fragment.metadata.files]
+    try:
+        fragments = lance.dataset(str(out / name)).get_fragments()
+    except (OSError, ValueError, RuntimeError):
+        return []
+    metadata = [fragment.metadata for fragment in fragments]
+    return [(f"{name}/data/{file.path}", one.physical_rows) for one in metadata for file in one.files]
 
 
 def _commit(folder: AnyPath, shards: Sequence[tuple[str, int]]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kconvert.files import AnyPath
-from kconvert.formats import Sample, require_library, require_small, row_of
+from kconvert.formats import Sample, require_folder, require_library, require_small, row_of
 from kconvert.formats.subfolders import Subfolders
 
 
@@ -21,6 +21,7 @@ class LitData(Subfolders):
 
     def require(self, out: AnyPath, max_bytes: int) -> None:
         require_library("litdata", "litdata")
+        require_folder("litdata", out)
         require_small("litdata", max_bytes)
 
     def tools(self) -> Mapping[str, str]:
@@ -47,8 +48,10 @@ class LitData(Subfolders):
         # As `litdata.streaming.writer.BinaryWriter.merge` merges those of its workers, but for the time.
         chunks = []
         for folder, index in indexes:
+            if set(index) != {"chunks", "config"} or index["config"] != indexes[0][1]["config"]:
+                raise ValueError(f"{folder}: not an index of chunks like the others")
             chunks += [{**chunk, "filename": f"{folder}/{chunk['filename']}"} for chunk in index["chunks"]]
-        return {"chunks": chunks, "config": indexes[0][1]["config"] if indexes else None, "updated_at": "0"}
+        return {"chunks": chunks, "config": indexes[0][1]["config"], "updated_at": "0"}
 
     def card_text(self) -> Sequence[str]:
         return (

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from kconvert.files import AnyPath
-from kconvert.formats import Sample, require_library, require_small, row_of
+from kconvert.formats import Sample, require_folder, require_library, require_small, row_of
 from kconvert.formats.subfolders import Subfolders
 
+_VERSION = 2
+"""Of MDS indexes."""
 _COLUMNS = {"key": "str", "label": "str", "label_id": "int", "facts": "str", "video": "bytes"}
 
 
@@ -22,6 +24,7 @@ class Mds(Subfolders):
 
     def require(self, out: AnyPath, max_bytes: int) -> None:
         require_library("mds", "streaming")
+        require_folder("mds", out)
         require_small("mds", max_bytes)
 
     def tools(self) -> Mapping[str, str]:
@@ -47,10 +50,12 @@ class Mds(Subfolders):
         # As `streaming.base.util.merge_index` merges them.
         shards = []
         for folder, index in indexes:
+            if set(index) != {"shards", "version"} or index["version"] != _VERSION:
+                raise ValueError(f"{folder}: not an index of version {_VERSION}")
             for entry in index["shards"]:
                 raw = {**entry["raw_data"], "basename": f"{folder}/{entry['raw_data']['basename']}"}
                 shards.append({**entry, "raw_data": raw})
-        return {"shards": shards, "version": 2}
+        return {"shards": shards, "version": _VERSION}
 
     def card_text(self) -> Sequence[str]:
         return (

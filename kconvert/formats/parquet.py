@@ -41,6 +41,9 @@ class ParquetFormat(Format):
         of = f"-of-{num_shards:05d}" if num_shards is not None else ""
         return f"data/{split}-{number:05d}{of}.parquet"
 
+    def output_patterns(self, split: str) -> Sequence[str]:
+        return (f"data/{split}-*",)
+
     def max_sample_bytes(self, video_bytes: int) -> int:
         return video_bytes + _MAX_FACTS_BYTES
 

@@ -45,7 +45,7 @@ class Subfolders(Format):
 
     @abstractmethod
     def merged(self, indexes: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        """The index of datasets that stand in these folders."""
+        """The index of datasets that stand in these folders. Raises `ValueError` if an index is not the library's."""
 
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
         return f"{split}/{number:06d}/{self.file_name}"
@@ -81,21 +81,21 @@ class Subfolders(Format):
 
     def index_files(self, out: AnyPath, manifest: Manifest) -> Mapping[str, bytes]:
         return {
-            f"{split}/{_INDEX_NAME}": _json(self.merged(list(self._indexes(out, paths))))
+            f"{split}/{_INDEX_NAME}": self._merged(out, paths)
             for split, paths in paths_by_split(manifest).items()
             if paths
         }
 
-    def _indexes(self, out: AnyPath, shards: Iterable[str]) -> Iterator[tuple[str, Any]]:
-        for shard in shards:
-            path = out / self.companion_paths(shard)[0]
-            # One that is missing is told of where its shard is read.
-            if path.is_file():
-                yield PurePosixPath(shard).parent.name, json.loads(path.read_bytes())
+    def _merged(self, out: AnyPath, shards: Iterable[str]) -> bytes:
+        """The index of a split; nothing where that of a shard is missing or was changed, so that the two differ."""
+        try:
+            indexes = []
+            for shard in shards:
+                data = (out / self.companion_paths(shard)[0]).read_bytes()
+                indexes.append((PurePosixPath(shard).parent.name, json.loads(data)))
+            return (json.dumps(self.merged(indexes), sort_keys=True) + "\n").encode()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return b""
 
     def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
         return {}
-
-
-def _json(content: Any) -> bytes:
-    return (json.dumps(content, sort_keys=True) + "\n").encode()

@@ -142,6 +142,64 @@ def test_a_file_that_nobody_wrote_is_found(folder: Path, copy_of: Callable[[Path
     assert "other.bin: is not in the manifest" in ran.out
 
 
+@pytest.mark.parametrize(
+    ("name", "index"), [("mds", "train/000001/index.json"), ("litdata", "train/000001/index.json")]
+)
+def test_an_index_of_a_shard_that_was_changed_is_found_and_made_again(
+    name: str, index: str, mini: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert convert(name, mini, out, "--split", "train").code == 0
+    before = tree(out)
+    data = (out / index).read_bytes()
+    place = data.index(b"column_sizes" if name == "mds" else b"chunk_bytes") + 3
+    for changed in (data[:40], data[:place] + bytes([data[place] ^ 2]) + data[place + 1 :]):
+        (out / index).write_bytes(changed)
+        ran = verify(out)
+        assert ran.code == 4
+        assert "Traceback" not in ran.err
+        assert "train/index.json: differs" in ran.out
+    (out / index).unlink()
+    assert "missing files" in kconvert("status", out).out
+    ran = convert(name, mini, out, "--split", "train")
+    assert ran.code == 0, ran.err
+    assert tree(out) == before
+
+
+def test_a_clip_that_is_gone_from_the_tree_is_put_there_again(mini: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert convert("folder", mini, out, "--split", "val").code == 0
+    before = tree(out)
+    next(out.glob("val/*/*.mp4")).unlink()
+    assert convert("folder", mini, out, "--split", "val").code == 0
+    assert tree(out) == before
+
+
+def test_what_a_kill_left_half_written_is_removed(folder: Path, mini: Path, copy_of: Callable[[Path], Path]) -> None:
+    out = copy_of(folder)
+    name = next(row["shard"] for row in rows(out) if row["status"] == "written")
+    (out / name).with_name("half.1234.kconvert-tmp").write_bytes(b"x")
+    assert convert(folder.name, mini, out).code == 0
+    assert verify(out).code == 0
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_windows_and_a_second_start_are_verified(name: str, mini: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("k400", "--to", name, "--out", out, "--origin", mini, "--shard.max_samples", 5, "--split", "train")
+    for more in (["--shuffle.window", "1"], ["--shuffle.window", "2", "--shuffle.seed", "5", "--overwrite"]):
+        ran = kconvert(*words, *more, env=ENVIRONMENT)
+        assert ran.code == 0, ran.err
+        ran = verify(out)
+        assert ran.code == 0, ran.out
+
+
+def test_an_origin_in_the_folder_is_refused(mini: Path, tmp_path: Path) -> None:
+    ran = kconvert("k400", "--out", tmp_path, "--origin", tmp_path / "mirror", "--overwrite")
+    assert ran.code == 2
+    assert "is in --out, which --overwrite clears" in one_line(ran)
+
+
 def test_the_tables_of_parquet_are_a_config_of_their_own(mini: Path, tmp_path: Path) -> None:
     assert convert("parquet", mini, tmp_path / "out").code == 0
     script = "import sys, datasets; print(datasets.load_dataset(sys.argv[1], 'metadata', split='train').num_rows)"

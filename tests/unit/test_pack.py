@@ -10,7 +10,7 @@ from kconvert.engine import Context
 from kconvert.errors import StagingError
 from kconvert.events import Advance
 from kconvert.files import AnyPath
-from kconvert.formats.webdataset import WebDataset
+from kconvert.formats.webdataset import FORMAT, WebDataset
 from kconvert.journal import Inputs, SplitJournal
 from kconvert.pack import PackSample, PackTask, ShardOptions, cut, is_packed, pack
 from kconvert.part import StagedBytes
@@ -71,11 +71,11 @@ def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
         assert shard[offset : offset + len(video)] == video
     assert sum(event.num_clips for event in told) == 3
     planned = [(str(sample.metadata["key"]), str(sample.metadata["sha256"]), "") for sample in task.samples]
-    assert is_packed(receipt, tmp_path, task.path, planned)
-    assert not is_packed(receipt, tmp_path, task.path, planned[::-1])
-    assert not is_packed(receipt, tmp_path, task.path, [(key, "other bytes", "") for key, _, _ in planned])
+    assert is_packed(receipt, tmp_path, task.path, FORMAT, planned)
+    assert not is_packed(receipt, tmp_path, task.path, FORMAT, planned[::-1])
+    assert not is_packed(receipt, tmp_path, task.path, FORMAT, [(key, "other bytes", "") for key, _, _ in planned])
     (tmp_path / task.path).write_bytes(b"short")
-    assert not is_packed(receipt, tmp_path, task.path, planned)
+    assert not is_packed(receipt, tmp_path, task.path, FORMAT, planned)
 
 
 def test_a_part_that_is_gone_or_cut_fails_the_shard_by_name(tmp_path: Path) -> None:
