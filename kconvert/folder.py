@@ -32,13 +32,14 @@ _MAX_SHOWN = 10
 
 def written_format(journal: Journal) -> Format:
     """The format that a folder is in, or is being written in; the usual one if nobody can tell any more."""
-    if (identity := journal.identity()) is not None:
-        return open_format(identity["options"]["to"])
-    try:
-        manifest = read_manifest(journal.out)
-    except ManifestError:
-        manifest = None
-    return open_format(manifest.format if manifest is not None else "webdataset")
+    # One that was spoilt is told of by whoever needs it.
+    with suppress(UsageError):
+        if (identity := journal.identity()) is not None:
+            return open_format(identity["options"]["to"])
+    with suppress(ManifestError):
+        if (manifest := read_manifest(journal.out)) is not None:
+            return open_format(manifest.format)
+    return open_format("webdataset")
 
 
 def _folders(journal: Journal) -> list[str]:
