@@ -19,7 +19,7 @@ from kconvert.files import AnyPath, make_folder, remove, remove_temporaries, rem
 from kconvert.finish import CARD_NAME, LABELS_NAME, names_other_manifest
 from kconvert.formats import Format, open_format
 from kconvert.journal import JOURNAL_FOLDER, Journal, is_empty, num_at_once
-from kconvert.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, SplitRecord
+from kconvert.manifest import FORMAT_NAMES, MANIFEST_NAME, REPORT_NAME, Manifest, SplitRecord
 from kconvert.objects import ObjectPath
 from kconvert.plan import Holds, SplitPlan, needed_bytes
 from kconvert.release import SPLITS
@@ -32,9 +32,9 @@ _MAX_SHOWN = 10
 
 def written_format(journal: Journal) -> Format:
     """The format that a folder is in, or is being written in; the usual one if nobody can tell any more."""
-    # One that was spoilt is told of by whoever needs it.
-    with suppress(UsageError):
-        if (identity := journal.identity()) is not None:
+    # An identity that was spoilt is told of by whoever needs it.
+    with suppress(UsageError, KeyError, TypeError):
+        if (identity := journal.identity()) is not None and identity["options"]["to"] in FORMAT_NAMES:
             return open_format(identity["options"]["to"])
     with suppress(ManifestError):
         if (manifest := read_manifest(journal.out)) is not None:

@@ -179,7 +179,10 @@ class Journal:
 
     def identity(self) -> Mapping[str, Any] | None:
         """What was written by `set_identity`; `None` if nothing was."""
-        identity: Mapping[str, Any] | None = _read(self.folder / "identity.json")
+        path = self.folder / "identity.json"
+        identity: Mapping[str, Any] | None = _read(path)
+        if not isinstance(identity, Mapping | None):
+            raise _spoilt(path, ValueError("expected an object"))
         return identity
 
     def set_identity(self, identity: Mapping[str, Any]) -> None:

@@ -166,3 +166,14 @@ def test_a_kill_while_a_split_is_made_anew_of_changed_archives_is_gone_on_with(
     ran = kconvert(*words, "--out", out)
     assert ran.code == 0, ran.err
     assert tree(out) == tree(whole)
+
+
+@pytest.mark.parametrize("identity", ["[]", '{"options": 1}', '{"options": {"to": "tape"}}'])
+def test_a_spoilt_identity_is_told_of_without_a_traceback(out: Path, mini: Path, identity: str) -> None:
+    (out / ".kconvert/identity.json").write_text(identity)
+    for words in (("k400", "--out", out, "--origin", mini, *COMMAND), ("status", out)):
+        ran = kconvert(*words)
+        assert ran.code in (0, 2)
+        assert "Traceback" not in ran.err
+    ran = kconvert("k400", "--out", out, "--origin", mini, *COMMAND, "--overwrite")
+    assert ran.code == 0, ran.err
