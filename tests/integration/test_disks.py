@@ -15,9 +15,9 @@ from interrupting import ERRORS, Job, one_of_each_kind
 def test_a_disk_that_refuses_is_named_and_the_next_run_completes(
     job: Job, operations: list[Operation], what: str
 ) -> None:
-    """Every sixth kind of file at each operation; all four errors in turn."""
+    """Every eighth kind of file at each operation; all four errors in turn."""
     first = ["open", "write", "fsync", "rename"].index(what)
-    kinds = [operation for operation in one_of_each_kind(operations) if operation.what == what][first::6]
+    kinds = [operation for operation in one_of_each_kind(operations) if operation.what == what][first::8]
     errors = itertools.cycle(ERRORS[first:] + ERRORS[:first])
     problems = [problem for place, error in zip(kinds, errors, strict=False) for problem in job.refuse_at(place, error)]
     assert len(kinds) >= 2
