@@ -197,10 +197,19 @@ class _Ear:
 
 def _do(work: Any, task: Any, number: int, ear: Any, prelude: Prelude | None) -> Outcome[Any, Any]:
     """One attempt at a task, in a worker of Ray."""
-    accumulator = Accumulator(ear.tell.remote)
+    import ray
 
+    told: list[Any] = []
+
+    def tell(event: Advance) -> None:
+        # Of one who tells, events are heard in order: the last one stands for all.
+        told[:] = [ear.tell.remote(event)]
+
+    accumulator = Accumulator(tell)
     outcome: Outcome[Any, Any] = attempt(work, task, Context(number, accumulator), prelude)
     accumulator.flush()
+    # All is heard before the task is over, or the driver might ask for the last time too early.
+    ray.wait(told)
     return outcome
 
 
