@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from kconvert.pace import Pace
+
 
 @dataclass(frozen=True)
 class Advance:
@@ -22,6 +24,27 @@ class Advance:
     """Clips checked, or packed."""
     flagged: Mapping[str, int] = field(default_factory=dict)
     """Clips with a defect, by defect."""
+
+
+class Tally:
+    """How far a step of a run is, and how fast."""
+
+    def __init__(self, step: str = "", num_bytes: int | None = None, num_clips: int | None = None) -> None:
+        self.step = step
+        self.bytes = Pace(num_bytes)
+        self.clips = Pace(num_clips)
+        self.flagged: Counter[str] = Counter()
+        """Clips with a defect, by defect."""
+
+    def advance(self, event: Advance) -> None:
+        """The step goes on."""
+        self.bytes.advance(event.num_bytes)
+        self.clips.advance(event.num_clips)
+        self.flagged.update(event.flagged)
+
+    def remaining_seconds(self) -> float | None:
+        """By the bytes, where it is known how many there will be; `None` where nobody can tell."""
+        return (self.bytes if self.bytes.total else self.clips).remaining_seconds()
 
 
 Emit = Callable[[Advance], None]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from types import TracebackType
 from typing import Self
 
 from kconvert.errors import disk_error
-from kconvert.events import Advance, Observer
+from kconvert.events import Advance, Observer, Tally
 from kconvert.journal import Beat, Journal
 from kconvert.objects import ObjectPath
-from kconvert.pace import Pace
 
 _INTERVAL_SECONDS = 2.0
 _STORE_INTERVAL_SECONDS = 15.0
@@ -25,24 +23,19 @@ class Heartbeat:
         self._journal = journal
         self._interval = _STORE_INTERVAL_SECONDS if isinstance(journal.folder, ObjectPath) else _INTERVAL_SECONDS
         self._observer = observer
-        self._step = ""
-        self._bytes, self._clips = Pace(None), Pace(None)
-        self._flagged: Counter[str] = Counter()
+        self._tally = Tally()
         self._running: dict[str, None] = {}
         self._num_done = 0
         self._next_seconds = time.monotonic() + self._interval
 
     def begin(self, step: str, num_bytes: int | None, num_clips: int | None) -> None:
-        self._step, self._bytes, self._clips = step, Pace(num_bytes), Pace(num_clips)
-        self._flagged.clear()
+        self._tally = Tally(step, num_bytes, num_clips)
         self._running.clear()
         self._num_done = 0
         self._observer.begin(step, num_bytes, num_clips)
 
     def advance(self, event: Advance) -> None:
-        self._bytes.advance(event.num_bytes)
-        self._clips.advance(event.num_clips)
-        self._flagged.update(event.flagged)
+        self._tally.advance(event)
         self._observer.advance(event)
         self._beat()
 
@@ -68,17 +61,17 @@ class Heartbeat:
         if now < self._next_seconds:
             return
         self._next_seconds = now + self._interval
-        pace = self._bytes if self._bytes.total else self._clips
+        tally = self._tally
         beat = Beat(
-            step=self._step,
-            num_bytes=self._bytes.done,
-            total_bytes=self._bytes.total,
-            num_clips=self._clips.done,
-            total_clips=self._clips.total,
+            step=tally.step,
+            num_bytes=tally.bytes.done,
+            total_bytes=tally.bytes.total,
+            num_clips=tally.clips.done,
+            total_clips=tally.clips.total,
             num_tasks_done=self._num_done,
-            clips_per_second=self._clips.rate,
-            remaining_seconds=pace.remaining_seconds(),
-            flagged=dict(self._flagged),
+            clips_per_second=tally.clips.rate,
+            remaining_seconds=tally.remaining_seconds(),
+            flagged=dict(tally.flagged),
             running=tuple(self._running)[:_MAX_TASKS],
             unix_seconds=time.time(),
         )
