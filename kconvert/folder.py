@@ -153,6 +153,14 @@ def read_manifest(out: AnyPath) -> Manifest | None:
     return Manifest.from_json(path.read_bytes(), str(path)) if path.is_file() else None
 
 
+def finished_manifest(out: AnyPath) -> Manifest:
+    """The manifest of a finished folder. Raises `UsageError` if there is none, `ManifestError` if it is not one."""
+    manifest = read_manifest(out)
+    if manifest is None:
+        raise UsageError(f"{out}: no {MANIFEST_NAME}; expected a folder that a conversion has finished")
+    return manifest
+
+
 def _has_manifest(out: AnyPath) -> bool:
     """Whether there is a manifest of ours: other programs have a file of that name, too.
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 from kconvert.errors import ManifestError, UsageError
 from kconvert.files import AnyPath, to_path
-from kconvert.folder import read_manifest
+from kconvert.folder import finished_manifest
 from kconvert.formats import open_format
 from kconvert.frames import decode
-from kconvert.manifest import MANIFEST_NAME, table_path
+from kconvert.manifest import table_path
 from kconvert.objects import ObjectPath
 from kconvert.table import FinalTable
 
@@ -102,6 +102,15 @@ class Clips(Sequence[ClipData]):
         return video
 
 
+def read_split_table(out: AnyPath, split: str) -> FinalTable:
+    """The table of a split of a finished folder. Raises `ManifestError` if it is not what a conversion writes."""
+    path = out / table_path(split)
+    try:
+        return FinalTable.read(path)
+    except ValueError as error:
+        raise ManifestError(f"{path}: {error}; `kconvert verify {out}` tells what else differs") from error
+
+
 def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:
     """The clips of a split of a folder, or of a place in an object store, that a conversion wrote to.
 
@@ -109,15 +118,10 @@ def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:
     own library only.
     """
     out = to_path(os.fspath(folder))
-    manifest = read_manifest(out)
-    if manifest is None:
-        raise UsageError(f"{out}: no {MANIFEST_NAME}; expected a folder that a conversion has finished")
+    manifest = finished_manifest(out)
     if split not in manifest.splits:
         raise UsageError(f"{out}: no split {split!r}, expected one of {', '.join(manifest.splits)}")
-    try:
-        rows = FinalTable.read(out / table_path(split)).written(open_format(manifest.format).has_own_files)
-    except ValueError as error:
-        raise ManifestError(f"{out / table_path(split)}: {error}; `kconvert verify {out}` tells more") from error
+    rows = read_split_table(out, split).written(open_format(manifest.format).has_own_files)
     if not rows.has_offsets():
         raise UsageError(
             f"{out}: the format {manifest.format} does not say where in a file a video is; use its library"

@@ -15,13 +15,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from kconvert.errors import ManifestError, UsageError
 from kconvert.files import AnyPath, write_bytes
-from kconvert.folder import read_manifest
+from kconvert.folder import finished_manifest
 from kconvert.formats import open_format
 from kconvert.frames import stills
-from kconvert.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, SplitCounts, table_path
-from kconvert.reader import Clips
+from kconvert.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, SplitCounts
+from kconvert.reader import Clips, read_split_table
 from kconvert.release import load_release
 from kconvert.table import FinalTable
 
@@ -41,21 +40,11 @@ def write_report(out: AnyPath) -> AnyPath:
 
     Raises: `UsageError` if the folder is not a finished one, `ManifestError` if a table is not what it should be.
     """
-    manifest = read_manifest(out)
-    if manifest is None:
-        raise UsageError(f"{out}: no {MANIFEST_NAME}; expected a folder that a conversion has finished")
-    tables = {split: _read_table(out, split) for split in manifest.splits}
+    manifest = finished_manifest(out)
+    tables = {split: read_split_table(out, split) for split in manifest.splits}
     path = out / REPORT_NAME
     write_bytes(path, _page(_facts(out, manifest, tables)).encode())
     return path
-
-
-def _read_table(out: AnyPath, split: str) -> FinalTable:
-    path = out / table_path(split)
-    try:
-        return FinalTable.read(path)
-    except (OSError, ValueError) as error:
-        raise ManifestError(f"{path}: {error}; `kconvert verify {out}` tells what else differs") from error
 
 
 def _facts(out: AnyPath, manifest: Manifest, tables: Mapping[str, FinalTable]) -> dict[str, Any]:
