@@ -15,8 +15,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 from kconvert.errors import UsageError
 from kconvert.files import AnyPath, DigestedReader, DigestingFile, make_folder, size_of, write_whole
@@ -62,12 +63,29 @@ class WrittenShard:
     """Where each sample's video begins in its file; `None` if that cannot be said."""
 
 
+class Library(NamedTuple):
+    """A library that owns a format."""
+
+    package: str
+    """What is installed."""
+    module: str
+    """What is imported."""
+
+
 class Format(ABC):
     """One way to store samples: what is the same for all but a few stands here. Paths are relative to the output
     folder."""
 
+    name: str
+    """What `--to` calls it: that of its module, and of the extra that installs its library."""
     title: str
     """What a person calls it."""
+    library: Library | None = None
+    """What writes and reads it; `None` if nothing but kconvert is needed."""
+    is_local = False
+    """Whether it stands in folders only, not in object stores."""
+    max_shard_bytes: int | None = None
+    """Shards must be smaller; `None` if they may have any size."""
     folders: Sequence[str] = ()
     """Where it writes, beside a folder for each split."""
     has_own_files = False
@@ -75,12 +93,24 @@ class Format(ABC):
     keeps_archives = False
     """Whether the archives themselves are the shards: nothing is staged, mixed or copied then."""
 
-    def require(self, out: AnyPath, max_bytes: int) -> None:  # noqa: B027
-        """Raises `UsageError` if a library is missing, or cannot write there, or cannot write such large shards."""
+    def require(self, out: AnyPath, max_bytes: int) -> None:
+        """Raises `UsageError` if its library is missing, or it cannot stand there, or have such large shards."""
+        if self.library is not None and importlib.util.find_spec(self.library.module) is None:
+            raise UsageError(
+                f"--to {self.name}: its library, the Python module {self.library.module}, is not installed; "
+                f"pip install 'kconvert[{self.name}]', or choose another format"
+            )
+        if self.is_local and not isinstance(out, Path):
+            raise UsageError(f"--to {self.name} --out {out}: expected a folder; copy it to the store afterwards")
+        if self.max_shard_bytes is not None and max_bytes >= self.max_shard_bytes:
+            raise UsageError(
+                f"--shard.max_bytes {max_bytes}: expected less than {self.max_shard_bytes:,}, as a file of the format "
+                f"{self.name} cannot be larger"
+            )
 
     def tools(self) -> Mapping[str, str]:
         """The versions of libraries that the bytes depend on, by name."""
-        return {}
+        return {} if self.library is None else {self.library.package: version(self.library.package)}
 
     @abstractmethod
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
@@ -158,27 +188,18 @@ def data_files(splits: Sequence[str], pattern: str) -> dict[str, Any]:
     return {"configs": [{"config_name": "default", "data_files": files}]} if files else {}
 
 
-def require_library(format_name: str, module: str) -> None:
-    """Raises `UsageError` if the library of a format is not installed."""
-    if importlib.util.find_spec(module) is None:
-        raise UsageError(
-            f"--to {format_name}: its library, the Python module {module}, is not installed; "
-            f"pip install 'kconvert[{format_name}]', or choose another format"
-        )
-
-
-def require_folder(format_name: str, out: AnyPath) -> None:
-    """Raises `UsageError` if a format, whose library reads files, is to stand in an object store."""
-    if not isinstance(out, Path):
-        raise UsageError(f"--to {format_name} --out {out}: expected a folder; copy it to the store afterwards")
-
-
-def require_small(format_name: str, max_bytes: int) -> None:
-    """Raises `UsageError` for shards that a format with 32-bit offsets cannot hold."""
-    if max_bytes >= 1 << 32:
-        raise UsageError(
-            f"--shard.max_bytes {max_bytes}: expected less than 4 GiB, as offsets in {format_name} are 32-bit"
-        )
+def groups_of(samples: Iterable[Sample], max_bytes: int) -> Iterator[list[Sample]]:
+    """Samples that are written together: as many as have videos of so many bytes, one at least."""
+    group: list[Sample] = []
+    num_bytes = 0
+    for sample in samples:
+        if group and num_bytes + len(sample.video) > max_bytes:
+            yield group
+            group, num_bytes = [], 0
+        group.append(sample)
+        num_bytes += len(sample.video)
+    if group:
+        yield group
 
 
 def row_of(sample: Sample) -> dict[str, Any]:

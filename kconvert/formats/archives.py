@@ -4,11 +4,9 @@ paths. The tables say what is in them. What is kept can be used again, as `--arc
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from kconvert.errors import UsageError
-from kconvert.files import AnyPath, DigestedReader, size_of
+from kconvert.files import AnyPath, DigestedReader, sha256_of, size_of
 from kconvert.formats import Format, Sample, StoredSample, WrittenShard
 from kconvert.release import RELEASE_NAMES, load_release
 
@@ -16,13 +14,11 @@ from kconvert.release import RELEASE_NAMES, load_release
 class Archives(Format):
     """Writes nothing: what was fetched is what is wanted."""
 
+    name = "archives"
     title = "Archives"
+    is_local = True
     folders = tuple(sorted({load_release(name).root for name in RELEASE_NAMES}))
     keeps_archives = True
-
-    def require(self, out: AnyPath, max_bytes: int) -> None:
-        if not isinstance(out, Path):
-            raise UsageError(f"--to archives --out {out}: expected a folder, where a download can be gone on with")
 
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
         raise NotImplementedError("an archive has its official path")
@@ -42,9 +38,7 @@ class Archives(Format):
         return 0
 
     def write(self, out: AnyPath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
-        with DigestedReader(out / shard) as file:
-            sha256 = file.finish()
-        return WrittenShard(size_of(out / shard) or 0, sha256, tuple(None for _ in samples))
+        return WrittenShard(size_of(out / shard) or 0, sha256_of(out / shard), tuple(None for _ in samples))
 
     def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
         raise NotImplementedError("the digest of an archive is that of all its clips")

@@ -7,11 +7,12 @@ clip, in shuffled order, as MMAction2, PyTorchVideo and SlowFast read it; a shar
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kconvert.files import AnyPath, DigestedReader, make_folder, write_bytes, write_whole
+from kconvert.files import AnyPath, DigestedReader, make_folder, write_bytes
 from kconvert.formats import Format, Sample, StoredSample, WrittenShard, data_files, paths_by_split
 from kconvert.manifest import Manifest
 
@@ -23,6 +24,7 @@ _UNLABELLED = "unlabelled"
 class Folder(Format):
     """Writes and reads a file a clip."""
 
+    name = "folder"
     title = "Folder of videos"
     folders = ("lists",)
     has_own_files = True
@@ -56,15 +58,11 @@ class Folder(Format):
             write_bytes(out / path, sample.video)
             lines.append(f"{path} {sample.label_id}\n")
         make_folder((out / shard).parent)
-        with write_whole(out / shard) as file:
-            file.write("".join(lines).encode())
-        return WrittenShard(file.size_bytes, file.sha256, (0,) * len(lines))
+        data = "".join(lines).encode()
+        return WrittenShard(len(data), write_bytes(out / shard, data), (0,) * len(lines))
 
     def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
-        pieces = []
-        while piece := file.read(1 << 20):
-            pieces.append(piece)
-        for path, label_id in _entries(b"".join(pieces)):
+        for path, label_id in _entries(file.read(sys.maxsize)):
             place = PurePosixPath(path)
             key = f"{place.parts[0]}_{place.stem}"
             yield StoredSample(Sample(key, label_id, {}, (out / path).read_bytes()), 0)

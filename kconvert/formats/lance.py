@@ -16,12 +16,12 @@ from kconvert.files import AnyPath, DigestedReader, remove_tree
 from kconvert.formats import (
     MAX_ROW_BYTES,
     Format,
+    Library,
     Sample,
     StoredSample,
     WrittenShard,
+    groups_of,
     put_in_place,
-    require_folder,
-    require_library,
     row_of,
     sample_of,
     scratch_folder,
@@ -46,12 +46,11 @@ _SCHEMA = pa.schema(
 class Lance(Format):
     """Writes and reads datasets that `lance.dataset` opens."""
 
+    name = "lance"
     title = "Lance datasets"
+    library = Library("pylance", "lance")
+    is_local = True
     folders = ("train.lance", "val.lance", "test.lance")
-
-    def require(self, out: AnyPath, max_bytes: int) -> None:
-        require_library("lance", "lance")
-        require_folder("lance", out)
 
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
         return f"{split}.lance/data/{number:06d}.lance"
@@ -71,7 +70,7 @@ class Lance(Format):
         with scratch_folder(out) as folder:
             made = folder / PurePosixPath(shard).name
             with LanceFileWriter(str(made), _SCHEMA, version=_VERSION) as writer:
-                for batch in _batches(samples):
+                for batch in groups_of(samples, _BATCH_BYTES):
                     writer.write_batch(pa.RecordBatch.from_pylist([row_of(sample) for sample in batch], _SCHEMA))
                     num_samples += len(batch)
             written = put_in_place(made, out / shard)
@@ -118,17 +117,6 @@ class Lance(Format):
 
 
 FORMAT = Lance()
-
-
-def _batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    batch: list[Sample] = []
-    for sample in samples:
-        batch.append(sample)
-        if sum(len(one.video) for one in batch) >= _BATCH_BYTES:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _committed(out: AnyPath, name: str) -> list[tuple[str, int]]:

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from kconvert.files import AnyPath
-from kconvert.formats import Sample, require_folder, require_library, require_small, row_of
+from kconvert.formats import Library, Sample, row_of
 from kconvert.formats.subfolders import Subfolders
 
 
 class LitData(Subfolders):
     """Writes and reads chunks that `litdata.StreamingDataset` reads."""
 
+    name = "litdata"
     title = "LitData chunks"
+    library = Library("litdata", "litdata")
     file_name = "chunk-0-0.bin"
     own_index_name = "0.index.json"
-
-    def require(self, out: AnyPath, max_bytes: int) -> None:
-        require_library("litdata", "litdata")
-        require_folder("litdata", out)
-        require_small("litdata", max_bytes)
-
-    def tools(self) -> Mapping[str, str]:
-        return {"litdata": version("litdata")}
 
     def write_dataset(self, folder: Path, samples: Iterable[Sample]) -> int:
         from litdata.streaming.writer import BinaryWriter

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from kconvert.files import AnyPath
-from kconvert.formats import Sample, require_folder, require_library, require_small, row_of
+from kconvert.formats import Library, Sample, row_of
 from kconvert.formats.subfolders import Subfolders
 
 _VERSION = 2
@@ -19,16 +17,10 @@ _COLUMNS = {"key": "str", "label": "str", "label_id": "int", "facts": "str", "vi
 class Mds(Subfolders):
     """Writes and reads shards that `streaming.StreamingDataset` reads."""
 
+    name = "mds"
     title = "MosaicML streaming shards"
+    library = Library("mosaicml-streaming", "streaming")
     file_name = "shard.00000.mds"
-
-    def require(self, out: AnyPath, max_bytes: int) -> None:
-        require_library("mds", "streaming")
-        require_folder("mds", out)
-        require_small("mds", max_bytes)
-
-    def tools(self) -> Mapping[str, str]:
-        return {"mosaicml-streaming": version("mosaicml-streaming")}
 
     def write_dataset(self, folder: Path, samples: Iterable[Sample]) -> int:
         from streaming import MDSWriter

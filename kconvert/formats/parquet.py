@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kconvert.files import AnyPath, DigestedReader, DigestingFile, make_folder, write_whole
-from kconvert.formats import Format, Sample, StoredSample, WrittenShard, data_files
+from kconvert.formats import Format, Sample, StoredSample, WrittenShard, data_files, groups_of
 from kconvert.release import load_release
 
 _GROUP_BYTES = 96 << 20
@@ -33,6 +33,7 @@ _ELSEWHERE = ("key", "label", "label_id")
 class ParquetFormat(Format):
     """Writes and reads files that `datasets.load_dataset` reads."""
 
+    name = "parquet"
     title = "Parquet with videos"
     folders = ("data",)
 
@@ -62,7 +63,7 @@ class ParquetFormat(Format):
         try:
             with pq.ParquetFile(path if isinstance(path, Path) else pa.PythonFile(path.open_to_read())) as parquet:
                 features = json.loads(parquet.schema_arrow.metadata[b"huggingface"])["info"]["features"]
-                names = features["label"]["names"]
+                labels = features["label"]["names"]
                 for group in range(parquet.num_row_groups):
                     table = parquet.read_row_group(group, use_threads=False)
                     if table.schema.names[:3] != [_VIDEO, "label", "key"]:
@@ -70,7 +71,7 @@ class ParquetFormat(Format):
                         raise ValueError(f"columns {names}, expected video, label, key and facts")
                     offsets = _offsets(parquet.metadata, group, [len(one["bytes"]) for one in _videos(table)])
                     for row, offset in zip(table.to_pylist(), offsets, strict=True):
-                        yield _stored(row, names, offset)
+                        yield _stored(row, labels, offset)
         except (pa.ArrowException, KeyError) as error:
             raise ValueError(f"not a Parquet file of videos ({error})") from error
 
@@ -97,7 +98,7 @@ def _write(file: DigestingFile, samples: Iterable[Sample]) -> tuple[int | None, 
     writer: pq.ParquetWriter | None = None
     metadata: list[Any] = []
     try:
-        for group in _groups(samples):
+        for group in groups_of(samples, _GROUP_BYTES):
             schema = _schema(group[0])
             if writer is None:
                 plain = [f"{_VIDEO}.bytes", f"{_VIDEO}.path"]
@@ -117,17 +118,6 @@ def _write(file: DigestingFile, samples: Iterable[Sample]) -> tuple[int | None, 
                 writer.close()
     groups = range(len(sizes))
     return tuple(offset for group in groups for offset in _offsets(metadata[0], group, sizes[group]))
-
-
-def _groups(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    group: list[Sample] = []
-    for sample in samples:
-        if group and sum(len(one.video) for one in group) + len(sample.video) > _GROUP_BYTES:
-            yield group
-            group = []
-        group.append(sample)
-    if group:
-        yield group
 
 
 def _offsets(metadata: Any, group: int, sizes: Sequence[int]) -> list[int]:

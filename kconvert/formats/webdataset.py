@@ -35,6 +35,7 @@ _COPY_BYTES = 1 << 30
 class WebDataset(Format):
     """Writes and reads tars that `webdataset` reads, and the indexes that other readers of such tars want."""
 
+    name = "webdataset"
     title = "WebDataset"
     folders = ("index", ".nv-meta")
 
