@@ -55,6 +55,8 @@ class SplitPlan:
     """Of all archives, the replacement archive's too, in bytes; `None` where the origin does not say."""
     unread: tuple[str, ...] = ()
     """The archives that are still to be read."""
+    is_staged: bool = True
+    """Whether parts are staged until their shards are packed."""
 
     @property
     def num_bytes(self) -> int:
@@ -141,6 +143,8 @@ def needed_bytes(plans: Sequence[SplitPlan], shuffle: ShuffleOptions, holds: Hol
 
 
 def _staged_bytes(plan: SplitPlan, shuffle: ShuffleOptions) -> int:
+    if not plan.is_staged:
+        return 0
     groups = windows(plan.inputs.archives, shuffle, plan.info.name)
     largest = max((sum(_unpacked(plan.sizes.get(name)) for name in group) for group in groups), default=0)
     replacement = plan.inputs.replacement
@@ -162,7 +166,7 @@ def require_disk(
     if need <= have:
         return
     advice = "choose a larger disk"
-    if holds != "output":
+    if holds != "output" and any(plan.is_staged for plan in plans):
         fitting = _largest_fitting_window(plans, shuffle, have, holds)
         advice = f"--shuffle.window {fitting} would fit" if fitting else "not even --shuffle.window 1 would fit"
     raise UsageError(

@@ -42,7 +42,7 @@ from kconvert.heartbeat import Heartbeat
 from kconvert.journal import Journal
 from kconvert.manifest import Manifest, SplitRecord
 from kconvert.origin import open_origin
-from kconvert.plan import Selection, SplitPlan, max_disk_bytes, measure, needed_bytes, plan_split, require_disk
+from kconvert.plan import Selection, SplitPlan, max_disk_bytes, measure, plan_split, require_disk
 from kconvert.probe import tool_versions
 from kconvert.reach import Read, Written, within_reach
 from kconvert.release import Release, load_release
@@ -121,7 +121,7 @@ def forecast(conversion: Conversion, observer: Observer) -> Forecast:
     Raises: `UsageError` as `convert` does.
     """
     _, plans = _survey(conversion, _checked_identity(conversion), observer)
-    return Forecast(plans, sum(plan.num_bytes for plan in plans), _max_disk_bytes(conversion, plans))
+    return Forecast(plans, sum(plan.num_bytes for plan in plans), max_disk_bytes(plans, conversion.shuffle))
 
 
 def _checked_identity(conversion: Conversion) -> dict[str, Any]:
@@ -178,7 +178,8 @@ def _plan(
         receipts = split_journal.archive_receipts(plan.inputs.ids()) if split_journal is not None else {}
         unread = {name: ref for name, ref in plan.archives.items() if name not in receipts}
         sizes = measure(unread, conversion.fetch) | {name: receipt.size_bytes for name, receipt in receipts.items()}
-        plans.append(replace(plan, sizes=sizes, unread=tuple(unread)))
+        is_staged = not open_format(conversion.to).keeps_archives
+        plans.append(replace(plan, sizes=sizes, unread=tuple(unread), is_staged=is_staged))
     return plans
 
 
@@ -270,12 +271,6 @@ def _shared_folders(conversion: Conversion, journal: Journal) -> tuple[Written, 
     return tuple(written), tuple(read)
 
 
-def _max_disk_bytes(conversion: Conversion, plans: Sequence[SplitPlan]) -> int:
-    if open_format(conversion.to).keeps_archives:
-        return needed_bytes(plans, conversion.shuffle, "output")
-    return max_disk_bytes(plans, conversion.shuffle)
-
-
 def _require_room(conversion: Conversion, journal: Journal, plans: Sequence[SplitPlan]) -> None:
     """Raises `UsageError` if a disk has too little room: what is free, and what earlier runs wrote of these splits,
     less what kept archives will take there."""
@@ -283,8 +278,6 @@ def _require_room(conversion: Conversion, journal: Journal, plans: Sequence[Spli
     if keep_folder is not None:
         make_folder(keep_folder)
     for folder, holds in disks(journal):
-        if open_format(conversion.to).keeps_archives:
-            holds = "output"  # noqa: PLW2901
         kept_bytes = 0
         if keep_folder is not None and keep_folder.stat().st_dev == folder.stat().st_dev:
             kept_bytes = max(0, sum(plan.num_bytes for plan in plans) - used_bytes(keep_folder))
