@@ -276,12 +276,8 @@ class FinalTable:
     def written(self, has_own_files: bool) -> FinalTable:
         """The rows of the clips that were written, in the order of the shards; `has_own_files` is the format's."""
         rows = self._table.filter(pc.field("status") == "written")
-        order = (
-            [("sample_index", "ascending")]
-            if has_own_files
-            else [("shard", "ascending"), ("sample_index", "ascending")]
-        )
-        return FinalTable(rows.sort_by(order).combine_chunks())
+        names = ["sample_index"] if has_own_files else ["shard", "sample_index"]
+        return FinalTable(rows.sort_by([(name, "ascending") for name in names]).combine_chunks())
 
     def flagged(self) -> FinalTable:
         """The rows of clips that something was found in, or that were rejected."""

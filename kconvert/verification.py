@@ -7,6 +7,7 @@ missing or stands where only shards and tables belong.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 from collections import Counter
@@ -19,7 +20,7 @@ from kconvert.engine import Context, Engine, Failed
 from kconvert.events import Advance, Observer
 from kconvert.files import AnyPath, DigestedReader, sha256_of, size_of
 from kconvert.finish import labels_entry, whole_files
-from kconvert.formats import StoredSample, open_format
+from kconvert.formats import Format, StoredSample, open_format
 from kconvert.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, ShardEntry, TableEntry, table_path
 from kconvert.release import SPLITS, load_release
 from kconvert.table import FinalTable
@@ -150,19 +151,36 @@ def _sample_problem(stored: StoredSample, index: int, row: Mapping[str, Any] | N
 def folder_differences(out: AnyPath, manifest: Manifest) -> Iterator[Difference]:
     """Everything that differs outside the shards."""
     release = load_release(manifest.release)
-    for name, content in {MANIFEST_NAME: manifest.to_json().encode(), **whole_files(out, manifest)}.items():
+    contents = {MANIFEST_NAME: manifest.to_json().encode(), **whole_files(out, manifest)}
+    for name, content in contents.items():
         yield from _content_differences(out, name, content)
     if manifest.labels != labels_entry(release):
         yield Difference(MANIFEST_NAME, "its labels are not those of the release")
-    unreadable: set[str] = set()
+    archives: set[str] = set()
     for entry in manifest.tables:
         differences = list(_file_differences(out / entry.path, entry.path, entry.size_bytes, entry.sha256))
+        yield from differences
         # What is not what was written may be anything; it is not read on.
-        unreadable |= {entry.path} if differences else set()
-        yield from differences or _table_differences(out, entry, manifest)
+        if not differences:
+            try:
+                table = FinalTable.read(out / entry.path)
+            except ValueError as error:
+                yield Difference(entry.path, str(error))
+            else:
+                yield from _table_differences(out, entry, table, manifest)
+                archives |= set(table.column("archive")) - {""}
     for split, counts in manifest.splits.items():
         yield from (Difference(MANIFEST_NAME, f"{split}: {problem}") for problem in counts.contradictions())
-    yield from _unexpected_files(out, manifest, unreadable)
+    layout = open_format(manifest.format)
+    known = {*contents, REPORT_NAME, *(table.path for table in manifest.tables)}
+    if layout.keeps_archives:
+        # Those without a good clip are no shards, which would be looked for anyway.
+        others = sorted(archives - {shard.path for shard in manifest.shards})
+        yield from (Difference(name, "is missing") for name in others if not (out / name).is_file())
+        known |= archives
+    for shard in manifest.shards:
+        known |= {shard.path, *layout.companion_paths(shard.path), *_video_files(out, manifest, shard)}
+    yield from _unexpected_files(out, layout, known)
 
 
 def _content_differences(out: AnyPath, name: str, expected: bytes) -> Iterator[Difference]:
@@ -189,49 +207,39 @@ def _whole_differences(name: str, path: AnyPath, expected: tuple[int, str], sha2
         yield Difference(name, f"sha256 {sha256}, the manifest says {expected[1]}")
 
 
-def _table_differences(out: AnyPath, entry: TableEntry, manifest: Manifest) -> Iterator[Difference]:
-    try:
-        table = FinalTable.read(out / entry.path)
-    except ValueError as error:
-        yield Difference(entry.path, str(error))
-        return
+def _table_differences(out: AnyPath, entry: TableEntry, table: FinalTable, manifest: Manifest) -> Iterator[Difference]:
+    """How the rows of a split differ from what the manifest says of them."""
     if len(table) != entry.num_rows:
         yield Difference(entry.path, f"{len(table):,} rows, the manifest says {entry.num_rows:,}")
     split = PurePosixPath(entry.path).stem
     counts = manifest.splits[split]
-    statuses = Counter(table.column("status"))
-    reasons = Counter(reason for reason in table.column("reason") if reason)
-    in_file = Counter(shard for shard in table.column("shard") if shard)
     entries = [shard for shard in manifest.shards if shard.split == split]
-    listed = {shard.path: shard.num_samples for shard in entries}
-    shards = {shard.path: sum(in_file.pop(name, 0) for name in _video_files(out, manifest, shard)) for shard in entries}
-    shards |= dict(in_file)
+    in_file = Counter(shard for shard in table.column("shard") if shard)
+    in_shard = {
+        shard.path: sum(in_file.pop(name, 0) for name in _video_files(out, manifest, shard)) for shard in entries
+    }
+    statuses = Counter(table.column("status"))
+    columns = zip(*(table.column(name) for name in ("status", "source", "defects", "size_bytes")), strict=True)
+    written = [rest for status, *rest in columns if status == "written"]
     num_bytes = sum(shard.size_bytes for shard in entries)
     if open_format(manifest.format).has_own_files:
-        num_bytes += sum(table.written(has_own_files=True).column("size_bytes"))
-    columns = zip(table.column("status"), table.column("source"), table.column("defects"), strict=True)
-    written = [(source, defects) for status, source, defects in columns if status == "written"]
-    num_replaced = sum(source == "replacement" for source, _ in written)
-    num_short = sum("short" in defects for _, defects in written)
-    found = (
-        statuses["written"], num_short, num_replaced, dict(reasons), statuses["missing"], shards, len(listed),
-        num_bytes,
-    )  # fmt: skip
-    expected = (
-        counts.num_written, counts.num_short, counts.num_replaced, dict(counts.num_rejected), counts.num_missing,
-        listed, counts.num_shards, counts.num_bytes,
-    )  # fmt: skip
-    names = (
-        "num_written", "num_short", "num_replaced", "num_rejected", "num_missing", "samples of the shards",
-        "num_shards", "num_bytes",
-    )  # fmt: skip
-    for name, one, other in zip(names, found, expected, strict=True):
-        if one != other:
-            yield Difference(entry.path, f"{name}: the rows say {one}, the manifest {other}")
-    if open_format(manifest.format).keeps_archives:
-        # Those without a good clip are no shards.
-        absent = {name for name in table.column("archive") if name and not (out / name).is_file()} - listed.keys()
-        yield from (Difference(name, "is missing") for name in sorted(absent))
+        num_bytes += sum(size for _, _, size in written)
+    found = {
+        "num_written": statuses["written"],
+        "num_short": sum("short" in defects for _, defects, _ in written),
+        "num_replaced": sum(source == "replacement" for source, _, _ in written),
+        "num_rejected": dict(Counter(reason for reason in table.column("reason") if reason)),
+        "num_missing": statuses["missing"],
+        "samples of the shards": in_shard | dict(in_file),
+        "num_shards": len({shard.path for shard in entries}),
+        "num_bytes": num_bytes,
+    }
+    expected = dataclasses.asdict(counts) | {
+        "samples of the shards": {shard.path: shard.num_samples for shard in entries}
+    }
+    for name, one in found.items():
+        if one != expected[name]:
+            yield Difference(entry.path, f"{name}: the rows say {one}, the manifest {expected[name]}")
     keys = table.column("key")
     if any(first > second for first, second in itertools.pairwise(keys)):
         yield Difference(entry.path, "its rows are not sorted by key")
@@ -245,18 +253,9 @@ def _video_files(out: AnyPath, manifest: Manifest, shard: ShardEntry) -> Sequenc
         return ()
 
 
-def _unexpected_files(out: AnyPath, manifest: Manifest, unreadable: set[str]) -> Iterator[Difference]:
+def _unexpected_files(out: AnyPath, layout: Format, known: set[str]) -> Iterator[Difference]:
     """What nobody wrote, the journal apart; a reader that globs might take it in."""
-    layout = open_format(manifest.format)
-    known = {MANIFEST_NAME, REPORT_NAME, *whole_files(out, manifest), *(table.path for table in manifest.tables)}
-    if layout.keeps_archives:
-        # Those without a good clip are no shards.
-        tables = [FinalTable.read(out / table.path) for table in manifest.tables if table.path not in unreadable]
-        known |= {name for table in tables for name in table.column("archive") if name}
-    for shard in manifest.shards:
-        known |= {shard.path, *layout.companion_paths(shard.path)}
-        known |= set(_video_files(out, manifest, shard))
-    known |= {str(parent) for name in known for parent in PurePosixPath(name).parents}
+    known = known | {str(parent) for name in known for parent in PurePosixPath(name).parents}
     found: Iterable[AnyPath] = out.rglob("*")
     for path in sorted(found, key=str):
         name = path.relative_to(out)  # type: ignore[arg-type]
