@@ -20,7 +20,6 @@ from kconvert.arguments import (
     parse_conversion,
     read_batch,
 )
-from kconvert.completion import SHELLS, completion_script
 from kconvert.config import Conversion, did_you_mean
 from kconvert.engine import open_engine
 from kconvert.errors import KconvertError, ManifestError, OtherFormatError, UsageError, disk_error
@@ -232,6 +231,8 @@ def _releases(words: list[str]) -> int:
 
 
 def _completion(words: list[str]) -> int:
+    from kconvert.completion import SHELLS, completion_script
+
     parser = Parser("kconvert completion", "Print a script that completes the words of kconvert in a shell.")
     parser.add_argument("shell", choices=SHELLS, help='Which; for bash: eval "$(kconvert completion bash)"')
     options = parser.parse_args(words)
