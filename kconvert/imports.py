@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 _UNWANTED = {"numpy", "pandas"}
@@ -16,12 +17,15 @@ class _Unwanted:
 
 
 def without_arrays() -> None:
-    """Has this process, which must be ours alone, take numpy and pandas for not installed; to be called before pyarrow
-    is imported.
+    """Has this process, which must be ours alone, take numpy and pandas for not installed, and keeps it without threads
+    of pyarrow's; nothing is changed where pyarrow is imported already.
 
-    pyarrow imports them wherever they are installed: half a second, and threads that wait busily, for nothing.
+    pyarrow imports them wherever they are installed: half a second, and threads that wait busily, for nothing. A thread
+    of an allocator that is not used keeps a process from being forked (see `engine.local`).
     """
-    sys.meta_path.insert(0, _Unwanted())
+    if "pyarrow" not in sys.modules:
+        sys.meta_path.insert(0, _Unwanted())
+        os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
 
 
 def with_arrays() -> None:

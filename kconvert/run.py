@@ -90,7 +90,7 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
     journal = conversion.journal()
     if conversion.staging is not None:
         require_writable(journal.staging, "--staging")
-    with journal.lock(), closing(conversion.open_engine()) as engine:
+    with closing(conversion.open_engine()) as engine, journal.lock():
         records, plans = _survey(conversion, identity, observer)
         failures: list[Failure] = []
         if plans:

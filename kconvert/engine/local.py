@@ -3,21 +3,28 @@
 Every worker has a pipe of its own and there is no lock or queue between them, so that one that is killed at any
 moment harms no other. A worker whose driver is gone ends at once, whatever it is at, so that the next run finds nobody
 at work. What C libraries print by themselves is not shown: it may hold anything.
+
+A process without threads is forked as it is, so that nothing is imported twice. Where there are threads, as clients of
+object stores have them, that is not safe: then a server of Python's does it, which begins afresh.
 """
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import select
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from kconvert.engine import MAX_ATTEMPTS, Context, Failed, Outcome, Prelude, R, T, Work, attempt
@@ -26,6 +33,7 @@ from kconvert.events import Accumulator, Advance, Emit
 
 _PRELOADED = ["kconvert.worker"]
 """Imported once, before workers are forked."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass
@@ -37,18 +45,26 @@ class _Worker:
 
 
 class LocalEngine:
-    """Runs tasks in `num_workers` processes, by default one for each core, which live until the engine is closed; to be
-    made early, as it takes a moment to get ready."""
+    """Runs tasks in `num_workers` processes, by default one for each core, which live until the engine is closed. To be
+    made before files are opened that workers should not keep open."""
 
     def __init__(self, num_workers: int | None = None) -> None:
         self._num_workers = available_cores() if num_workers is None else num_workers
         if self._num_workers < 1:
             raise ValueError(f"{num_workers} workers, expected 1 or more")
         self._workers: list[_Worker] = []
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(_PRELOADED)
-        # It imports while the driver plans.
-        forkserver.ensure_running()
+        self._server = multiprocessing.get_context("forkserver")
+        self._server.set_forkserver_preload(_PRELOADED)
+        if _has_threads():
+            # It imports while the driver plans.
+            forkserver.ensure_running()
+        else:
+            for name in _PRELOADED:
+                importlib.import_module(name)
+            fork = multiprocessing.get_context("fork")
+            with _signals_held():
+                for _ in range(self._num_workers):
+                    self._start(fork)
 
     @property
     def is_here(self) -> bool:
@@ -81,7 +97,7 @@ class LocalEngine:
                 if task is None:
                     return
                 job = (task, 0)
-            worker = idle.pop() if idle else self._start()
+            worker = idle.pop() if idle else self._start(self._server)
             worker.job = job
             try:
                 worker.connection.send((work, *job))
@@ -108,9 +124,11 @@ class LocalEngine:
         outcome: Outcome[T, R] = said
         return outcome
 
-    def _start(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs,), name="kconvert-worker")
+    def _start(self, context: BaseContext) -> _Worker:
+        ours, theirs = context.Pipe()
+        # What a forked worker has of ours: were it open there, no other worker would see this process end.
+        inherited = [ours, *(worker.connection for worker in self._workers)] if context is not self._server else []
+        process = context.Process(target=_serve, args=(theirs, inherited), name="kconvert-worker")  # type: ignore[attr-defined]
         process.start()
         theirs.close()
         worker = _Worker(process, ours)
@@ -139,11 +157,30 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _serve(connection: Connection) -> None:
+def _has_threads() -> bool:
+    """Whether this process has other threads than this one, those of C libraries included, or nobody can tell."""
+    tasks = Path("/proc/self/task")
+    return not tasks.is_dir() or len(list(tasks.iterdir())) > 1
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Keeps signals until the block ends: a process that is not yet a worker would take them as its driver does."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+def _serve(connection: Connection, inherited: Sequence[Connection]) -> None:
     """A worker's life: do what is sent, until nothing more can come."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         # Sent to the whole group; the driver, which has it too, ends its workers. Programs that are run obey it.
         signal.signal(number, lambda number, frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    for other in inherited:
+        other.close()
     with open(os.devnull, "r+b") as nowhere:
         for stream in (0, 1, 2):
             os.dup2(nowhere.fileno(), stream)

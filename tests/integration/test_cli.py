@@ -75,10 +75,10 @@ def test_surroundings_that_cannot_work_are_told_before_anything_is_fetched(
     ran = kconvert("k400", "--out", out, "--origin", tmp_path / "empty")
     assert ran.code == 2
     assert "looked for 400/" in one_line(ran)
-    ran = kconvert("k400", "--out", mini / "expected.json", "--origin", server.url)
+    ran = kconvert("k400", "--out", mini / "expected" / "k400-val.json", "--origin", server.url)
     assert ran.code == 2
     assert "is not a folder" in one_line(ran)
-    ran = kconvert("k400", "--out", mini / "expected.json" / "below", "--origin", server.url)
+    ran = kconvert("k400", "--out", mini / "expected" / "k400-val.json" / "below", "--origin", server.url)
     assert ran.code == 2
     assert "cannot be written to" in one_line(ran)
     ran = kconvert("k400", "--out", "/proc/out", "--origin", server.url)

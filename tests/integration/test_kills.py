@@ -106,7 +106,7 @@ def test_workers_end_with_their_driver_whatever_they_are_at(
         while not list(out.glob(".kconvert/train/archives/*.part.*")):
             time.sleep(0.05)
         workers = descendants(driver.pid)
-        assert len(workers) >= 3
+        assert len(workers) >= 2
         driver.send_signal(number)
         driver.communicate(timeout=10)
         gone, alive = psutil.wait_procs(workers, timeout=3)

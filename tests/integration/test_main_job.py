@@ -49,7 +49,7 @@ def said_of(path: Path) -> tuple[tuple[str, ...], Any]:
 
 def test_every_row_is_what_was_expected(real_mini: Path, real_converted: Path, release_split: tuple[str, str]) -> None:
     release, split = release_split
-    expected = json.loads((real_mini / "expected.json").read_text())[release][split]
+    expected = json.loads((real_mini / "expected" / f"{release}-{split}.json").read_text())
     rows = [
         {
             "name": row["key"].removeprefix(f"{split}_"),

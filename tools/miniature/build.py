@@ -1,4 +1,4 @@
-"""Builds the miniature: the official layout of all releases with all anomalies, and `expected.json`."""
+"""Builds the miniature: the official layout of all releases with all anomalies, and what a right conversion says of each clip, in `expected/RELEASE-SPLIT.json`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from miniature.sources import Row, Rows, Video, Videos
@@ -117,15 +117,14 @@ def _rejecting(video: Video) -> str:
 def build(root: Path, videos: Videos, rows: Rows) -> None:
     """Writes the miniature of all releases, and the list of what a right conversion says, to `root`."""
     makers = {"k400": _k400, "k600": _k600, "k700-2020": _k700}
-    expected = {}
     for release, make in makers.items():
         splits = make(root, videos, rows)
         for split in splits:
             for archive in (*split.archives, *([split.replacement] if split.replacement else [])):
                 archive.write(root)
             write(root / path_list(split), urls(split.archives))
-        expected[release] = {split.name: [asdict(row) for row in split.expected()] for split in splits}
-    write(root / "expected.json", json.dumps(expected, indent=1).encode())
+            rows_of_split = json.dumps(split.expected(), default=vars)
+            write(root / "expected" / f"{release}-{split.name}.json", rows_of_split.encode())
 
 
 def _fill(archive: Archive, rows: Iterable[Row], videos: Videos, kinds: Sequence[str]) -> None:
