@@ -1,4 +1,7 @@
-"""Builds the miniature: the official layout of all releases with all anomalies, and what a right conversion says of each clip, in `expected/RELEASE-SPLIT.json`."""
+"""Builds the miniature: the official layout of all releases with all anomalies, and what a right conversion says.
+
+What it says of each clip is in `expected/RELEASE-SPLIT.json`.
+"""
 
 from __future__ import annotations
 
