@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from buckets import store
+from buckets import Store, store
 from clusters import ray_cluster
 from harness import COMMAND, kconvert, one_line, tree
 from miniature.server import Handler, Server, serving
@@ -20,10 +20,20 @@ SHARDS = ["--shard.max_samples", "5"]
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A Ray cluster of the driver's machine and two others."""
-    with ray_cluster(2) as found:
+def bucket() -> Iterator[Store]:
+    """An empty object store."""
+    with store() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def cluster(bucket: Store) -> Iterator[Any]:
+    """A Ray cluster of the driver's machine and two others, which know of the store and have no credentials for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_ENDPOINT_URL", bucket.url)
+        with ray_cluster(2) as found:
+            yield found
 
 
 class Slow(Handler):
@@ -204,24 +214,18 @@ def test_status_names_the_elements_to_run_again(mini: Path, converted: Path, tmp
     assert os.path.exists(out / "manifest.json")
 
 
-def test_a_cluster_and_a_bucket(server: Server, tmp_path: Path) -> None:
+def test_a_cluster_and_a_bucket(cluster: Any, bucket: Store, server: Server, tmp_path: Path) -> None:
     """Every machine has the store's credentials in an environment of its own; without them it is told which lacks them."""
     one_split = ("k400", *SHARDS, "--split", "val", "--origin", server.url)
     assert kconvert(*one_split, "--out", tmp_path / "k400").code == 0
-    with store() as bucket, pytest.MonkeyPatch.context() as patch:
-        out = f"{bucket.make_bucket('data')}/k400"
-        words = (*one_split, "--out", out, "--engine", "ray")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        patch.setenv("AWS_ENDPOINT_URL", bucket.url)
-        with ray_cluster(1) as poor:
-            refused = kconvert(*words, "--ray.address", poor.address, env=bucket.environment)
-        assert refused.code == 2, refused.err
-        assert re.search(
-            r"kconvert: node 127.0.0.1: --out s3://data/k400/.kconvert: .* does not see there", refused.err
-        )
+    words = (*one_split, "--out", f"{bucket.make_bucket('data')}/k400", "--engine", "ray")
+    refused = kconvert(*words, "--ray.address", cluster.address, env=bucket.environment)
+    assert refused.code == 2, refused.err
+    assert re.search(r"kconvert: node 127.0.0.1: --out s3://data/k400/.kconvert: .* does not see there", refused.err)
+    with pytest.MonkeyPatch.context() as patch:
         for name, value in bucket.environment.items():
             patch.setenv(name, value)
-        with ray_cluster(1) as cluster:
-            ran = kconvert(*words, "--ray.address", cluster.address)
-        assert ran.code == 0, ran.err
-        assert bucket.tree("data", "k400/") == tree(tmp_path / "k400")
+        with ray_cluster(1) as rich:
+            ran = kconvert(*words, "--ray.address", rich.address)
+    assert ran.code == 0, ran.err
+    assert bucket.tree("data", "k400/") == tree(tmp_path / "k400")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +32,33 @@ ENVIRONMENT = {"PYTHONPATH": str(ROOT / "tests" / "stubs"), "PYTHONWARNINGS": "i
 
 
 def convert(name: str, origin: Path, out: Path, *more: str | int) -> Ran:
-    words = ("--to", name, "--out", out, "--origin", origin, "--shard.max_samples", 5)
+    # One worker, as each imports the library, and some of those import torch.
+    words = ("--to", name, "--out", out, "--origin", origin, "--shard.max_samples", 5, "--workers", 1)
     return kconvert("k400", *words, *more, env=ENVIRONMENT)
 
 
 def verify(out: Path) -> Ran:
-    return kconvert("verify", out, env=ENVIRONMENT)
+    return kconvert("verify", out, "--workers", 1, env=ENVIRONMENT)
 
 
-@pytest.fixture(scope="module", params=FORMATS)
-def folder(request: pytest.FixtureRequest, mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def converted_to(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A conversion to a format. Not to be changed."""
+
+    @cache
+    def make(name: str) -> Path:
+        out: Path = tmp_path_factory.mktemp("formats") / name
+        ran = convert(name, mini, out)
+        assert ran.code == 0, ran.err
+        return out
+
+    return make
+
+
+@pytest.fixture(params=FORMATS)
+def folder(request: pytest.FixtureRequest, converted_to: Callable[[str], Path]) -> Path:
     """A conversion to each format. Not to be changed."""
-    out: Path = tmp_path_factory.mktemp("formats") / request.param
-    ran = convert(request.param, mini, out)
-    assert ran.code == 0, ran.err
-    return out
+    return converted_to(request.param)
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
@@ -78,12 +91,6 @@ def test_the_account_is_the_same_as_of_tars(folder: Path, converted: Path) -> No
         assert counts[split] == expected[split]
 
 
-def test_verify_finds_nothing_wrong(folder: Path) -> None:
-    ran = verify(folder)
-    assert ran.code == 0, ran.out
-    assert "31 samples" in ran.out
-
-
 def own_bytes(out: Path) -> dict[str, bytes]:
     """All files but those that Lance puts times and random names into."""
     return {name: data for name, data in tree(out).items() if ".lance/_" not in name}
@@ -92,7 +99,7 @@ def own_bytes(out: Path) -> dict[str, bytes]:
 def test_bytes_are_the_same_however_it_is_run(folder: Path, mini: Path, tmp_path: Path) -> None:
     """Killed once a shard is there, gone on with, by another number of workers."""
     out = tmp_path / folder.name
-    words = ["k400", "--to", folder.name, "--out", out, "--origin", mini, "--shard.max_samples", "5", "--workers", "1"]
+    words = ["k400", "--to", folder.name, "--out", out, "--origin", mini, "--shard.max_samples", "5", "--workers", "2"]
     env = {**os.environ, **ENVIRONMENT}
     command = [str(COMMAND), *map(str, words)]
     with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL, start_new_session=True) as run:
@@ -101,10 +108,12 @@ def test_bytes_are_the_same_however_it_is_run(folder: Path, mini: Path, tmp_path
             time.sleep(0.01)
         os.killpg(run.pid, signal.SIGKILL)
     assert not (out / "manifest.json").exists()
-    ran = convert(folder.name, mini, out, "--workers", 2)
+    ran = convert(folder.name, mini, out)
     assert ran.code == 0, ran.err
     assert own_bytes(out) == own_bytes(folder)
-    assert verify(out).code == 0
+    ran = verify(out)
+    assert ran.code == 0, ran.out
+    assert "31 samples" in ran.out
     assert not list(out.glob(".kconvert/*.part*"))
 
 
@@ -114,30 +123,29 @@ def test_doing_it_again_does_nothing(folder: Path, mini: Path) -> None:
     assert tree(folder) == before
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut"])
-def test_what_was_changed_or_added_is_found(folder: Path, copy_of: Callable[[Path], Path], damage: str) -> None:
+def test_what_was_changed_or_added_is_found(folder: Path, copy_of: Callable[[Path], Path]) -> None:
+    """A bit is flipped in a file, another one is cut, a third comes from nowhere."""
     out = copy_of(folder)
-    name = next(row["shard"] for row in rows(out) if row["status"] == "written")
-    data = (out / name).read_bytes()
+    names = list(dict.fromkeys(row["shard"] for row in rows(out) if row["status"] == "written"))
+    assert len(names) >= 2
+    data, other = ((out / name).read_bytes() for name in names[:2])
     middle = len(data) // 2
-    (out / name).write_bytes(data[:middle] + (bytes([data[middle] ^ 1]) + data[middle + 1 :]) * (damage == "flipped"))
-    (out / name).with_name("other.bin").write_bytes(b"x")
+    (out / names[0]).write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
+    (out / names[1]).write_bytes(other[: len(other) // 2])
+    (out / names[0]).with_name("other.bin").write_bytes(b"x")
     ran = verify(out)
     assert ran.code == 4, ran.out
     assert "Traceback" not in ran.out + ran.err
     assert "other.bin: is not in the manifest" in ran.out
-    clip = Path(name).stem if folder.name == "folder" else name
-    assert clip in ran.out
+    for name in names[:2]:
+        assert (Path(name).stem if folder.name == "folder" else name) in ran.out
 
 
-@pytest.mark.parametrize(
-    ("name", "index"), [("mds", "train/000001/index.json"), ("litdata", "train/000001/index.json")]
-)
+@pytest.mark.parametrize("name", ["mds", "litdata"])
 def test_an_index_of_a_shard_that_was_changed_is_found_and_made_again(
-    name: str, index: str, mini: Path, tmp_path: Path
+    name: str, mini: Path, converted_to: Callable[[str], Path], copy_of: Callable[[Path], Path]
 ) -> None:
-    out = tmp_path / "out"
-    assert convert(name, mini, out, "--split", "train").code == 0
+    out, index = copy_of(converted_to(name)), "train/000001/index.json"
     before = tree(out)
     data = (out / index).read_bytes()
     place = data.index(b"column_sizes" if name == "mds" else b"chunk_bytes") + 3
@@ -149,26 +157,28 @@ def test_an_index_of_a_shard_that_was_changed_is_found_and_made_again(
         assert "train/index.json: differs" in ran.out
     (out / index).unlink()
     assert "missing files" in kconvert("status", out).out
-    ran = convert(name, mini, out, "--split", "train")
+    ran = convert(name, mini, out)
     assert ran.code == 0, ran.err
     assert tree(out) == before
 
 
-def test_a_clip_that_is_gone_from_the_tree_is_put_there_again(mini: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert convert("folder", mini, out, "--split", "val").code == 0
+def test_a_clip_that_is_gone_from_the_tree_is_put_there_again(
+    mini: Path, converted_to: Callable[[str], Path], copy_of: Callable[[Path], Path]
+) -> None:
+    out = copy_of(converted_to("folder"))
     before = tree(out)
     next(out.glob("val/*/*.mp4")).unlink()
-    assert convert("folder", mini, out, "--split", "val").code == 0
+    assert convert("folder", mini, out).code == 0
     assert tree(out) == before
 
 
 def test_what_a_kill_left_half_written_is_removed(folder: Path, mini: Path, copy_of: Callable[[Path], Path]) -> None:
     out = copy_of(folder)
     name = next(row["shard"] for row in rows(out) if row["status"] == "written")
-    (out / name).with_name("half.1234.kconvert-tmp").write_bytes(b"x")
+    half = (out / name).with_name("half.1234.kconvert-tmp")
+    half.write_bytes(b"x")
     assert convert(folder.name, mini, out).code == 0
-    assert verify(out).code == 0
+    assert not half.exists()
 
 
 @pytest.mark.parametrize("name", ["folder", "parquet", "lance", "archives"])
@@ -188,20 +198,19 @@ def test_an_origin_in_the_folder_is_refused(mini: Path, tmp_path: Path) -> None:
     assert "is in --out, which --overwrite clears" in one_line(ran)
 
 
-def test_the_tables_of_parquet_are_a_config_of_their_own(mini: Path, tmp_path: Path) -> None:
-    assert convert("parquet", mini, tmp_path / "out").code == 0
+def test_the_tables_of_parquet_are_a_config_of_their_own(converted_to: Callable[[str], Path], tmp_path: Path) -> None:
+    out = converted_to("parquet")
     script = "import sys, datasets; print(datasets.load_dataset(sys.argv[1], 'metadata', split='train').num_rows)"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, tmp_path / "out"], capture_output=True, text=True, check=False,
+        [sys.executable, "-W", "ignore", "-c", script, out], capture_output=True, text=True, check=False,
         env={**os.environ, "HF_HOME": str(tmp_path / "cache")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == len(rows(tmp_path / "out"))
+    assert int(done.stdout) == len(rows(out))
 
 
-def test_parquet_is_as_hugging_face_advises(mini: Path, tmp_path: Path) -> None:
-    assert convert("parquet", mini, tmp_path / "out").code == 0
-    paths = sorted((tmp_path / "out" / "data").iterdir())
+def test_parquet_is_as_hugging_face_advises(converted_to: Callable[[str], Path]) -> None:
+    paths = sorted((converted_to("parquet") / "data").iterdir())
     assert [path.name for path in paths if path.name.startswith("train")] == [
         f"train-0000{number}-of-00003.parquet" for number in range(3)
     ]
@@ -215,9 +224,10 @@ def test_parquet_is_as_hugging_face_advises(mini: Path, tmp_path: Path) -> None:
             assert column.has_offset_index
 
 
-def test_clips_of_folders_that_an_earlier_plan_had_do_not_stay(mini: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert convert("folder", mini, out).code == 0
+def test_clips_of_folders_that_an_earlier_plan_had_do_not_stay(
+    mini: Path, converted_to: Callable[[str], Path], copy_of: Callable[[Path], Path]
+) -> None:
+    out = copy_of(converted_to("folder"))
     stray = out / "train" / "zumba" / "abcdefghijk_000000_000010.mp4"
     stray.write_bytes(b"of an earlier plan")
     (out / "metadata" / "train.parquet").unlink()

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -183,23 +184,25 @@ def test_other_options_for_the_same_folder_are_refused_with_the_differences(
 
 
 def test_two_runs_on_one_folder_are_refused(mini: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+    out, go_on = tmp_path / "out", threading.Event()
 
     class Waiting(Handler):
         def send_data(self, name: str, data: bytes) -> None:
-            time.sleep(3 if name.endswith("gz") else 0)
+            if name.endswith("gz"):
+                go_on.wait(60)
             super().send_data(name, data)
 
     with serving(mini, Waiting) as http:
         command = [str(COMMAND), "k400", "--out", str(out), "--origin", http.url, "--split", "val"]
-        first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while not (out / ".kconvert" / "identity.json").exists():
-            time.sleep(0.05)
-        second = kconvert(*command[1:])
-        assert second.code == 2
-        assert "another kconvert is working on this folder" in one_line(second)
-        assert "a run is working on it" in kconvert("status", out).out
-        assert first.wait(60) == 0
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+            while not (out / ".kconvert" / "identity.json").exists():
+                time.sleep(0.05)
+            second, status = kconvert(*command[1:]), kconvert("status", out)
+            go_on.set()
+            assert second.code == 2
+            assert "another kconvert is working on this folder" in one_line(second)
+            assert "a run is working on it" in status.out
+            assert first.wait(60) == 0
 
 
 def test_a_window_bounds_what_is_staged_and_changes_only_the_order(mini: Path, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import json
 import random
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,20 @@ from kconvert.events import Silent
 from kconvert.folder import read_manifest
 from kconvert.verification import folder_differences, verify
 
+FoundIn = Callable[[Path], list[str]]
 
-def found_in(out: Path) -> list[str]:
-    """The files that differ."""
-    manifest = read_manifest(out)
-    assert manifest is not None
-    engine = open_engine("local", 2)
-    try:
-        return sorted({difference.path for difference in verify(out, manifest, engine, Silent())})
-    finally:
-        engine.close()
+
+@pytest.fixture(scope="module")
+def found_in() -> Iterator[FoundIn]:
+    """The files of a folder that differ."""
+    with closing(open_engine("local", 2)) as engine:
+
+        def find(out: Path) -> list[str]:
+            manifest = read_manifest(out)
+            assert manifest is not None
+            return sorted({difference.path for difference in verify(out, manifest, engine, Silent())})
+
+        yield find
 
 
 def flip(path: Path, place: int) -> None:
@@ -34,7 +39,9 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(data)
 
 
-def test_a_change_of_any_byte_is_found_and_its_file_named(converted: Path, copy_of: Callable[[Path], Path]) -> None:
+def test_a_change_of_any_byte_is_found_and_its_file_named(
+    converted: Path, copy_of: Callable[[Path], Path], found_in: FoundIn
+) -> None:
     out = copy_of(converted)
     assert found_in(out) == []
     draw = random.Random(0)
@@ -61,20 +68,26 @@ def test_the_command_names_the_file_and_exits_with_4(converted: Path, copy_of: C
 
 
 @pytest.mark.parametrize("name", ["labels.txt", "README.md", "train/k400-train-000001.tar", "metadata/test.parquet"])
-def test_a_removed_file_is_named(converted: Path, copy_of: Callable[[Path], Path], name: str) -> None:
+def test_a_removed_file_is_named(
+    converted: Path, copy_of: Callable[[Path], Path], name: str, found_in: FoundIn
+) -> None:
     out = copy_of(converted)
     (out / name).unlink()
     assert name in found_in(out)
 
 
 @pytest.mark.parametrize("name", ["labels.txt", "README.md"])
-def test_a_changed_label_or_card_is_named(converted: Path, copy_of: Callable[[Path], Path], name: str) -> None:
+def test_a_changed_label_or_card_is_named(
+    converted: Path, copy_of: Callable[[Path], Path], name: str, found_in: FoundIn
+) -> None:
     out = copy_of(converted)
     flip(out / name, 5)
     assert found_in(out) == [name]
 
 
-def test_exchanged_and_added_files_are_named(converted: Path, copy_of: Callable[[Path], Path]) -> None:
+def test_exchanged_and_added_files_are_named(
+    converted: Path, copy_of: Callable[[Path], Path], found_in: FoundIn
+) -> None:
     out = copy_of(converted)
     one, other = (out / f"train/k400-train-00000{number}.tar" for number in (0, 1))
     one.rename(out / "x")
@@ -85,7 +98,7 @@ def test_exchanged_and_added_files_are_named(converted: Path, copy_of: Callable[
 
 
 def test_a_table_that_fits_its_digest_but_not_the_shards_is_named(
-    converted: Path, copy_of: Callable[[Path], Path], mini: Path, tmp_path: Path
+    converted: Path, copy_of: Callable[[Path], Path], mini: Path, tmp_path: Path, found_in: FoundIn
 ) -> None:
     """A manifest, with all its digests right, of tables that were made with another shuffle."""
     out = copy_of(converted)
@@ -99,7 +112,9 @@ def test_a_table_that_fits_its_digest_but_not_the_shards_is_named(
     assert {"train/k400-train-000000.tar", "val/k400-val-000000.tar"} <= set(found_in(out))
 
 
-def test_counts_that_do_not_fit_the_rows_are_named(converted: Path, copy_of: Callable[[Path], Path]) -> None:
+def test_counts_that_do_not_fit_the_rows_are_named(
+    converted: Path, copy_of: Callable[[Path], Path], found_in: FoundIn
+) -> None:
     out = copy_of(converted)
     manifest = json.loads((out / "manifest.json").read_text())
     manifest["splits"]["val"]["num_missing"] += 1
@@ -109,7 +124,7 @@ def test_counts_that_do_not_fit_the_rows_are_named(converted: Path, copy_of: Cal
 
 @pytest.mark.parametrize("name", ["manifest.json", "labels.txt", "README.md"])
 def test_a_flipped_bit_anywhere_in_the_small_files_is_found(
-    converted: Path, copy_of: Callable[[Path], Path], name: str
+    converted: Path, copy_of: Callable[[Path], Path], name: str, found_in: FoundIn
 ) -> None:
     """Without the journal, so that the files have only each other."""
     out = copy_of(converted)
@@ -130,7 +145,9 @@ def test_a_flipped_bit_anywhere_in_the_small_files_is_found(
     assert found_in(out) == []
 
 
-def test_a_file_that_nobody_wrote_is_named_wherever_it_is(converted: Path, copy_of: Callable[[Path], Path]) -> None:
+def test_a_file_that_nobody_wrote_is_named_wherever_it_is(
+    converted: Path, copy_of: Callable[[Path], Path], found_in: FoundIn
+) -> None:
     out = copy_of(converted)
     added = ["stray.tar", "train/._k400-train-000000.tar", "other/x", "metadata/train.parquet.1.kconvert-tmp"]
     for name in added:
