@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
 
+WAKE_SECONDS = 0.5
+"""After so long the main thread looks up from its waiting: a signal that comes just before it begins does not wake it."""
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -35,7 +38,8 @@ def at_once(ask: Callable[[Item], Answer], items: Iterable[Item], max_threads: i
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        while thread.is_alive():
+            thread.join(WAKE_SECONDS)
     if errors:
         raise errors[min(errors)]
     return [answers[number] for number in range(len(listed))]

@@ -30,6 +30,7 @@ from typing import Any
 from kconvert.engine import MAX_ATTEMPTS, Context, Failed, Outcome, Prelude, R, T, Work, attempt
 from kconvert.errors import WorkerDiedError, describe_exit
 from kconvert.events import Accumulator, Advance, Emit
+from kconvert.threads import WAKE_SECONDS
 
 _PRELOADED = ["kconvert.worker"]
 """Imported once, before workers are forked."""
@@ -81,7 +82,7 @@ class LocalEngine:
             busy = {worker.connection: worker for worker in self._workers if worker.job is not None}
             if not busy:
                 return
-            for connection in wait(list(busy)):
+            for connection in wait(list(busy), WAKE_SECONDS):
                 outcome: Outcome[T, R] | None = self._hear(busy[connection], retries, emit)  # type: ignore[index]
                 if outcome is not None:
                     yield outcome
