@@ -26,7 +26,7 @@ from kconvert.ingest import IngestTask, ingest
 from kconvert.journal import REPLACEMENT_ID, ArchiveReceipt, SplitJournal
 from kconvert.manifest import ShardEntry, SplitRecord
 from kconvert.pack import Cut, PackSample, PackTask, cut, is_packed, pack
-from kconvert.part import StagedBytes
+from kconvert.part import StagedBytes, is_freed
 from kconvert.plan import SplitPlan
 from kconvert.release import Release
 from kconvert.shuffle import ShuffleOptions, shuffled, windows
@@ -222,8 +222,8 @@ class Assembly:
                 unpacked.append(planned)
         return unpacked
 
-    def _unstaged(self, unpacked: Iterable[Cut[Decision]], rows: StagedRows) -> list[str]:
-        """Archives whose clips are to be packed, but are staged no more."""
+    def _unstaged(self, unpacked: Sequence[Cut[Decision]], rows: StagedRows) -> list[str]:
+        """Archives whose clips are to be packed, but are staged no more, or not all of them."""
         archives = rows.archive_column()
         needed = dict.fromkeys(archives[_place(decision)] for planned in unpacked for decision in planned.items)
         receipts = self._receipts(needed)
@@ -231,7 +231,24 @@ class Assembly:
             sizes = {name: size_of(self._out / name) for name in needed}
             return [name for name, size in sizes.items() if name not in receipts or size != receipts[name].size_bytes]
         staged = self.journal.staged({self._ids[name]: receipt for name, receipt in receipts.items()})
-        return [name for name in needed if self._ids[name] not in staged]
+        unstaged = [name for name in needed if self._ids[name] not in staged]
+        return unstaged + self._freed([name for name in needed if name not in unstaged], unpacked, rows)
+
+    def _freed(self, names: Sequence[str], unpacked: Iterable[Cut[Decision]], rows: StagedRows) -> list[str]:
+        """Those archives of whose clips, which are to be packed, some were freed once they were in a shard that is gone
+        by now; their parts are removed."""
+        if not self.journal.num_shard_receipts():
+            return []
+        archives, offsets, sizes = rows.archive_column(), rows.column("part_offset"), rows.column("size_bytes")
+        clips: dict[str, list[StagedBytes]] = {name: [] for name in names}
+        for place in (_place(decision) for planned in unpacked for decision in planned.items):
+            if archives[place] in clips:
+                clips[archives[place]].append(StagedBytes(offsets[place], sizes[place], 0))
+        paths = {name: self.journal.part_path(self._ids[name]) for name in names}
+        freed = [name for name in names if is_freed(paths[name], clips[name])]
+        for name in freed:
+            remove(paths[name])
+        return freed
 
     def _pack(self, unpacked: Sequence[Cut[Decision]], rows: StagedRows) -> list[Failure]:
         """Packs shards; returns those that failed."""

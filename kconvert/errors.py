@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import signal
 from dataclasses import dataclass
+from typing import Any
 
 
 class KconvertError(Exception):
@@ -94,6 +95,14 @@ class ArchiveError(TaskError):
 
 class StagingError(TaskError):
     """A staged file is not what its receipt says."""
+
+    def __init__(self, message: str, part: Any = None) -> None:
+        super().__init__(message, part)
+        self.part = part
+        """The part that is worth nothing; `None` if there is none."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class DiskError(TaskError):

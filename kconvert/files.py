@@ -7,6 +7,7 @@ then compared with what was sent.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import io
@@ -14,7 +15,7 @@ import os
 import shutil
 import socket
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,8 @@ AnyPath = Path | ObjectPath
 _MACHINE = zlib.crc32(socket.gethostname().encode())
 _FILE_MODE = 0o644
 _CHUNK_BYTES = 1 << 18
+_PUNCH_HOLE = 0x01 | 0x02
+"""FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE of linux/falloc.h."""
 
 
 def to_path(text: str) -> AnyPath:
@@ -195,6 +198,31 @@ def remove_tree(path: AnyPath) -> None:
         path.remove_tree()
     elif path.is_dir():
         shutil.rmtree(path)
+
+
+def free_ranges(path: Path, ranges: Iterable[tuple[int, int]]) -> None:
+    """Gives ranges of a file, each from its first byte to the one after its last, back to the disk as far as they are
+    whole blocks; those read as zeros from then on. Does nothing where the system or the disk cannot do that, or the
+    file is gone."""
+    fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+    if fallocate is None:
+        return
+    with suppress(FileNotFoundError), open(path, "r+b", buffering=0) as file:
+        block = os.fstat(file.fileno()).st_blksize
+        for start, end in ranges:
+            first, size = -(-start // block) * block, end // block * block - -(-start // block) * block
+            if size <= 0 or not fallocate(file.fileno(), _PUNCH_HOLE, ctypes.c_int64(first), ctypes.c_int64(size)):
+                continue
+            number = ctypes.get_errno()
+            if number in (errno.EOPNOTSUPP, errno.ENOSYS):
+                return
+            raise OSError(number, os.strerror(number), str(path))
+
+
+def has_holes(path: Path, ranges: Iterable[tuple[int, int]]) -> bool:
+    """Whether something of these ranges of a file was given back to the disk."""
+    with open(path, "rb", buffering=0) as file:
+        return any(os.lseek(file.fileno(), start, os.SEEK_HOLE) < end for start, end in ranges if start < end)
 
 
 def remove_empty(folder: AnyPath) -> None:

@@ -28,6 +28,8 @@ from kconvert.threads import at_once
 from kconvert.units import format_bytes
 
 _MAX_SHOWN = 10
+_BLOCK_BYTES = 512
+"""Of `st_blocks`, whatever the disk has."""
 
 
 def written_format(journal: Journal) -> Format:
@@ -243,7 +245,7 @@ def split_bytes(journal: Journal, plans: Sequence[SplitPlan], holds: Holds) -> i
 def _size(path: Path) -> int:
     # A worker may be at it, and rename what it wrote.
     with suppress(FileNotFoundError):
-        return path.stat().st_size if path.is_file() else 0
+        return path.stat().st_blocks * _BLOCK_BYTES if path.is_file() else 0
     return 0
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from kconvert.engine import Context
+from kconvert.errors import StagingError
 from kconvert.events import Advance
 from kconvert.files import AnyPath, remove, size_of
 from kconvert.formats import Format, Sample, open_format
 from kconvert.journal import ShardReceipt, SplitJournal
-from kconvert.part import StagedBytes, read_staged
+from kconvert.part import StagedBytes, free_staged, read_staged
 from kconvert.units import ByteSize
 
 Item = TypeVar("Item")
@@ -118,7 +119,16 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
         # Of an earlier plan with another number of shards.
         for name in (found.path, *layout.companion_paths(found.path)):
             remove(task.out / name)
-    written = layout.write(task.out, task.path, _samples(task, context))
+    try:
+        written = layout.write(task.out, task.path, _samples(task, context))
+    except StagingError as error:
+        found = task.journal.shard_receipt(task.number)
+        if found is not None and is_packed(found, task.out, task.path, layout, planned):
+            # By another who was given this task, and has freed what was staged for it.
+            return found
+        if error.part is not None:
+            remove(error.part)
+        raise
     receipt = ShardReceipt(
         path=task.path,
         num_samples=len(task.samples),
@@ -128,7 +138,17 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
         plan_sha256=plan_digest(planned),
     )
     task.journal.set_shard_receipt(task.number, receipt)
+    if not layout.keeps_archives:
+        _free(task)
     return receipt
+
+
+def _free(task: PackTask) -> None:
+    by_archive: dict[str, list[StagedBytes]] = {}
+    for sample in task.samples:
+        by_archive.setdefault(sample.archive_id, []).append(sample.staged)
+    for archive_id, clips in by_archive.items():
+        free_staged(task.journal.part_path(archive_id), clips)
 
 
 def _samples(task: PackTask, context: Context) -> Iterator[Sample]:

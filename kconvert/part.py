@@ -1,6 +1,7 @@
 """Parts: the staged clips of one archive, one after the other in a file, each to be read back by its place.
 
 A part lives for minutes on a disk of ours, so that a CRC-32 guards each clip there: a fortieth of what a digest costs.
+The room of clips that are in a shard is given back, where the disk can do that, before the rest of the part is done.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kconvert.errors import StagingError
-from kconvert.files import AnyPath, CountingFile, remove, write_whole_undigested
+from kconvert.files import AnyPath, CountingFile, free_ranges, has_holes, write_whole_undigested
 from kconvert.inflate import crc32
 from kconvert.objects import ObjectPath
 
@@ -27,6 +28,11 @@ class StagedBytes:
     offset: int
     size: int
     crc32: int
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Its first byte, and the one after its last."""
+        return self.offset, self.offset + self.size
 
 
 class PartWriter:
@@ -57,7 +63,7 @@ def part_writer(path: AnyPath) -> Iterator[PartWriter]:
 def read_staged(clips: Iterable[tuple[AnyPath, StagedBytes]]) -> Iterator[bytes]:
     """The bytes of clips, given by their part and their place in it, in the same order.
 
-    Raises: `StagingError` if a part is not what was written; it is then removed.
+    Raises: `StagingError` if a part is not what was written.
     """
     ahead: list[tuple[ObjectPath, StagedBytes]] = []
     for path, staged in clips:
@@ -69,6 +75,17 @@ def read_staged(clips: Iterable[tuple[AnyPath, StagedBytes]]) -> Iterator[bytes]
             yield from _read_objects(ahead)
             ahead = []
     yield from _read_objects(ahead)
+
+
+def free_staged(path: AnyPath, clips: Iterable[StagedBytes]) -> None:
+    """Gives the room of these clips of a part back, as nobody reads them any more; in a store nothing can be done."""
+    if isinstance(path, Path):
+        free_ranges(path, (clip.range for clip in clips))
+
+
+def is_freed(path: AnyPath, clips: Iterable[StagedBytes]) -> bool:
+    """Whether the room of one of these clips of a part was given back."""
+    return isinstance(path, Path) and has_holes(path, (clip.range for clip in clips))
 
 
 def _read(path: Path, staged: StagedBytes) -> bytes:
@@ -84,7 +101,7 @@ def _read_objects(clips: list[tuple[ObjectPath, StagedBytes]]) -> Iterator[bytes
         return
     first = clips[0][0]
     try:
-        data = first.read_ranges([(path, staged.offset, staged.offset + staged.size) for path, staged in clips])
+        data = first.read_ranges([(path, *staged.range) for path, staged in clips])
     except FileNotFoundError as error:
         raise _gone(first.parent) from error
     for (path, staged), found in zip(clips, data, strict=True):
@@ -97,9 +114,9 @@ def _gone(path: AnyPath) -> StagingError:
 
 def _checked(path: AnyPath, staged: StagedBytes, data: bytes) -> bytes:
     if len(data) != staged.size or crc32(data) != staged.crc32:
-        remove(path)
         raise StagingError(
             f"{path}: bytes {staged.offset:,} to {staged.offset + staged.size:,} are not what was staged; run again: "
-            "its archive is then read again"
+            "its archive is then read again",
+            path,
         )
     return data

@@ -183,6 +183,22 @@ def test_other_options_for_the_same_folder_are_refused_with_the_differences(
     assert kconvert("verify", out).code == 0
 
 
+def test_a_shard_that_is_removed_before_the_end_is_made_again(mini: Path, converted: Path, tmp_path: Path) -> None:
+    """What it was made of has given its room back by then, so that its archives are read once more."""
+    out = tmp_path / "out"
+    words = ("k400", "--out", out, "--origin", mini, "--workers", 1, *SMALL)
+    with subprocess.Popen([str(COMMAND), *map(str, words)], stderr=subprocess.DEVNULL) as run:
+        while not list(out.glob(".kconvert/train/shards/*.json")):
+            time.sleep(0.01)
+        run.kill()
+    shard = out / "train" / "k400-train-000000.tar"
+    shard.unlink()
+    ran = kconvert(*words)
+    assert ran.code == 0, ran.err
+    assert "train: reading" in ran.err
+    assert tree(out) == tree(converted)
+
+
 def test_two_runs_on_one_folder_are_refused(mini: Path, tmp_path: Path) -> None:
     out, go_on = tmp_path / "out", threading.Event()
 

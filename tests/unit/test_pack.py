@@ -1,4 +1,6 @@
 import hashlib
+import os
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -11,9 +13,9 @@ from kconvert.errors import StagingError
 from kconvert.events import Advance
 from kconvert.files import AnyPath
 from kconvert.formats.webdataset import FORMAT, WebDataset
-from kconvert.journal import Inputs, SplitJournal
+from kconvert.journal import Inputs, ShardReceipt, SplitJournal
 from kconvert.pack import PackSample, PackTask, ShardOptions, cut, is_packed, pack
-from kconvert.part import StagedBytes
+from kconvert.part import StagedBytes, is_freed
 from kconvert.release import AnnotationFile
 from kconvert.units import ByteSize
 
@@ -98,3 +100,38 @@ def test_a_part_that_was_spoilt_fails_the_shard_and_is_given_up(tmp_path: Path) 
         pack(task, Context(0, lambda event: None))
     assert not part.exists()
     assert not list((tmp_path / "train").iterdir())
+
+
+def used(path: Path) -> int:
+    """Bytes that a file takes of its disk."""
+    return path.stat().st_blocks * 512
+
+
+def test_what_is_in_a_shard_gives_its_room_back_and_nothing_else_does(tmp_path: Path) -> None:
+    videos = [os.urandom(50_000) for _ in range(4)]
+    task = make_task(tmp_path, videos)
+    part = local(task.journal.part_path("000000"))
+    before, size = used(part), part.stat().st_size
+    chosen = (task.samples[0], task.samples[2])
+    assert not is_freed(part, (sample.staged for sample in task.samples))
+    pack(replace(task, samples=chosen), Context(0, lambda event: None))
+    assert part.stat().st_size == size
+    # Blocks that are shared with a neighbour stay.
+    assert before - 2 * 50_000 <= used(part) <= before - 2 * (50_000 - 2 * part.stat().st_blksize)
+    for sample, video in zip(task.samples, videos, strict=True):
+        assert is_freed(part, [sample.staged]) == (sample in chosen)
+        if sample not in chosen:
+            assert part.read_bytes()[slice(*sample.staged.range)] == video
+
+
+def test_two_that_are_given_one_shard_both_have_it(tmp_path: Path) -> None:
+    """As where a machine was taken for lost: the second frees what the first is still reading."""
+    task = make_task(tmp_path, [os.urandom(50_000) for _ in range(3)])
+    found: list[ShardReceipt] = []
+
+    def while_reading(event: Advance) -> None:
+        if not found:
+            found.append(pack(task, Context(1, lambda event: None)))
+
+    assert pack(task, Context(0, while_reading)) == found[0]
+    assert local(task.journal.part_path("000000")).exists()
