@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 WAKE_SECONDS = 0.5
-"""After so long the main thread looks up from its waiting: a signal that comes just before it begins does not wake it."""
+"""After so long the main thread looks up from its waiting: a signal that comes just before that does not wake it."""
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
