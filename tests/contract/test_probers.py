@@ -30,6 +30,12 @@ def probe(data: bytes, depth: Depth, prober: str) -> Probed:
     return open_prober(CheckOptions(depth=depth, prober=prober)).probe(data)  # type: ignore[arg-type]
 
 
+@functools.cache
+def probe_real(name: str, depth: Depth, prober: str) -> Probed:
+    """What is said of a real file; asked once, as decoding takes its time."""
+    return probe((SHARED_DATA / "clips" / name).read_bytes(), depth, prober)
+
+
 def defects(probed: Probed) -> tuple[str, ...]:
     return judge(probed, CheckOptions()).defects
 
@@ -61,8 +67,7 @@ LONGEST = "video2dataset__tests__test_files__test_video.mp4"
     ("name", "depth"), [(name, depth) for name in REAL for depth in DEPTHS if (name, depth) != (LONGEST, "decode")]
 )
 def test_both_probers_say_the_same_of_real_files(name: str, depth: Depth) -> None:
-    data = (SHARED_DATA / "clips" / name).read_bytes()
-    one, other = probe(data, depth, "libav"), probe(data, depth, "ffprobe")
+    one, other = probe_real(name, depth, "libav"), probe_real(name, depth, "ffprobe")
     assert defects(one) == defects(other)
     differing = {
         field.name
@@ -79,7 +84,7 @@ def test_the_real_files_are_there(shared_data: Path) -> None:
 @pytest.mark.parametrize("name", REAL)
 def test_the_verdict_on_a_real_file_is_what_ffprobe_says_when_asked_directly(name: str) -> None:
     path = SHARED_DATA / "clips" / name
-    found = probe(path.read_bytes(), "index", "libav")
+    found = probe_real(name, "index", "libav")
     assert defects(found) == probe_defects(path)
     if found.fault is None or found.fault.defect == "truncated":
         said, _, _ = ffprobe(path, "-show_format", "-show_streams")
@@ -98,7 +103,7 @@ def test_depth_decode_rejects_what_ffmpeg_cannot_decode(name: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     frames = [line for line in done.stdout.splitlines() if line.startswith("frame=")]
     decodes = done.returncode == 0 and frames and frames[-1] != "frame=0"
-    found = probe(path.read_bytes(), "decode", "libav")
+    found = probe_real(name, "decode", "libav")
     assert (found.fault is None) == bool(decodes)
 
 

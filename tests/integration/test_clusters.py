@@ -28,10 +28,10 @@ def bucket() -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def cluster(bucket: Store) -> Iterator[Any]:
-    """A Ray cluster of the driver's machine and two others, which know of the store and have no credentials for it."""
+    """A Ray cluster of the driver's machine and two others, which have the store's credentials."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        patch.setenv("AWS_ENDPOINT_URL", bucket.url)
+        for name, value in bucket.environment.items():
+            patch.setenv(name, value)
         with ray_cluster(2) as found:
             yield found
 
@@ -219,13 +219,16 @@ def test_a_cluster_and_a_bucket(cluster: Any, bucket: Store, server: Server, tmp
     one_split = ("k400", *SHARDS, "--split", "val", "--origin", server.url)
     assert kconvert(*one_split, "--out", tmp_path / "k400").code == 0
     words = (*one_split, "--out", f"{bucket.make_bucket('data')}/k400", "--engine", "ray")
-    refused = kconvert(*words, "--ray.address", cluster.address, env=bucket.environment)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in bucket.environment:
+            if "KEY" in name:
+                patch.delenv(name)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        poor = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1", object_store_memory=80_000_000)
+        refused = kconvert(*words, "--ray.address", cluster.address, env=bucket.environment)
+        cluster.remove_node(poor)
     assert refused.code == 2, refused.err
     assert re.search(r"kconvert: node 127.0.0.1: --out s3://data/k400/.kconvert: .* does not see there", refused.err)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in bucket.environment.items():
-            patch.setenv(name, value)
-        with ray_cluster(1) as rich:
-            ran = kconvert(*words, "--ray.address", rich.address)
+    ran = kconvert(*words, "--ray.address", cluster.address)
     assert ran.code == 0, ran.err
     assert bucket.tree("data", "k400/") == tree(tmp_path / "k400")
