@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,23 @@ def cluster() -> Iterator[Any]:
 ENGINES = ["local-1", "local-3", "ray", "slurm"]
 
 
+@pytest.fixture(scope="module")
+def ray_engine(cluster: Any) -> Iterator[Engine]:
+    """One for all tests: every other would start workers of its own."""
+    with closing(open_engine("ray", ray=RayOptions(cluster.address))) as engine:
+        yield engine
+
+
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """Each engine; slurm by submitit's executor for this machine."""
+    if request.param == "ray":
+        yield request.getfixturevalue("ray_engine")
+        return
     name, _, num = request.param.partition("-")
-    ray = RayOptions(request.getfixturevalue("cluster").address) if name == "ray" else None
     slurm = SlurmOptions(executor="local")
     records = tmp_path_factory.mktemp("records") / "records"
-    engine = open_engine(name, int(num) if num else None, ray=ray, slurm=slurm, records=records)
+    engine = open_engine(name, int(num) if num else None, slurm=slurm, records=records)
     yield engine
     engine.close()
     assert not records.exists() or list(records.iterdir()) == [] or name == "slurm"

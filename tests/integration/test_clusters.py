@@ -96,23 +96,17 @@ def workers() -> list[psutil.Process]:
     return found
 
 
-def test_a_worker_that_is_killed_costs_a_retry(cluster: Any, mini: Path, converted: Path, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_and_a_node_that_is_lost_cost_a_retry(
+    cluster: Any, mini: Path, converted: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
+    lost = cluster.add_node(num_cpus=4, node_ip_address="127.0.0.1", object_store_memory=80_000_000)
     with serving(mini, Slow) as http:
         process = start(cluster, out, http.url)
         wait_for(is_reading(out), process)
         victims = workers()
         assert victims
         victims[0].kill()
-        check(process, out, tree(converted))
-
-
-def test_a_node_that_is_lost_costs_a_retry(cluster: Any, mini: Path, converted: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    lost = cluster.add_node(num_cpus=4, node_ip_address="127.0.0.1", object_store_memory=80_000_000)
-    with serving(mini, Slow) as http:
-        process = start(cluster, out, http.url)
-        wait_for(is_reading(out), process)
         time.sleep(0.3)
         cluster.remove_node(lost, allow_graceful=False)
         check(process, out, tree(converted))

@@ -145,17 +145,20 @@ def test_what_was_changed_or_added_is_found(folder: Path, copy_of: Callable[[Pat
 def test_an_index_of_a_shard_that_was_changed_is_found_and_made_again(
     name: str, mini: Path, converted_to: Callable[[str], Path], copy_of: Callable[[Path], Path]
 ) -> None:
-    out, index = copy_of(converted_to(name)), "train/000001/index.json"
+    out = copy_of(converted_to(name))
     before = tree(out)
-    data = (out / index).read_bytes()
+    flipped, cut = out / "train/000001/index.json", out / "val/000001/index.json"
+    data = flipped.read_bytes()
     place = data.index(b"column_sizes" if name == "mds" else b"chunk_bytes") + 3
-    for changed in (data[:40], data[:place] + bytes([data[place] ^ 2]) + data[place + 1 :]):
-        (out / index).write_bytes(changed)
-        ran = verify(out)
-        assert ran.code == 4
-        assert "Traceback" not in ran.err
-        assert "train/index.json: differs" in ran.out
-    (out / index).unlink()
+    flipped.write_bytes(data[:place] + bytes([data[place] ^ 2]) + data[place + 1 :])
+    cut.write_bytes(cut.read_bytes()[:40])
+    ran = verify(out)
+    assert ran.code == 4
+    assert "Traceback" not in ran.err
+    for split in ("train", "val"):
+        assert f"{split}/index.json: differs" in ran.out
+    flipped.unlink()
+    cut.unlink()
     assert "missing files" in kconvert("status", out).out
     ran = convert(name, mini, out)
     assert ran.code == 0, ran.err
