@@ -20,7 +20,6 @@ from kconvert.errors import DiskFullError, StagingError, TaskError, UnexpectedEr
 from kconvert.events import Observer
 from kconvert.files import AnyPath, remove, remove_empty, size_of
 from kconvert.finish import Placement, sample_metadata, write_split_table
-from kconvert.folder import describe_room
 from kconvert.formats import open_format
 from kconvert.ingest import IngestTask, ingest
 from kconvert.journal import REPLACEMENT_ID, ArchiveReceipt, SplitJournal
@@ -29,6 +28,7 @@ from kconvert.pack import Cut, PackSample, PackTask, cut, is_packed, pack
 from kconvert.part import StagedBytes, is_freed
 from kconvert.plan import SplitPlan
 from kconvert.release import Release
+from kconvert.room import describe_room
 from kconvert.shuffle import ShuffleOptions, shuffled, windows
 from kconvert.table import StagedRows
 
@@ -186,7 +186,7 @@ class Assembly:
             self._stop_reason = "the origin does not answer"
         if isinstance(outcome.error, DiskFullError):
             self._stop_reason = "the disk is full"
-            reason += f" ({describe_room(self.conversion.journal(), [self.plan], self.conversion.shuffle)})"
+            reason += f" ({describe_room(self.conversion, [self.plan])})"
         next_step = getattr(outcome.error, "next_step", TaskError.next_step)
         failure = Failure(outcome.task.name, reason, next_step, bool(self._stop_reason))
         self.observer.note(f"failed: {failure.reason}")

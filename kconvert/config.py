@@ -109,6 +109,15 @@ class Conversion:
         """What is done so far."""
         return Journal(self.out_path, to_path(self.staging) if self.staging else None)
 
+    @property
+    def num_workers(self) -> int | None:
+        """How many tasks run at a time; `None` if only the cluster knows."""
+        if self.workers is None and self.engine == "local":
+            from kconvert.engine.local import available_cores
+
+            return available_cores()
+        return self.workers
+
     def open_engine(self) -> Engine:
         """What does the work. Raises `UsageError` if that cannot be had."""
         records = self.journal().folder / "slurm"

@@ -35,6 +35,10 @@ _FILE_MODE = 0o644
 _CHUNK_BYTES = 1 << 18
 _PUNCH_HOLE = 0x01 | 0x02
 """FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE of linux/falloc.h."""
+_MOUNTS = Path("/proc/self/mountinfo")
+_FREEING_KINDS = {"ext4", "tmpfs", "xfs"}
+"""Of file systems, where a hole is free room at once; btrfs keeps what was written in one go until none of it is left,
+and nobody knows of others."""
 
 
 def to_path(text: str) -> AnyPath:
@@ -223,6 +227,19 @@ def has_holes(path: Path, ranges: Iterable[tuple[int, int]]) -> bool:
     """Whether something of these ranges of a file was given back to the disk."""
     with open(path, "rb", buffering=0) as file:
         return any(os.lseek(file.fileno(), start, os.SEEK_HOLE) < end for start, end in ranges if start < end)
+
+
+def frees_at_once(folder: Path) -> bool:
+    """Whether `free_ranges` makes room for others on the disk that a folder is on, as far as its kind tells."""
+    with suppress(OSError):
+        device = folder.stat().st_dev
+        number = f"{os.major(device)}:{os.minor(device)}"
+        for line in _MOUNTS.read_text("utf-8", "surrogateescape").splitlines():
+            # As proc_pid_mountinfo(5) has it: device in the third field, kind after a dash.
+            mount, _, disk = line.partition(" - ")
+            if mount.split()[2] == number:
+                return disk.split()[0] in _FREEING_KINDS
+    return False
 
 
 def remove_empty(folder: AnyPath) -> None:

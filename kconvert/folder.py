@@ -7,11 +7,9 @@ differences, and a cleared one keeps its identity until all else is gone.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from kconvert.errors import ManifestError, OtherFormatError, UsageError, disk_error
@@ -21,15 +19,10 @@ from kconvert.formats import Format, open_format
 from kconvert.journal import JOURNAL_FOLDER, Journal, is_empty, num_at_once
 from kconvert.manifest import FORMAT_NAMES, MANIFEST_NAME, REPORT_NAME, Manifest, SplitRecord
 from kconvert.objects import ObjectPath
-from kconvert.plan import Holds, SplitPlan, needed_bytes
 from kconvert.release import SPLITS
-from kconvert.shuffle import ShuffleOptions
 from kconvert.threads import at_once
-from kconvert.units import format_bytes
 
 _MAX_SHOWN = 10
-_BLOCK_BYTES = 512
-"""Of `st_blocks`, whatever the disk has."""
 
 
 def written_format(journal: Journal) -> Format:
@@ -200,58 +193,6 @@ def files_not_in_place(out: AnyPath, record: SplitRecord, layout: Format) -> lis
     there = [shard.path for shard in record.shards if shard.path not in gone]
     are_whole = at_once(lambda path: layout.is_whole(out, path), there, num_at_once(out))
     return gone + [path for path, is_whole in zip(there, are_whole, strict=True) if not is_whole]
-
-
-def disks(journal: Journal) -> list[tuple[Path, Holds]]:
-    """The disks that a conversion fills, and with what; none for what is in an object store."""
-    out, staging = journal.out, journal.staging
-    if staging == journal.folder or (_device(out) == _device(staging) is not None):
-        found: list[tuple[AnyPath, Holds]] = [(out, "staging and output")]
-    else:
-        found = [(out, "output"), (staging, "staging")]
-    return [(folder, holds) for folder, holds in found if isinstance(folder, Path)]
-
-
-def _device(folder: AnyPath) -> int | None:
-    """The disk that a folder, which may be made yet, is on."""
-    if isinstance(folder, ObjectPath):
-        return None
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return there.stat().st_dev
-
-
-def describe_room(journal: Journal, plans: Sequence[SplitPlan], shuffle: ShuffleOptions) -> str:
-    """What a person who makes room should know."""
-    names = ", ".join(plan.info.name for plan in plans)
-    return "; ".join(
-        f"{holds} of {names} take up to {format_bytes(needed_bytes(plans, shuffle, holds))}, of which "
-        f"{format_bytes(split_bytes(journal, plans, holds))} are there; "
-        f"{format_bytes(shutil.disk_usage(folder).free)} are free"
-        for folder, holds in disks(journal)
-    )
-
-
-def split_bytes(journal: Journal, plans: Sequence[SplitPlan], holds: Holds) -> int:
-    """What staging or output of these splits, or both, take by now."""
-    names = [plan.info.name for plan in plans]
-    staging = [path / name for name in names for path in {journal.folder, journal.staging} if isinstance(path, Path)]
-    used = sum(map(used_bytes, staging)) if holds != "output" else 0
-    if holds != "staging" and isinstance(journal.out, Path):
-        patterns = [pattern for name in names for pattern in written_format(journal).output_patterns(name)]
-        used += sum(_size(path) for pattern in patterns for path in journal.out.glob(pattern))
-    return used
-
-
-def _size(path: Path) -> int:
-    # A worker may be at it, and rename what it wrote.
-    with suppress(FileNotFoundError):
-        return path.stat().st_blocks * _BLOCK_BYTES if path.is_file() else 0
-    return 0
-
-
-def used_bytes(folder: Path) -> int:
-    """What the files below a folder take."""
-    return sum(map(_size, folder.rglob("*")))
 
 
 def keep_records(journal: Journal, records: Mapping[str, SplitRecord]) -> None:

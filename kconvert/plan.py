@@ -1,25 +1,17 @@
-"""Planning: what a conversion will read, and how much disk it takes at most, before anything big is fetched."""
+"""Planning: what a conversion will read, settled before anything big is fetched."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from kconvert.annotation import Annotations, parse_annotations
-from kconvert.errors import FetchError, OriginError, UsageError
+from kconvert.errors import FetchError, OriginError
 from kconvert.fetch import FetchOptions, describe, without_patience
 from kconvert.journal import Inputs, SplitJournal
 from kconvert.origin import ArchiveRef, Origin
 from kconvert.release import Release, SplitInfo
-from kconvert.shuffle import ShuffleOptions, windows
 from kconvert.threads import at_once
-from kconvert.units import format_bytes
-
-_EXPANSION = 1.05
-"""How much larger a part is at most than its gzipped archive: videos do not compress."""
-_SLACK_BYTES = 1 << 20
-"""Beside the videos: tar headers, metadata, rows, the last record of a shard, for an archive."""
 
 
 @dataclass(frozen=True)
@@ -121,67 +113,3 @@ def measure(archives: Mapping[str, ArchiveRef], options: FetchOptions) -> dict[s
             return None
 
     return dict(zip(archives, at_once(size, archives.values()), strict=True))
-
-
-Holds = Literal["staging and output", "output", "staging"]
-"""What a disk is filled with."""
-
-
-def max_disk_bytes(plans: Sequence[SplitPlan], shuffle: ShuffleOptions) -> int:
-    """The most that staging and output take together at any moment."""
-    return needed_bytes(plans, shuffle, "staging and output")
-
-
-def needed_bytes(plans: Sequence[SplitPlan], shuffle: ShuffleOptions, holds: Holds) -> int:
-    """The most that a disk is filled with at any moment, splits being made one after the other."""
-    done = most = 0
-    for plan in plans:
-        if holds != "staging":
-            done += sum(_unpacked(plan.sizes.get(name)) for name in plan.inputs.archives)
-        most = max(most, done + (_staged_bytes(plan, shuffle) if holds != "output" else 0))
-    return most
-
-
-def _staged_bytes(plan: SplitPlan, shuffle: ShuffleOptions) -> int:
-    if not plan.is_staged:
-        return 0
-    groups = windows(plan.inputs.archives, shuffle, plan.info.name)
-    largest = max((sum(_unpacked(plan.sizes.get(name)) for name in group) for group in groups), default=0)
-    replacement = plan.inputs.replacement
-    return largest + (_unpacked(plan.sizes.get(replacement)) if replacement else 0)
-
-
-def _unpacked(size: int | None) -> int:
-    return round((size or 0) * _EXPANSION) + _SLACK_BYTES
-
-
-def require_disk(
-    plans: Sequence[SplitPlan], shuffle: ShuffleOptions, have: int, holds: Holds, option: str = "--out"
-) -> None:
-    """Raises `UsageError` if what a disk is to hold does not fit into `have` bytes, those of earlier runs included.
-
-    The error names the `--shuffle.window` that would fit, if there is one.
-    """
-    need = needed_bytes(plans, shuffle, holds)
-    if need <= have:
-        return
-    advice = "choose a larger disk"
-    if holds != "output" and any(plan.is_staged for plan in plans):
-        fitting = _largest_fitting_window(plans, shuffle, have, holds)
-        advice = f"--shuffle.window {fitting} would fit" if fitting else "not even --shuffle.window 1 would fit"
-    raise UsageError(
-        f"{option}: too little disk for {holds}: {format_bytes(need)} needed at most, "
-        f"{format_bytes(have)} there; {advice}"
-    )
-
-
-def _largest_fitting_window(plans: Sequence[SplitPlan], shuffle: ShuffleOptions, have: int, holds: Holds) -> int:
-    """By bisection, as a larger window never takes much less; 0 if none fits."""
-    low, high = 0, max(len(plan.inputs.archives) for plan in plans)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if needed_bytes(plans, ShuffleOptions(middle, shuffle.seed), holds) <= have:
-            low = middle
-        else:
-            high = middle - 1
-    return low

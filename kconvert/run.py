@@ -6,7 +6,6 @@ fails its split only, and the manifest waits until every split that was asked fo
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -19,12 +18,11 @@ from kconvert.engine import Engine
 from kconvert.errors import UsageError, disk_error
 from kconvert.events import Observer
 from kconvert.fetch import is_remote
-from kconvert.files import AnyPath, make_folder, remove_empty
+from kconvert.files import AnyPath, remove_empty
 from kconvert.finish import finish, is_finished, labels_entry
 from kconvert.folder import (
     clear,
     clear_temporaries,
-    disks,
     files_not_in_place,
     finished,
     forget_records,
@@ -34,18 +32,17 @@ from kconvert.folder import (
     require_same,
     require_untouched,
     require_writable,
-    split_bytes,
-    used_bytes,
 )
 from kconvert.formats import open_format
 from kconvert.heartbeat import Heartbeat
 from kconvert.journal import Journal
 from kconvert.manifest import Manifest, SplitRecord
 from kconvert.origin import open_origin
-from kconvert.plan import Selection, SplitPlan, max_disk_bytes, measure, plan_split, require_disk
+from kconvert.plan import Selection, SplitPlan, measure, plan_split
 from kconvert.probe import tool_versions
 from kconvert.reach import Read, Written, within_reach
 from kconvert.release import Release, load_release
+from kconvert.room import max_disk_bytes, require_room
 from kconvert.version import VERSION
 
 
@@ -94,7 +91,7 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
         records, plans = _survey(conversion, identity, observer)
         failures: list[Failure] = []
         if plans:
-            _require_room(conversion, journal, plans)
+            require_room(conversion, journal, plans)
         if conversion.overwrite:
             clear(journal)
         clear_temporaries(journal)
@@ -121,7 +118,7 @@ def forecast(conversion: Conversion, observer: Observer) -> Forecast:
     Raises: `UsageError` as `convert` does.
     """
     _, plans = _survey(conversion, _checked_identity(conversion), observer)
-    return Forecast(plans, sum(plan.num_bytes for plan in plans), max_disk_bytes(plans, conversion.shuffle))
+    return Forecast(plans, sum(plan.num_bytes for plan in plans), max_disk_bytes(conversion, plans))
 
 
 def _checked_identity(conversion: Conversion) -> dict[str, Any]:
@@ -269,17 +266,3 @@ def _shared_folders(conversion: Conversion, journal: Journal) -> tuple[Written, 
         written.append(("--archives", conversion.keep_folder))
     read = [] if is_remote(conversion.origin) else [("--origin", Path(conversion.origin).expanduser().absolute())]
     return tuple(written), tuple(read)
-
-
-def _require_room(conversion: Conversion, journal: Journal, plans: Sequence[SplitPlan]) -> None:
-    """Raises `UsageError` if a disk has too little room: what is free, and what earlier runs wrote of these splits,
-    less what kept archives will take there."""
-    keep_folder = conversion.keep_folder
-    if keep_folder is not None:
-        make_folder(keep_folder)
-    for folder, holds in disks(journal):
-        kept_bytes = 0
-        if keep_folder is not None and keep_folder.stat().st_dev == folder.stat().st_dev:
-            kept_bytes = max(0, sum(plan.num_bytes for plan in plans) - used_bytes(keep_folder))
-        have = shutil.disk_usage(folder).free + split_bytes(journal, plans, holds) - kept_bytes
-        require_disk(plans, conversion.shuffle, have, holds, "--staging" if holds == "staging" else "--out")

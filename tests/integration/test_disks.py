@@ -1,6 +1,7 @@
 """Disks that refuse. `tools/faults` has them refuse every kind of operation with every error."""
 
 import itertools
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from faults import Operation
 from harness import COMMAND, kconvert, one_line, tree
 from interrupting import ERRORS, Job, one_of_each_kind
+from measuring import clips_origin
 
 
 @pytest.mark.parametrize("what", ["open", "write", "fsync", "rename"])
@@ -59,18 +61,29 @@ def test_a_disk_that_fills_up_stops_the_run_with_what_is_needed(job: Job, operat
     assert job.problems_of(out) == []
 
 
-def test_the_disk_that_plan_predicts_is_enough(real_mini: Path, tmp_path: Path) -> None:
-    """Enforced by the system: the whole run has only so many bytes, rounded up to pages."""
-    import json
+def predicted_and_enough(disk: Path, *words: object) -> int:
+    """The bytes that `plan` predicts. The system enforces that the run has no more, but for what fills its last page."""
+    planned = on_small_disk(disk, 1 << 30, "plan", *words, "--json", "--out", disk / "out")
+    size = int(json.loads(planned.stdout)["max_disk_bytes"])
+    ran = on_small_disk(disk, size, *words, "--out", disk / "out")
+    assert ran.returncode == 0, ran.stderr
+    too_small = on_small_disk(disk, size - 100_000, *words, "--out", disk / "out")
+    assert too_small.returncode == 2, too_small.stderr
+    return size
 
+
+def test_the_disk_that_plan_predicts_is_enough(real_mini: Path, tmp_path: Path) -> None:
     for window in (0, 1):
-        words = ("k400", "--origin", real_mini, "--shuffle.window", window)
-        plan = json.loads(kconvert("plan", *words, "--out", tmp_path / "none", "--json").out)
-        disk = tmp_path / "disk"
-        ran = on_small_disk(disk, plan["max_disk_bytes"], *words, "--out", disk / "out")
-        assert ran.returncode == 0, ran.stderr
-        too_small = on_small_disk(disk, plan["max_disk_bytes"] - 100_000, *words, "--out", disk / "out")
-        assert too_small.returncode == 2, too_small.stderr
+        predicted_and_enough(tmp_path / "disk", "k400", "--origin", real_mini, "--shuffle.window", window)
+
+
+def test_shards_that_are_packed_make_room_for_others(tmp_path: Path) -> None:
+    origin, num_archives, clips_per_archive, clip_bytes = tmp_path / "origin", 6, 10, 500_000
+    clips_origin(origin, num_archives, clips_per_archive, clip_bytes)
+    words = ("k400", "--split", "val", "--origin", origin, "--shard.max_bytes", "6MB", "--workers", 1)
+    size = predicted_and_enough(tmp_path / "disk", *words)
+    # What the shards take at most, with a twentieth and a mebibyte an archive; twice would be all clips staged beside.
+    assert size < 1.25 * num_archives * (1.05 * clips_per_archive * clip_bytes + (1 << 20))
 
 
 def test_a_folder_that_may_not_be_written_to_is_told_before_anything_is_fetched(mini: Path, tmp_path: Path) -> None:

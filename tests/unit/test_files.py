@@ -1,10 +1,11 @@
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from kconvert.files import remove_temporaries, sha256_of, write_bytes, write_whole
+from kconvert.files import frees_at_once, remove_temporaries, sha256_of, write_bytes, write_whole
 from kconvert.objects import TEMPORARY_SUFFIX
 
 
@@ -44,3 +45,10 @@ def test_temporaries_are_removed_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "notes.tmp").touch()
     remove_temporaries(tmp_path)
     assert os.listdir(tmp_path) == ["notes.tmp"]
+
+
+def test_kinds_of_disks_are_told_as_df_tells_them(tmp_path: Path) -> None:
+    for folder in (tmp_path, Path("/dev/shm"), Path("/proc")):
+        kind = subprocess.run(["df", "--output=fstype", folder], capture_output=True, text=True, check=True)
+        assert frees_at_once(folder) == (kind.stdout.split()[-1] in ("ext4", "tmpfs", "xfs"))
+    assert not frees_at_once(Path("/proc"))

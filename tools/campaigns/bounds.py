@@ -23,14 +23,17 @@ def main() -> int:
     parser.add_argument("--clips", type=int, default=10, help="clips in an archive")
     parser.add_argument("--clip_bytes", type=int, default=1_300_000)
     options = parser.parse_args()
-    print("  size  window  archives  clips  driver MB  worker MB  staging MB  disk MB  of predicted  seconds")
+    print(
+        "  size  window  shards MB  archives  clips  driver MB  worker MB  staging MB  disk MB  of predicted  seconds"
+    )
     is_held = True
     for factor in options.factors:
         folder = Path(tempfile.mkdtemp(dir=options.folder))
         num_archives = options.archives * factor
         clips_origin(folder / "origin", num_archives, options.clips, options.clip_bytes)
-        for window in (0, options.archives):
-            words = ("k400", "--split", "val", "--origin", folder / "origin", "--shuffle.window", window)
+        for window, shard_bytes in ((0, 1000 * _MB), (0, 20 * _MB), (options.archives, 1000 * _MB)):
+            sizes_of = ("--shuffle.window", window, "--shard.max_bytes", shard_bytes)
+            words = ("k400", "--split", "val", "--origin", folder / "origin", *sizes_of)
             plan = json.loads(kconvert("plan", *words, "--out", folder / "none", "--json").out)
             peaks = measured(words, folder / "out")
             assert peaks.code == 0, peaks.err
@@ -39,7 +42,7 @@ def main() -> int:
             sizes = (peaks.driver_bytes, peaks.worker_bytes, peaks.staging_bytes, peaks.disk_bytes)
             row = "  ".join(f"{size / _MB:9.1f}" for size in sizes)
             num_clips = num_archives * options.clips
-            head = f"{factor:5}x {window:7} {num_archives:9} {num_clips:6}"
+            head = f"{factor:5}x {window:7} {shard_bytes // _MB:10} {num_archives:9} {num_clips:6}"
             print(f"{head} {row}  {share:12.1%} {peaks.seconds:8.1f}", flush=True)
             shutil.rmtree(folder / "out")
         shutil.rmtree(folder)
