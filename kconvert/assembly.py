@@ -25,7 +25,7 @@ from kconvert.ingest import IngestTask, ingest
 from kconvert.journal import REPLACEMENT_ID, ArchiveReceipt, SplitJournal
 from kconvert.manifest import ShardEntry, SplitRecord
 from kconvert.pack import Cut, PackSample, PackTask, cut, is_packed, pack
-from kconvert.part import StagedBytes, is_freed
+from kconvert.part import StagedBytes, free_staged, is_freed
 from kconvert.plan import SplitPlan
 from kconvert.release import Release
 from kconvert.room import describe_room
@@ -111,6 +111,9 @@ class Assembly:
             unpacked = self._unpacked(window_cuts, rows)
             if unstaged := self._unstaged(unpacked, rows):
                 return self._ingest(unstaged) or None
+            if unpacked:
+                missing = {planned.number for planned in unpacked}
+                self._free_packed([planned for planned in window_cuts if planned.number not in missing], rows)
             if failures := self._pack(unpacked, rows):
                 return failures
             cuts += window_cuts
@@ -242,18 +245,28 @@ class Assembly:
         by now; their parts are removed."""
         # Some disks take zeros for room that was given back: what was just staged is not asked about.
         names = [name for name in names if name not in self._staged_now]
-        if not names or not self.journal.num_shard_receipts():
+        if not names:
             return []
-        archives, offsets, sizes = rows.archive_column(), rows.column("part_offset"), rows.column("size_bytes")
-        clips: dict[str, list[StagedBytes]] = {name: [] for name in names}
-        for place in (_place(decision) for planned in unpacked for decision in planned.items):
-            if archives[place] in clips:
-                clips[archives[place]].append(StagedBytes(offsets[place], sizes[place], 0))
+        clips = self._staged_clips(unpacked, rows)
         paths = {name: self.journal.part_path(self._ids[name]) for name in names}
         freed = [name for name in names if is_freed(paths[name], clips[name])]
         for name in freed:
             remove(paths[name])
         return freed
+
+    def _free_packed(self, packed: Sequence[Cut[Decision]], rows: StagedRows) -> None:
+        """Gives back what a run that was killed did not come to give back."""
+        if packed and not self._layout.keeps_archives:
+            for name, clips in self._staged_clips(packed, rows).items():
+                free_staged(self.journal.part_path(self._ids[name]), clips)
+
+    def _staged_clips(self, cuts: Iterable[Cut[Decision]], rows: StagedRows) -> dict[str, list[StagedBytes]]:
+        """Where the clips of shards are staged, by archive."""
+        archives, offsets, sizes = rows.archive_column(), rows.column("part_offset"), rows.column("size_bytes")
+        clips: dict[str, list[StagedBytes]] = {}
+        for place in (_place(decision) for planned in cuts for decision in planned.items):
+            clips.setdefault(archives[place], []).append(StagedBytes(offsets[place], sizes[place], 0))
+        return clips
 
     def _pack(self, unpacked: Sequence[Cut[Decision]], rows: StagedRows) -> list[Failure]:
         """Packs shards; returns those that failed."""

@@ -206,27 +206,29 @@ def remove_tree(path: AnyPath) -> None:
 
 def free_ranges(path: Path, ranges: Iterable[tuple[int, int]]) -> None:
     """Gives ranges of a file, each from its first byte to the one after its last, back to the disk as far as they are
-    whole blocks; those read as zeros from then on. Does nothing where the system or the disk cannot do that, or the
-    file is gone."""
+    whole blocks; those read as zeros from then on. Does nothing where the system, the disk or the file's owner does
+    not allow that, or the file is gone: the room is then given back with the file."""
     fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
     if fallocate is None:
         return
-    with suppress(FileNotFoundError), open(path, "r+b", buffering=0) as file:
+    with suppress(OSError), open(path, "r+b", buffering=0) as file:
         block = os.fstat(file.fileno()).st_blksize
         for start, end in ranges:
             first, size = -(-start // block) * block, end // block * block - -(-start // block) * block
-            if size <= 0 or not fallocate(file.fileno(), _PUNCH_HOLE, ctypes.c_int64(first), ctypes.c_int64(size)):
-                continue
-            number = ctypes.get_errno()
-            if number in (errno.EOPNOTSUPP, errno.ENOSYS):
+            if size > 0 and fallocate(file.fileno(), _PUNCH_HOLE, ctypes.c_int64(first), ctypes.c_int64(size)):
                 return
-            raise OSError(number, os.strerror(number), str(path))
 
 
 def has_holes(path: Path, ranges: Iterable[tuple[int, int]]) -> bool:
-    """Whether something of these ranges of a file was given back to the disk."""
-    with open(path, "rb", buffering=0) as file:
-        return any(os.lseek(file.fileno(), start, os.SEEK_HOLE) < end for start, end in ranges if start < end)
+    """Whether something of these ranges of a file was given back to the disk, as far as the disk tells."""
+    with naming(path), open(path, "rb", buffering=0) as file:
+        try:
+            return any(os.lseek(file.fileno(), start, os.SEEK_HOLE) < end for start, end in ranges if start < end)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOTSUP):
+                # It knows no holes, so that there are none.
+                return False
+            raise
 
 
 def frees_at_once(folder: Path) -> bool:

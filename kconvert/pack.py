@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -114,6 +115,7 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
     layout = open_format(task.format)
     if found is not None and is_packed(found, task.out, task.path, layout, planned):
         # An engine may have begun this task twice, as where a machine was lost.
+        _free(task)
         return found
     if found is not None and found.path != task.path and not layout.keeps_archives:
         # Of an earlier plan with another number of shards.
@@ -121,13 +123,12 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
             remove(task.out / name)
     try:
         written = layout.write(task.out, task.path, _samples(task, context))
-    except StagingError as error:
+    except StagingError:
         found = task.journal.shard_receipt(task.number)
         if found is not None and is_packed(found, task.out, task.path, layout, planned):
             # By another who was given this task, and has freed what was staged for it.
             return found
-        if error.part is not None:
-            remove(error.part)
+        _remove_spoilt(task)
         raise
     receipt = ShardReceipt(
         path=task.path,
@@ -138,17 +139,33 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
         plan_sha256=plan_digest(planned),
     )
     task.journal.set_shard_receipt(task.number, receipt)
-    if not layout.keeps_archives:
-        _free(task)
+    _free(task)
     return receipt
 
 
 def _free(task: PackTask) -> None:
-    by_archive: dict[str, list[StagedBytes]] = {}
+    """Gives the room of the clips back, as they are in a shard now."""
+    if not open_format(task.format).keeps_archives:
+        for path, clips in _by_part(task).items():
+            free_staged(path, clips)
+
+
+def _remove_spoilt(task: PackTask) -> None:
+    """Removes every part that is not what it was, so that the next run reads all these archives again."""
+    for path, clips in _by_part(task).items():
+        try:
+            deque(read_staged((path, clip) for clip in clips), maxlen=0)
+        except StagingError as error:
+            if error.part is not None:
+                remove(error.part)
+
+
+def _by_part(task: PackTask) -> dict[AnyPath, list[StagedBytes]]:
+    """The staged clips of each part."""
+    found: dict[AnyPath, list[StagedBytes]] = {}
     for sample in task.samples:
-        by_archive.setdefault(sample.archive_id, []).append(sample.staged)
-    for archive_id, clips in by_archive.items():
-        free_staged(task.journal.part_path(archive_id), clips)
+        found.setdefault(task.journal.part_path(sample.archive_id), []).append(sample.staged)
+    return found
 
 
 def _samples(task: PackTask, context: Context) -> Iterator[Sample]:

@@ -18,6 +18,7 @@ from kconvert.config import Conversion
 from kconvert.errors import UsageError
 from kconvert.files import AnyPath, frees_at_once, make_folder
 from kconvert.folder import written_format
+from kconvert.formats import open_format
 from kconvert.journal import Journal
 from kconvert.objects import ObjectPath
 from kconvert.plan import SplitPlan
@@ -99,7 +100,8 @@ def _needed_bytes(conversion: Conversion, plans: Sequence[SplitPlan], disk: Disk
         beside = sum(staged) if disk.holds == "staging and output" else 0
         if disk.frees_at_once and conversion.num_workers is not None:
             window, replacement = staged
-            twice = conversion.num_workers * conversion.shard.max_bytes + round(window * _LEFT_OVER)
+            shards_bytes = conversion.num_workers * conversion.shard.max_bytes * open_format(conversion.to).num_copies
+            twice = shards_bytes + round(window * _LEFT_OVER)
             beside = min(beside, twice + replacement)
         most = max(most, written + beside)
     return most

@@ -154,8 +154,9 @@ class Job:
                 problems.append(f"does not name the path: {told}")
             if any("kconvert-tmp" in line or "Traceback" in line for line in (said + err).splitlines()):
                 problems.append(f"names what no person knows: {said}{err}")
-        elif process.returncode != 0 or not operation.path.endswith("/reference"):
-            # Whether a file without a name can be made is only tried, and one with a name made where it cannot.
+        elif process.returncode != 0 or not (operation.path.endswith("/reference") or operation.what == "rmdir"):
+            # Whether a file without a name can be made is only tried, and one with a name made where it cannot; so is
+            # whether a folder is empty by now.
             problems.append(f"exited with {process.returncode}: {said}{err}")
         return self._name(operation, error, problems + self._go_on(out))
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from kconvert.engine import MAX_ATTEMPTS, Context, Failed, Outcome, Prelude, R, T, Work, attempt
-from kconvert.errors import WorkerDiedError, describe_exit
+from kconvert.errors import UsageError, WorkerDiedError, describe_exit
 from kconvert.events import Accumulator, Advance, Emit
 from kconvert.threads import WAKE_SECONDS
 
@@ -56,16 +56,36 @@ class LocalEngine:
         self._workers: list[_Worker] = []
         self._server = multiprocessing.get_context("forkserver")
         self._server.set_forkserver_preload(_PRELOADED)
-        if _has_threads():
+        if _has_threads() or _has_server():
             # It imports while the driver plans.
             forkserver.ensure_running()
         else:
             for name in _PRELOADED:
                 importlib.import_module(name)
-            fork = multiprocessing.get_context("fork")
+            self._fork(num_workers is not None)
+
+    def _fork(self, are_wanted: bool) -> None:
+        """Forks the workers. Raises `UsageError` if the system refuses some that `are_wanted` by a person; else there
+        are fewer of them."""
+        fork = multiprocessing.get_context("fork")
+        try:
             with _signals_held():
                 for _ in range(self._num_workers):
                     self._start(fork)
+        except OSError as error:
+            num_wanted, num_started = self._num_workers, len(self._workers)
+            # What is exhausted, handles or processes, is needed for other things, too.
+            for _ in range(num_started if are_wanted else num_started // 4):
+                self._bury(self._workers[-1])
+            self._num_workers = len(self._workers)
+            if not self._workers:
+                raise UsageError(
+                    f"--workers {num_wanted}: only {num_started} could be started ({error.strerror}); choose fewer, or "
+                    "see `ulimit -a`"
+                ) from error
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def is_here(self) -> bool:
@@ -98,7 +118,15 @@ class LocalEngine:
                 if task is None:
                     return
                 job = (task, 0)
-            worker = idle.pop() if idle else self._start(self._server)
+            try:
+                worker = idle.pop() if idle else self._start(self._server)
+            except OSError:
+                if not self._workers:
+                    raise
+                # Those that are there do it.
+                self._num_workers = len(self._workers)
+                retries.appendleft(job)
+                return
             worker.job = job
             try:
                 worker.connection.send((work, *job))
@@ -130,8 +158,13 @@ class LocalEngine:
         # What a forked worker has of ours: were it open there, no other worker would see this process end.
         inherited = [ours, *(worker.connection for worker in self._workers)] if context is not self._server else []
         process = context.Process(target=_serve, args=(theirs, inherited), name="kconvert-worker")  # type: ignore[attr-defined]
-        process.start()
-        theirs.close()
+        try:
+            process.start()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         worker = _Worker(process, ours)
         self._workers.append(worker)
         return worker
@@ -164,18 +197,25 @@ def _has_threads() -> bool:
     return not tasks.is_dir() or len(list(tasks.iterdir())) > 1
 
 
+def _has_server() -> bool:
+    """Whether this process has Python's server of processes, which a forked worker would take for its own child."""
+    return forkserver._forkserver._forkserver_pid is not None  # type: ignore[attr-defined]
+
+
 @contextmanager
 def _signals_held() -> Iterator[None]:
     """Keeps signals until the block ends: a process that is not yet a worker would take them as its driver does."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(connection: Connection, inherited: Sequence[Connection]) -> None:
     """A worker's life: do what is sent, until nothing more can come."""
+    # A forked one has its driver's, who would take our signals for its own.
+    signal.set_wakeup_fd(-1)
     for number in _SIGNALS:
         # Sent to the whole group; the driver, which has it too, ends its workers. Programs that are run obey it.
         signal.signal(number, lambda number, frame: None)

@@ -86,6 +86,8 @@ class Format(ABC):
     """Whether it stands in folders only, not in object stores."""
     max_shard_bytes: int | None = None
     """Shards must be smaller; `None` if they may have any size."""
+    num_copies = 1
+    """How often a shard is on the disk while it is written: twice where a library writes it first."""
     folders: Sequence[str] = ()
     """Where it writes, beside a folder for each split."""
     has_own_files = False

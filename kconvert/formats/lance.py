@@ -50,6 +50,7 @@ class Lance(Format):
     title = "Lance datasets"
     library = Library("pylance", "lance")
     is_local = True
+    num_copies = 2
     folders = ("train.lance", "val.lance", "test.lance")
 
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:

@@ -31,6 +31,7 @@ class Subfolders(Format):
     """A format with a folder for each shard."""
 
     is_local = True
+    num_copies = 2
     max_shard_bytes = 1 << 32
     """Its libraries have offsets of 32 bits."""
     file_name: str

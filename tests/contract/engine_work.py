@@ -9,7 +9,9 @@ from pathlib import Path
 from kconvert.engine import Context
 from kconvert.errors import ArchiveError, UsageError
 from kconvert.events import Advance
+from kconvert.probe.isolated import IsolatedProber
 from kconvert.probe.limits import deadline
+from kconvert.verdict import CheckOptions
 
 
 @dataclass(frozen=True)
@@ -53,3 +55,8 @@ def do(job: Job, context: Context) -> tuple[int, int]:
         case "exits once" if context.attempt == 0:
             os._exit(7)
     return job.number**2, context.attempt
+
+
+def isolate(job: Job, context: Context) -> str:
+    """What a prober in a process of its own says of something that is no video."""
+    return str(IsolatedProber(CheckOptions()).probe(b"no video").fault)

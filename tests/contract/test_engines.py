@@ -39,8 +39,11 @@ def ray_engine(cluster: Any) -> Iterator[Engine]:
 
 
 @pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """Each engine; slurm by submitit's executor for this machine."""
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Engine]:
+    """Each engine; slurm by submitit's executor for this machine, whose processes need to find the work."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if Path(path).is_dir()))
     if request.param == "ray":
         yield request.getfixturevalue("ray_engine")
         return
@@ -160,3 +163,24 @@ def test_what_a_worker_prints_by_itself_is_not_shown(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=Path(__file__).parent)
     assert done.stdout == b"(0, 0)\n"
     assert done.stderr == b""
+
+
+def test_a_worker_can_isolate_clips_where_the_driver_had_started_a_server() -> None:
+    """As in a batch, after a conversion that replaced a worker."""
+    code = (
+        "from multiprocessing import forkserver; from engine_work import Job, isolate;"
+        "from kconvert.engine import open_engine; forkserver.ensure_running(); engine = open_engine('local', 1);"
+        "print(*engine.run(isolate, [Job(0)], lambda event: None)); engine.close()"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, timeout=60, check=True)
+    assert "Finished" in done.stdout, done
+    assert "unreadable" in done.stdout
+
+
+def test_workers_that_cannot_be_started_are_told_of() -> None:
+    code = "from kconvert.engine import open_engine; open_engine('local', 40)"
+    command = ["sh", "-c", 'ulimit -n 64; exec "$0" -c "$1"', sys.executable, code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "UsageError: --workers 40: only" in done.stderr, done
+    assert "(Too many open files)" in done.stderr

@@ -102,6 +102,28 @@ def test_a_part_that_was_spoilt_fails_the_shard_and_is_given_up(tmp_path: Path) 
     assert not list((tmp_path / "train").iterdir())
 
 
+def test_every_spoilt_part_of_a_shard_is_given_up_at_once(tmp_path: Path) -> None:
+    """As where an output folder was copied, and the room that was given back became zeros."""
+    task = make_task(tmp_path, [b"x" * 100, b"y" * 100, b"z" * 100])
+    whole = task.journal.part_path("000000").read_bytes()
+    for name, data in (("000000", whole), ("000001", bytes(300)), ("000002", bytes(300))):
+        local(task.journal.part_path(name)).write_bytes(data)
+    samples = [replace(sample, archive_id=f"00000{number}") for number, sample in enumerate(task.samples)]
+    with pytest.raises(StagingError, match="are not what was staged"):
+        pack(replace(task, samples=tuple(samples)), Context(0, lambda event: None))
+    assert [local(task.journal.part_path(f"00000{number}")).exists() for number in range(3)] == [True, False, False]
+
+
+def test_what_a_dead_worker_did_not_give_back_is_given_back_by_the_next(tmp_path: Path) -> None:
+    task = make_task(tmp_path, [os.urandom(50_000)])
+    part = local(task.journal.part_path("000000"))
+    data = part.read_bytes()
+    receipt = pack(task, Context(0, lambda event: None))
+    part.write_bytes(data)
+    assert pack(task, Context(1, lambda event: None)) == receipt
+    assert is_freed(part, [task.samples[0].staged])
+
+
 def used(path: Path) -> int:
     """Bytes that a file takes of its disk."""
     return path.stat().st_blocks * 512
