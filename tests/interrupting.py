@@ -154,9 +154,7 @@ class Job:
                 problems.append(f"does not name the path: {told}")
             if any("kconvert-tmp" in line or "Traceback" in line for line in (said + err).splitlines()):
                 problems.append(f"names what no person knows: {said}{err}")
-        elif process.returncode != 0 or not (operation.path.endswith("/reference") or operation.what == "rmdir"):
-            # Whether a file without a name can be made is only tried, and one with a name made where it cannot; so is
-            # whether a folder is empty by now.
+        elif process.returncode != 0 or not _is_only_tried(operation):
             problems.append(f"exited with {process.returncode}: {said}{err}")
         return self._name(operation, error, problems + self._go_on(out))
 
@@ -204,6 +202,13 @@ class Job:
 
     def _name(self, operation: Operation, act: str, problems: list[str]) -> list[str]:
         return [f"{act} at {operation.number}, {operation.what} {operation.path}: {problem}" for problem in problems]
+
+
+def _is_only_tried(operation: Operation) -> bool:
+    """Whether nothing is lost where this is refused: whether a file without a name can be made is tried, and one with a
+    name made where it cannot; so is whether a folder is empty by now, and giving a part's room back."""
+    is_punched = operation.what == "open" and operation.path.endswith(".part")
+    return operation.path.endswith("/reference") or operation.what == "rmdir" or is_punched
 
 
 def tiny_job(folder: Path) -> Job:
