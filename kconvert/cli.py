@@ -137,7 +137,7 @@ def _plan(words: list[str]) -> int:
     conversion, output = parse_conversion(parser, words)
     with open_progress(output.is_quiet, output.is_json) as progress:
         found = forecast(conversion, progress)
-    _say(printing.forecast_json(found) if output.is_json else printing.forecast_text(conversion, found))
+    _say(printing.forecast_json(conversion, found) if output.is_json else printing.forecast_text(conversion, found))
     return EXIT_DONE
 
 

@@ -14,6 +14,8 @@ from kconvert.engine import Engine, EngineName, RayOptions, SlurmOptions, open_e
 from kconvert.errors import UsageError
 from kconvert.fetch import FetchOptions
 from kconvert.files import AnyPath, to_path
+from kconvert.formats import open_format
+from kconvert.grants import WORKER_BYTES, Workers, default_workers
 from kconvert.journal import Journal
 from kconvert.manifest import FormatName
 from kconvert.pack import ShardOptions
@@ -109,19 +111,26 @@ class Conversion:
         """What is done so far."""
         return Journal(self.out_path, to_path(self.staging) if self.staging else None)
 
-    @property
-    def num_workers(self) -> int | None:
-        """How many tasks run at a time; `None` if only the cluster knows."""
-        if self.workers is None and self.engine == "local":
-            from kconvert.engine.local import available_cores
+    def chosen_workers(self) -> Workers | None:
+        """How many tasks run at a time, and why; `None` if only the cluster knows."""
+        if self.workers is not None:
+            return Workers(self.workers, "as --workers says")
+        return default_workers(self._task_bytes) if self.engine == "local" else None
 
-            return available_cores()
-        return self.workers
+    def describe_workers(self) -> str:
+        """The same, as a person says it."""
+        return str(self.chosen_workers() or f"as many workers as {self.engine} has room for")
+
+    @property
+    def _task_bytes(self) -> int:
+        """The memory that a task needs."""
+        return WORKER_BYTES + open_format(self.to).num_shards_in_memory * self.shard.max_bytes
 
     def open_engine(self) -> Engine:
         """What does the work. Raises `UsageError` if that cannot be had."""
         records = self.journal().folder / "slurm"
-        return open_engine(self.engine, self.workers, ray=self.ray, slurm=self.slurm, records=records)
+        task_bytes = self._task_bytes
+        return open_engine(self.engine, self.workers, task_bytes, ray=self.ray, slurm=self.slurm, records=records)
 
     def identity(self, tools: Mapping[str, str]) -> dict[str, Any]:
         """Everything that changes the bytes that are written; a folder has one identity."""

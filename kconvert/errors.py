@@ -160,6 +160,21 @@ class WorkerDiedError(TaskError):
         return f"{self.task}: the worker process died twice ({self.how})"
 
 
+class OutOfMemoryError(TaskError):
+    """The kernel killed a process of ours, as its container has no more memory. That says nothing of any clip."""
+
+    next_step = "run again with fewer --workers, or with more memory"
+
+    def __init__(self, task: str, limit: str) -> None:
+        super().__init__(task, limit)
+        self.task = task
+        self.limit = limit
+        """As a person says it; `""` if nobody knows."""
+
+    def __str__(self) -> str:
+        return f"{self.task}: the kernel killed its process for memory{f' ({self.limit})' if self.limit else ''}"
+
+
 class UnexpectedError(TaskError):
     """An exception nobody foresaw, carried out of a worker with its traceback."""
 

@@ -57,7 +57,7 @@ def to_path(text: str) -> AnyPath:
 
 
 class CountingFile(io.RawIOBase):
-    """A file being written: counts what passes through it."""
+    """A file being written: counts what passes through it. Closing it flushes `raw`; closing that is its opener's."""
 
     def __init__(self, raw: BinaryIO) -> None:
         super().__init__()
@@ -115,8 +115,7 @@ def write_whole_undigested(path: AnyPath) -> AbstractContextManager[CountingFile
 
 @contextmanager
 def _whole_object(path: ObjectPath, kind: Callable[[BinaryIO], Written]) -> Iterator[Written]:
-    with path.upload() as raw:
-        file = kind(raw)
+    with path.upload() as raw, kind(raw) as file:
         yield file
     found: int | str = path.info().size_bytes
     sent: int | str = file.size_bytes
@@ -134,8 +133,8 @@ def _whole(path: Path, kind: Callable[[BinaryIO], Written]) -> Iterator[Written]
     try:
         with naming(path, temporary):
             with open(temporary, "wb") as raw:
-                yield kind(raw)
-                raw.flush()
+                with kind(raw) as file:
+                    yield file
                 os.fchmod(raw.fileno(), _FILE_MODE)
                 os.fsync(raw.fileno())
             os.replace(temporary, path)

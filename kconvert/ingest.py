@@ -15,7 +15,7 @@ from pathlib import Path
 from kconvert.archive import MAX_CLIP_BYTES, ArchiveReader, Member
 from kconvert.clip import Clip
 from kconvert.engine import Context
-from kconvert.errors import ArchiveError, SourceChangedError
+from kconvert.errors import ArchiveError, OutOfMemoryError, SourceChangedError
 from kconvert.events import Advance, Emit
 from kconvert.fetch import ByteStream, FetchOptions, is_remote, open_ahead, open_stream
 from kconvert.files import AnyPath, size_of
@@ -60,7 +60,8 @@ class IngestTask:
 def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
     """Reads an archive; its part, its rows and then its receipt are in the journal when this returns.
 
-    Raises: `ArchiveError` if it is damaged, `FetchError` if it cannot be had.
+    Raises: `ArchiveError` if it is damaged, `FetchError` if it cannot be had, `OutOfMemoryError` if there is too little
+    memory to check its clips.
     """
     journal = task.journal
     receipt = journal.archive_receipt(task.archive_id)
@@ -77,6 +78,8 @@ def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
             if restart == task.fetch.max_restarts:
                 raise
             counted.take_back()
+        except OutOfMemoryError as error:
+            raise OutOfMemoryError(task.name, error.limit) from error
         except ArchiveError:
             if task.keep_folder is not None and (is_remote(task.archive.location) or not task.is_staged):
                 discard(task.keep_folder, task.archive.name)

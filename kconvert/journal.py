@@ -378,4 +378,7 @@ def is_empty(folder: AnyPath) -> bool:
     """Whether a folder has nothing in it, or is not there."""
     if isinstance(folder, ObjectPath):
         return not folder.is_dir()
-    return not folder.exists() or not any(os.scandir(folder))
+    if not folder.exists():
+        return True
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None

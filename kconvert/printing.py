@@ -158,13 +158,16 @@ def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
             *_table(header, rows),
             f"to fetch: {format_bytes(forecast.num_bytes)} from {conversion.origin}",
             f"disk at most: {format_bytes(forecast.max_disk_bytes)} (staging and output in {conversion.out})",
+            f"at a time: {conversion.describe_workers()}",
         ]
     )
 
 
-def forecast_json(forecast: Forecast) -> str:
+def forecast_json(conversion: Conversion, forecast: Forecast) -> str:
+    workers = conversion.chosen_workers()
     return _json(
         {
+            "workers": None if workers is None else dataclasses.asdict(workers),
             "num_bytes": forecast.num_bytes,
             "max_disk_bytes": forecast.max_disk_bytes,
             "splits": {

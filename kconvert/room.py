@@ -98,9 +98,10 @@ def _needed_bytes(conversion: Conversion, plans: Sequence[SplitPlan], disk: Disk
             continue
         written += sum(_unpacked(plan.sizes.get(name)) for name in plan.inputs.archives)
         beside = sum(staged) if disk.holds == "staging and output" else 0
-        if disk.frees_at_once and conversion.num_workers is not None:
+        workers = conversion.chosen_workers()
+        if disk.frees_at_once and workers is not None:
             window, replacement = staged
-            shards_bytes = conversion.num_workers * conversion.shard.max_bytes * open_format(conversion.to).num_copies
+            shards_bytes = workers.number * conversion.shard.max_bytes * open_format(conversion.to).num_copies
             twice = shards_bytes + round(window * _LEFT_OVER)
             beside = min(beside, twice + replacement)
         most = max(most, written + beside)

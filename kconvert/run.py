@@ -6,7 +6,7 @@ fails its split only, and the manifest waits until every split that was asked fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +43,11 @@ from kconvert.probe import tool_versions
 from kconvert.reach import Read, Written, within_reach
 from kconvert.release import Release, load_release
 from kconvert.room import max_disk_bytes, require_room
+from kconvert.units import format_bytes
 from kconvert.version import VERSION
+
+Note = Callable[[str], None]
+"""Takes something a person should know."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,10 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
     if conversion.staging is not None:
         require_writable(journal.staging, "--staging")
     with closing(conversion.open_engine()) as engine, journal.lock():
-        records, plans = _survey(conversion, identity, observer)
+        notes: list[str] = []
+        records, plans = _survey(conversion, identity, notes.append)
+        for note in [_announcement(conversion, plans), *notes] if plans else notes:
+            observer.note(note)
         failures: list[Failure] = []
         if plans:
             require_room(conversion, journal, plans)
@@ -117,7 +124,7 @@ def forecast(conversion: Conversion, observer: Observer) -> Forecast:
 
     Raises: `UsageError` as `convert` does.
     """
-    _, plans = _survey(conversion, _checked_identity(conversion), observer)
+    _, plans = _survey(conversion, _checked_identity(conversion), observer.note)
     return Forecast(plans, sum(plan.num_bytes for plan in plans), max_disk_bytes(conversion, plans))
 
 
@@ -142,7 +149,7 @@ def _checked_identity(conversion: Conversion) -> dict[str, Any]:
 
 
 def _survey(
-    conversion: Conversion, identity: Mapping[str, Any], observer: Observer
+    conversion: Conversion, identity: Mapping[str, Any], note: Note
 ) -> tuple[Mapping[str, SplitRecord], list[SplitPlan]]:
     """The splits that are finished, and the plans of those that are asked for and are not."""
     journal = None if conversion.overwrite else conversion.journal()
@@ -151,14 +158,23 @@ def _survey(
         require_same(conversion.out_path, journal, identity)
         require_untouched(conversion.out_path, journal)
         records = finished(conversion.out_path, journal)
-        _note_spoilt(conversion, journal, observer)
+        _note_spoilt(conversion, journal, note)
     wanted = [split for split in conversion.splits if split not in records]
-    return records, _plan(conversion, wanted, journal, observer) if wanted else []
+    return records, _plan(conversion, wanted, journal, note) if wanted else []
 
 
-def _plan(
-    conversion: Conversion, wanted: Sequence[str], journal: Journal | None, observer: Observer
-) -> list[SplitPlan]:
+def _announcement(conversion: Conversion, plans: Sequence[SplitPlan]) -> str:
+    """What a run is about to do, and what a person may want to be otherwise."""
+    num_bytes, disk_bytes = sum(plan.num_bytes for plan in plans), max_disk_bytes(conversion, plans)
+    unknown = sum(plan.sizes[name] is None for plan in plans for name in plan.unread)
+    more = f" and {unknown} archives of unknown size" if unknown else ""
+    return (
+        f"{conversion.release} to {conversion.out_path}: fetches {format_bytes(num_bytes)}{more}, takes up to "
+        f"{format_bytes(disk_bytes)} of disk{more}; {conversion.describe_workers()}"
+    )
+
+
+def _plan(conversion: Conversion, wanted: Sequence[str], journal: Journal | None, note: Note) -> list[SplitPlan]:
     """Plans the splits; without a journal, as if nothing were done yet."""
     release = load_release(conversion.release)
     selection = conversion.selection(release)
@@ -169,9 +185,9 @@ def _plan(
         plan = plan_split(release, release.splits[split], origin, selection, split_journal)
         if selection.classes and not plan.annotations.has_labels:
             _refuse_unlabelled(conversion, split)
-            observer.note(f"{split}: left out, as its clips have no labels for --classes to choose from")
+            note(f"{split}: left out, as its clips have no labels for --classes to choose from")
             continue
-        _note_peculiarities(release, plan, selection, observer)
+        _note_peculiarities(release, plan, selection, note)
         receipts = split_journal.archive_receipts(plan.inputs.ids()) if split_journal is not None else {}
         unread = {name: ref for name, ref in plan.archives.items() if name not in receipts}
         sizes = measure(unread, conversion.fetch) | {name: receipt.size_bytes for name, receipt in receipts.items()}
@@ -180,14 +196,14 @@ def _plan(
     return plans
 
 
-def _note_spoilt(conversion: Conversion, journal: Journal, observer: Observer) -> None:
+def _note_spoilt(conversion: Conversion, journal: Journal, note: Note) -> None:
     """Tells of splits that were finished and lack a file by now."""
     for split, record in recorded(conversion.out_path, journal).items():
         if gone := files_not_in_place(conversion.out_path, record, open_format(conversion.to)):
             then = (
                 "is made anew" if split in conversion.splits else f"leaves the manifest; --split {split} makes it anew"
             )
-            observer.note(f"{split}: {gone[0]} is gone or has another size; the split {then}")
+            note(f"{split}: {gone[0]} is gone or has another size; the split {then}")
 
 
 def _refuse_unlabelled(conversion: Conversion, split: str) -> None:
@@ -195,22 +211,22 @@ def _refuse_unlabelled(conversion: Conversion, split: str) -> None:
         raise UsageError(f"--classes: split {split} of {conversion.release} has no labels; leave it out of --split")
 
 
-def _note_peculiarities(release: Release, plan: SplitPlan, selection: Selection, observer: Observer) -> None:
+def _note_peculiarities(release: Release, plan: SplitPlan, selection: Selection, note: Note) -> None:
     """What a person should know of the origin before hundreds of gigabytes are read from it."""
     name, reported = plan.info.name, plan.info.reported.num_archives
     if selection.classes and plan.info.archives_hold_one_class:
         there = {plan.info.label_of(archive, release.labels) for archive in plan.inputs.archives}
         if absent := [label for label in selection.classes if label not in there]:
-            observer.note(f"{name}: the origin has no archive of {', '.join(map(repr, absent))}")
+            note(f"{name}: the origin has no archive of {', '.join(map(repr, absent))}")
     if plan.inputs.num_listed < reported:
-        observer.note(f"{name}: the origin has {plan.inputs.num_listed} of the {reported} archives that people report")
+        note(f"{name}: the origin has {plan.inputs.num_listed} of the {reported} archives that people report")
     file, first = plan.inputs.annotations, plan.info.annotations[0]
     if file != first:
-        observer.note(f"{name}: the origin does not have {first.path}; the labels are those of {file.path}")
+        note(f"{name}: the origin does not have {first.path}; the labels are those of {file.path}")
     if plan.info.replacement and not plan.inputs.replacement:
-        observer.note(f"{name}: the origin does not have {plan.info.replacement}; going on without replacements")
+        note(f"{name}: the origin does not have {plan.info.replacement}; going on without replacements")
     if plan.annotations.repeated:
-        observer.note(f"{name}: {len(plan.annotations.repeated)} clips are annotated more than once; the first counts")
+        note(f"{name}: {len(plan.annotations.repeated)} clips are annotated more than once; the first counts")
 
 
 def _fix_inputs(plans: Sequence[SplitPlan], journal: Journal, selection: Selection) -> None:

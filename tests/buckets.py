@@ -147,7 +147,14 @@ def store() -> Iterator[Store]:
             said = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as asked for</Message></Error>".encode()
             start_response(f"{act} {code}", [("Content-Type", "application/xml"), ("Content-Length", str(len(said)))])
             return [said]
-        found: Iterable[bytes] = application(environ, start_response)
+
+        def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            # moto names the server twice, which clients in development mode refuse.
+            return start_response(
+                status, list({name.lower(): (name, value) for name, value in headers}.values()), *more
+            )
+
+        found: Iterable[bytes] = application(environ, begin)
         return found
 
     class Server(ThreadedWSGIServer):

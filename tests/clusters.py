@@ -21,6 +21,8 @@ def ray_cluster(num_nodes: int) -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # What Ray does where a firewall would ask: all of it on loopback.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    # Ray's own processes have much that development mode complains of.
+    os.environ.pop("PYTHONDEVMODE", None)
     from ray.cluster_utils import Cluster
 
     settings = {"node_ip_address": "127.0.0.1", "object_store_memory": _MEMORY, "include_dashboard": False}

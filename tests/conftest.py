@@ -25,6 +25,12 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _development_mode() -> None:
+    """Every run of the command is in development mode: nothing is left to a finaliser unnoticed."""
+    os.environ["PYTHONDEVMODE"] = "1"
+
+
 Once = Callable[[str, Callable[[Path], None]], Path]
 """Makes a folder of that name, unless another process of this run has."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,9 @@ QUICK = FetchOptions(
 """Patience for tests."""
 
 
+_FOREIGN = re.compile(r"^.*(?:\b[A-Z]\w*Warning: |Exception ignored|Error in sys\.).*$", re.MULTILINE)
+
+
 @dataclass(frozen=True)
 class Ran:
     """What a command did."""
@@ -34,11 +38,15 @@ class Ran:
 
 
 def kconvert(
-    *words: str | int | Path, env: Mapping[str, str] | None = None, timeout: float = 300, group: bool = False
+    *words: str | int | Path,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 300,
+    group: bool = False,
+    within: Sequence[str] = (),
 ) -> Ran:
-    """Runs the installed command, perhaps in a process group of its own."""
+    """Runs the installed command, perhaps in a process group of its own, or as the last words of another command."""
     done = subprocess.run(
-        [str(COMMAND), *map(str, words)],
+        [*within, str(COMMAND), *map(str, words)],
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -46,7 +54,14 @@ def kconvert(
         env={**os.environ, **(env or {})},
         start_new_session=group,
     )
-    return Ran(done.returncode, done.stdout, done.stderr)
+    return Ran(done.returncode, done.stdout, only_ours(done.stderr))
+
+
+def only_ours(err: str) -> str:
+    """What a command printed to stderr, once it is sure that Python itself had nothing to say."""
+    foreign = _FOREIGN.findall(err)
+    assert not foreign, foreign
+    return err
 
 
 def tree(folder: Path) -> dict[str, bytes]:

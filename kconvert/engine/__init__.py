@@ -17,6 +17,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 from kconvert.errors import KconvertError, UnexpectedError, UsageError, disk_error
 from kconvert.events import Emit
 from kconvert.files import AnyPath
+from kconvert.grants import WORKER_BYTES
 
 EngineName = Literal["local", "ray", "slurm"]
 MAX_ATTEMPTS = 2
@@ -145,26 +146,28 @@ def _once(prelude: Prelude) -> None:
 def open_engine(
     name: EngineName,
     max_tasks: int | None = None,
+    task_bytes: int = WORKER_BYTES,
     *,
     ray: RayOptions | None = None,
     slurm: SlurmOptions | None = None,
     records: AnyPath | None = None,
 ) -> Engine:
-    """The engine of that name, for at most so many tasks at a time; by default as many as there are cores for.
+    """The engine of that name, for at most so many tasks at a time; by default as many as there are cores for, and
+    memory, of which each needs `task_bytes`.
 
     `records` is where an engine writes down what it has begun. Raises `UsageError` if the engine cannot be had.
     """
     if name == "ray":
         from kconvert.engine.ray import RayEngine
 
-        return RayEngine(max_tasks, ray or RayOptions())
+        return RayEngine(max_tasks, task_bytes, ray or RayOptions())
     if name == "slurm":
         from kconvert.engine.slurm import SlurmEngine
 
         return SlurmEngine(max_tasks, slurm or SlurmOptions(), records)
     from kconvert.engine.local import LocalEngine
 
-    return LocalEngine(max_tasks)
+    return LocalEngine(max_tasks, task_bytes)
 
 
 def missing_extra(name: str) -> UsageError:

@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from kconvert.engine import MAX_ATTEMPTS, Context, Failed, Outcome, Prelude, R, T, Work, attempt
-from kconvert.errors import UsageError, WorkerDiedError, describe_exit
+from kconvert.errors import OutOfMemoryError, TaskError, UsageError, WorkerDiedError, describe_exit
 from kconvert.events import Accumulator, Advance, Emit
+from kconvert.grants import WORKER_BYTES, MemoryKills, default_workers
 from kconvert.threads import WAKE_SECONDS
 
 _PRELOADED = ["kconvert.worker"]
@@ -46,14 +47,15 @@ class _Worker:
 
 
 class LocalEngine:
-    """Runs tasks in `num_workers` processes, by default one for each core, which live until the engine is closed. To be
-    made before files are opened that workers should not keep open."""
+    """Runs tasks in `num_workers` processes, by default as many as this machine grants, which live until the engine is
+    closed. To be made before files are opened that workers should not keep open."""
 
-    def __init__(self, num_workers: int | None = None) -> None:
-        self._num_workers = available_cores() if num_workers is None else num_workers
+    def __init__(self, num_workers: int | None = None, task_bytes: int = WORKER_BYTES) -> None:
+        self._num_workers = default_workers(task_bytes).number if num_workers is None else num_workers
         if self._num_workers < 1:
             raise ValueError(f"{num_workers} workers, expected 1 or more")
         self._workers: list[_Worker] = []
+        self._kills = MemoryKills()
         self._server = multiprocessing.get_context("forkserver")
         self._server.set_forkserver_preload(_PRELOADED)
         if _has_threads() or _has_server():
@@ -141,11 +143,11 @@ class LocalEngine:
         try:
             said = worker.connection.recv()
         except (EOFError, OSError):
-            how = self._bury(worker)
+            code = self._bury(worker)
             if num_attempts < MAX_ATTEMPTS:
                 retries.append((task, num_attempts))
                 return None
-            return Failed(task, WorkerDiedError(task.name, how))
+            return Failed(task, self._death(task.name, code))
         if isinstance(said, Advance):
             emit(said)
             return None
@@ -169,26 +171,25 @@ class LocalEngine:
         self._workers.append(worker)
         return worker
 
-    def _bury(self, worker: _Worker) -> str:
-        """Removes a dead worker; says how it died."""
+    def _death(self, task: str, code: int) -> TaskError:
+        """What a person is told of the death of the last worker that tried a task."""
+        if code == -signal.SIGKILL and self._kills.is_another():
+            return OutOfMemoryError(task, self._kills.limit())
+        return WorkerDiedError(task, describe_exit(code))
+
+    def _bury(self, worker: _Worker) -> int:
+        """Removes a dead worker; returns its exit code."""
         self._workers.remove(worker)
         worker.connection.close()
         worker.process.kill()
         worker.process.join()
         code = worker.process.exitcode or 0
         worker.process.close()
-        return describe_exit(code)
+        return code
 
     def close(self) -> None:
         while self._workers:
             self._bury(self._workers[-1])
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _has_threads() -> bool:

@@ -27,7 +27,7 @@ from kconvert.engine import (
     attempt,
     missing_extra,
 )
-from kconvert.errors import KconvertError, UsageError, WorkerDiedError
+from kconvert.errors import KconvertError, OutOfMemoryError, UsageError, WorkerDiedError
 from kconvert.events import Accumulator, Advance, Emit
 
 _MAX_LOSSES = 5
@@ -51,7 +51,7 @@ class _Job:
 class RayEngine:
     """Runs tasks on a cluster: at most `max_tasks` at a time, or as many as it has CPUs for."""
 
-    def __init__(self, max_tasks: int | None, options: RayOptions) -> None:
+    def __init__(self, max_tasks: int | None, task_bytes: int, options: RayOptions) -> None:
         try:
             import ray
         except ImportError as error:
@@ -71,7 +71,10 @@ class RayEngine:
             ) from error
         here = ray.get_runtime_context().get_node_id()
         self._ear = self._ray.remote(_Ear).options(num_cpus=0, scheduling_strategy=self._on(here)).remote()
-        self._do = self._ray.remote(_do).options(num_cpus=options.cpus_per_task, max_retries=0)
+        # A task that asks for more than any machine has would wait for ever.
+        most = max((node["Resources"].get("memory", 0.0) for node in self._ray.nodes() if node["Alive"]), default=0.0)
+        self._task_bytes = max(1, min(task_bytes, int(most)))
+        self._do = self._ray.remote(_do).options(num_cpus=options.cpus_per_task, memory=self._task_bytes, max_retries=0)
 
     @property
     def is_here(self) -> bool:
@@ -126,11 +129,13 @@ class RayEngine:
             self._pending[ref] = job
 
     def _room(self) -> int:
-        """How many tasks are handed to Ray; machines may come and go."""
+        """How many tasks are handed to Ray, by the cores and the memory that it grants; machines may come and go."""
         if self._max_tasks is not None:
             return self._max_tasks
-        cpus = self._ray.cluster_resources().get("CPU", 0.0)
-        return max(1, int(cpus / self._options.cpus_per_task)) + _AHEAD
+        granted = self._ray.cluster_resources()
+        by_core = granted.get("CPU", 0.0) / self._options.cpus_per_task
+        by_memory = granted.get("memory", 0.0) / self._task_bytes
+        return max(1, int(min(by_core, by_memory))) + _AHEAD
 
     def _outcome(self, ref: Any, job: _Job, retries: deque[_Job]) -> Outcome[Any, Any] | None:
         """What came of an attempt; `None` if there will be another one."""
@@ -143,15 +148,21 @@ class RayEngine:
             if job.num_losses <= _MAX_LOSSES:
                 retries.append(job)
                 return None
-            return Failed(job.task, WorkerDiedError(job.task.name, _line(error)))
+            return self._death(job, error)
         except (errors.WorkerCrashedError, errors.OutOfMemoryError) as error:
             job.num_deaths += 1
             if job.num_deaths < MAX_ATTEMPTS:
                 retries.append(job)
                 return None
-            return Failed(job.task, WorkerDiedError(job.task.name, _line(error)))
+            return self._death(job, error)
         except errors.RayError as error:
-            return Failed(job.task, WorkerDiedError(job.task.name, _line(error)))
+            return self._death(job, error)
+
+    def _death(self, job: _Job, error: Exception) -> Failed[Any]:
+        """What a person is told of the death of the last worker that tried a task."""
+        if isinstance(error, self._ray.exceptions.OutOfMemoryError):
+            return Failed(job.task, OutOfMemoryError(job.task.name, f"Ray: {_line(error)}"))
+        return Failed(job.task, WorkerDiedError(job.task.name, _line(error)))
 
     def _pass_on(self, emit: Emit) -> None:
         """What tasks tell of their progress, on which nothing depends."""

@@ -32,10 +32,10 @@ from kconvert.engine import (
     attempt,
     missing_extra,
 )
-from kconvert.engine.local import available_cores
-from kconvert.errors import UsageError, WorkerDiedError
+from kconvert.errors import OutOfMemoryError, TaskError, UsageError, WorkerDiedError
 from kconvert.events import Accumulator, Advance, Emit
 from kconvert.files import AnyPath, make_folder, remove, remove_tree, write_bytes
+from kconvert.grants import default_workers
 
 ELEMENTS_NAME = "elements.json"
 _MAX_ARRAY = 1000
@@ -60,6 +60,8 @@ class _Element:
     """submitit's."""
     num_deaths: int
     num_looks: int = 0
+    state: str = ""
+    """What Slurm said of it last."""
 
 
 class SlurmEngine:
@@ -73,7 +75,7 @@ class SlurmEngine:
         self._submitit: Any = submitit
         self._options = options
         self._is_local = options.executor == "local"
-        self._max_tasks = max_tasks or (available_cores() if self._is_local else _MAX_AT_ONCE)
+        self._max_tasks = max_tasks or (default_workers().number if self._is_local else _MAX_AT_ONCE)
         self._records = records
         self._folder = self._working_folder()
         self._name = f"kconvert-{uuid.uuid4().hex[:12]}"
@@ -179,8 +181,8 @@ class SlurmEngine:
         if states is None:
             return []
         for element in self._elements:
-            is_gone = states.get(element.job.job_id, "COMPLETED") in _ENDED
-            element.num_looks = element.num_looks + 1 if is_gone else 0
+            element.state = states.get(element.job.job_id, element.state if element.state in _ENDED else "COMPLETED")
+            element.num_looks = element.num_looks + 1 if element.state in _ENDED else 0
         return [element for element in self._elements if element.num_looks >= _NUM_LOOKS]
 
     def _states(self) -> dict[str, str] | None:
@@ -203,11 +205,16 @@ class SlurmEngine:
             retries.append((element.task, element.num_deaths + 1))
             return None
         else:
-            how = f"no result of {element.job.job_id}, see {element.job.paths.stdout}"
-            outcome = Failed(element.task, WorkerDiedError(element.task.name, how))
+            outcome = Failed(element.task, self._death(element))
         if not isinstance(outcome, Failed):
             self._undone = {job: name for job, name in self._undone.items() if name != element.task.name}
         return outcome
+
+    def _death(self, element: _Element) -> TaskError:
+        if element.state == "OUT_OF_MEMORY":
+            return OutOfMemoryError(element.task.name, f"--slurm.memory_gb is {self._options.memory_gb:g}")
+        how = f"no result of {element.job.job_id}, see {element.job.paths.stdout}"
+        return WorkerDiedError(element.task.name, how)
 
     def _write_down(self) -> None:
         if self._records is not None:

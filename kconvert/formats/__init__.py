@@ -88,6 +88,8 @@ class Format(ABC):
     """Shards must be smaller; `None` if they may have any size."""
     num_copies = 1
     """How often a shard is on the disk while it is written: twice where a library writes it first."""
+    num_shards_in_memory = 0
+    """How many whole shards a worker holds in memory while it writes one."""
     folders: Sequence[str] = ()
     """Where it writes, beside a folder for each split."""
     has_own_files = False

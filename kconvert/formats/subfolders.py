@@ -32,6 +32,7 @@ class Subfolders(Format):
 
     is_local = True
     num_copies = 2
+    num_shards_in_memory = 1
     max_shard_bytes = 1 << 32
     """Its libraries have offsets of 32 bits."""
     file_name: str

@@ -18,7 +18,10 @@ class Prober(Protocol):
     """One way to look into clips."""
 
     def probe(self, data: bytes) -> Probed:
-        """The facts of a clip, and the first fault found at the prober's depth."""
+        """The facts of a clip, and the first fault found at the prober's depth.
+
+        Raises: `OutOfMemoryError` if the kernel killed what looked, for memory: that says nothing of the clip.
+        """
 
 
 def open_prober(options: CheckOptions) -> Prober:

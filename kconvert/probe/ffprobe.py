@@ -12,6 +12,7 @@ import os
 import re
 import selectors
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -23,7 +24,8 @@ from typing import Any
 
 import ffmpeg
 
-from kconvert.errors import UsageError, describe_exit
+from kconvert.errors import OutOfMemoryError, UsageError, describe_exit
+from kconvert.grants import MemoryKills
 from kconvert.media import MediaFacts
 from kconvert.probe.limits import TOO_MUCH_MEMORY, bound_program
 from kconvert.verdict import CheckOptions, Fault, Probed
@@ -101,6 +103,7 @@ class FfprobeProber:
 
     def __init__(self, options: CheckOptions) -> None:
         self._options = options
+        self._kills = MemoryKills()
         for program in _programs(options):
             _require(program)
 
@@ -146,7 +149,7 @@ class FfprobeProber:
         return None if counts and int(counts[-1]) else Fault("undecodable", "no frame was decoded")
 
     def _run(self, command: list[str], path: str) -> _Ran:
-        """Runs a program. Raises `subprocess.TimeoutExpired`."""
+        """Runs a program. Raises `subprocess.TimeoutExpired`, and `OutOfMemoryError`."""
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
@@ -157,6 +160,8 @@ class FfprobeProber:
                 process.kill()
                 raise
         num_bytes = len(out) + len(err)
+        if process.returncode == -signal.SIGKILL and num_bytes <= _MAX_PRINTED_BYTES and self._kills.is_another():
+            raise OutOfMemoryError("the check of a clip", self._kills.limit())
         if num_bytes > _MAX_PRINTED_BYTES:
             return _Ran(command[0], process.returncode, num_bytes, "", [])
         text = _ADDRESS.sub("", err.decode("utf-8", "replace")).replace(path, "clip")

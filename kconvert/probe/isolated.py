@@ -6,9 +6,12 @@ Used when a worker died: the clip that killed it gets its `crashed` or `timeout`
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 from multiprocessing.connection import Connection
 
-from kconvert.errors import describe_exit
+from kconvert.errors import OutOfMemoryError, describe_exit
+from kconvert.grants import MemoryKills
 from kconvert.media import MediaFacts
 from kconvert.probe import open_prober
 from kconvert.probe.limits import SIGNAL
@@ -23,6 +26,7 @@ class IsolatedProber:
 
     def __init__(self, options: CheckOptions) -> None:
         self._options = options
+        self._kills = MemoryKills()
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["kconvert.probe.libav"])
 
@@ -41,6 +45,8 @@ class IsolatedProber:
             child.close()
         if probed is not None:
             return probed
+        if answered and exit_code == -signal.SIGKILL and self._kills.is_another():
+            raise OutOfMemoryError("the check of a clip", self._kills.limit())
         return Probed(MediaFacts(), self._fault(exit_code, overran=not answered))
 
     def _fault(self, exit_code: int, overran: bool) -> Fault:
@@ -59,5 +65,9 @@ def _receive(receiver: Connection) -> Probed | None:
 
 
 def _probe_in_child(sender: Connection, data: bytes, options: CheckOptions) -> None:
-    sender.send(open_prober(options).probe(data))
+    try:
+        sender.send(open_prober(options).probe(data))
+    except OutOfMemoryError:
+        # As what it ran has died, so that there is one way to tell.
+        os.kill(os.getpid(), signal.SIGKILL)
     sender.close()

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from groups import real_group
 from harness import QUICK, kconvert, tree
 from miniature.build import Archive, write
 from miniature.made import make_clip
@@ -52,7 +53,7 @@ class Finder(importlib.abc.MetaPathFinder):
                 if data.endswith(b"HANGING!"):
                     time.sleep(1000)
                 if data.endswith(b"HOGGING!"):
-                    hog = [bytes(1 << 28) for _ in range(40)]
+                    hog = [bytes([1]) * (1 << 28) for _ in range(3)], [bytes(1 << 28) for _ in range(40)]
                 if data.endswith(b"FLOODING"):
                     for _ in range(1 << 14):
                         os.write(2, b"\\x1b[31mmoov atom\\n" * 4096)
@@ -71,7 +72,7 @@ tail -c 8 "$file" >>{calls}; echo >>{calls}
 case "$(tail -c 8 "$file")" in
     CRASHING) kill -SEGV $$;;
     HANGING!) exec sleep 1000;;
-    HOGGING!) exec python3 -c 'hog = [bytes(1 << 28) for _ in range(40)]';;
+    HOGGING!) exec python3 -c 'hog = [bytes([1]) * (1 << 28) for _ in range(3)], [bytes(1 << 28) for _ in range(40)]';;
     FLOODING) yes 'moov atom not found' | head -c 1000000000 >&2; exit 1;;
 esac
 exec {real} "$@"
@@ -138,6 +139,29 @@ def test_a_clip_that_ruins_the_prober_costs_itself_only_and_once(marked: Path, t
         assert kconvert("verify", out).code == 0
         assert calls.read_bytes() == before
     assert tree(outs[0]) == tree(outs[1])
+
+
+@pytest.mark.parametrize("prober", ["libav", "ffprobe"])
+def test_a_kill_for_memory_is_told_as_that_and_not_as_a_crash_of_the_clip(
+    marked: Path, tmp_path: Path, prober: str
+) -> None:
+    """A check that would be stopped at 2 GiB, in a container of 600 MB."""
+    env, _ = stand_in(prober, tmp_path)
+    words = ("k700-2020", "--split", "val", "--origin", marked, "--check.prober", prober, "--check.timeout", "3")
+    out = tmp_path / "out"
+    with real_group("memory", "600000000") as within:
+        ran = kconvert(*words, "--out", out, env=env, within=within)
+    assert ran.code == 3, ran.err
+    assert (
+        "k700_val_700.tar.gz: the kernel killed its process for memory (the container's memory limit is 600 MB)"
+    ) in ran.out
+    assert "-> run again with fewer --workers, or with more memory" in ran.out
+    # With more of it, the same command finds what is wrong with that clip itself.
+    ran = kconvert(*words, "--out", out, env=env)
+    assert ran.code == 0, ran.err
+    rows = pq.read_table(out / "metadata/val.parquet").to_pylist()
+    details = {row["youtube_id"]: row["detail"] for row in rows}
+    assert details["clip-000004"] == "the check needs more than 2 GiB of memory"
 
 
 def archive_of(path: Path, num_clips: int) -> None:
