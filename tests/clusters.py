@@ -22,7 +22,7 @@ def ray_cluster(num_nodes: int) -> Iterator[Any]:
     # What Ray does where a firewall would ask: all of it on loopback.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     # Ray's own processes have much that development mode complains of.
-    os.environ.pop("PYTHONDEVMODE", None)
+    mode = os.environ.pop("PYTHONDEVMODE", None)
     from ray.cluster_utils import Cluster
 
     settings = {"node_ip_address": "127.0.0.1", "object_store_memory": _MEMORY, "include_dashboard": False}
@@ -31,6 +31,8 @@ def ray_cluster(num_nodes: int) -> Iterator[Any]:
         for _ in range(num_nodes):
             cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1", object_store_memory=_MEMORY)
         cluster.wait_for_nodes()
+        if mode is not None:
+            os.environ["PYTHONDEVMODE"] = mode
         yield cluster
     finally:
         cluster.shutdown()  # type: ignore[no-untyped-call]

@@ -36,8 +36,9 @@ _ENTRIES = (
     ":stream_disposition=attached_pic:stream_side_data=rotation"
 )
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
-_CUT = re.compile("partial file|Packet corrupt")
-"""What the demuxers say of a packet that lies beyond the end, and of one that is read in part."""
+_CUT = re.compile("partial file|Packet corrupt|Sample size [0-9]+ is too large")
+"""What the demuxers say of a packet that lies beyond the end, of one that is read in part, and of one that the index
+has with a size that makes no sense."""
 _NO_MEMORY = re.compile("Cannot allocate memory|MemoryError|bad_alloc|out of memory", re.IGNORECASE)
 _MAX_PRINTED_BYTES = 64 << 20
 """ffprobe prints 40 bytes a packet."""

@@ -29,6 +29,7 @@ from kconvert.media import MediaFacts
 from kconvert.probe.limits import TOO_MUCH_MEMORY, bounded_memory, deadline
 from kconvert.verdict import CheckOptions, Fault, Probed
 
+_TOO_LARGE = re.compile("Sample size [0-9]+ is too large")
 _ROTATION = re.compile(r"rotation of (-?[0-9.]+) degrees")
 _MAX_MESSAGES = 100
 _GLANCED_CODECS = ("h264", "aac")
@@ -76,7 +77,7 @@ class LibavProber:
                 return Probed(_NOTHING, Fault("crashed", TOO_MUCH_MEMORY))
 
     def _open(self, data: bytes, messages: _Messages) -> Probed:
-        if self._options.depth != "decode" and (probed := self._glance(data)):
+        if self._options.depth != "decode" and (probed := self._glance(data, messages)):
             return probed
         messages.clear()
         try:
@@ -91,14 +92,15 @@ class LibavProber:
                 return Probed(_NOTHING, fault)
             return self._look(container, len(data), messages)
 
-    def _glance(self, data: bytes) -> Probed | None:
+    def _glance(self, data: bytes, messages: _Messages) -> Probed | None:
         """What `_open` finds, without decoding anything; `None` if that takes decoding."""
         if data[4:8] != b"ftyp":
             return None
         try:
             with _opened(data, stream_options=[_NO_DECODER] * _MAX_GLANCED_STREAMS) as container:
                 video = _first_video(container)
-                if video is None or not all(_opens(stream) for stream in container.streams):
+                # What is odd enough to be complained of is looked at in full.
+                if messages or video is None or not all(_opens(stream) for stream in container.streams):
                     return None
                 _decode_head(data, video.index_entries[0], video.codec_context)
                 if not video.codec_context.pix_fmt:
@@ -118,9 +120,7 @@ class LibavProber:
         facts = _facts(container, video)
         if self._options.depth == "header":
             return Probed(facts)
-        end = _indexed_end(container)
-        if end > size:
-            detail = f"the index points to byte {end:,}, the file has {size:,}"
+        if detail := _cut_index(container, size, messages):
             return Probed(facts, Fault("truncated", detail))
         if self._options.depth == "decode":
             return Probed(facts, _decode(container, messages))
@@ -268,10 +268,20 @@ def _rotation(container: InputContainer, video: VideoStream) -> int:
     return round(float(found[1])) if found else 0
 
 
-def _indexed_end(container: InputContainer) -> int:
-    """The first byte after the last sample of any stream, as the container's index has it; 0 without an index."""
-    # A list is a third faster than a generator; there are hundreds of entries.
-    return max([entry.pos + entry.size for stream in container.streams for entry in stream.index_entries], default=0)
+def _cut_index(container: InputContainer, size: int, messages: _Messages) -> str:
+    """What the container's index promises that a file of that size does not have; `""` if it has everything.
+
+    libavformat keeps the size of a sample in 30 bits with a sign (`AVIndexEntry`), so that a damaged one may come back
+    negative; at one that is larger still, it complains and leaves that sample and all later ones out.
+    """
+    if too_large := next((text for _, _, text in messages if _TOO_LARGE.search(text)), ""):
+        return f"the index is cut short: {too_large.strip()}"
+    entries = [entry for stream in container.streams for entry in stream.index_entries]
+    # Lists are a third faster than generators; there are hundreds of entries.
+    if min([entry.size for entry in entries], default=0) < 0 or min([entry.pos for entry in entries], default=0) < 0:
+        return "the index has a sample of a negative size or place"
+    end = max([entry.pos + entry.size for entry in entries], default=0)
+    return f"the index points to byte {end:,}, the file has {size:,}" if end > size else ""
 
 
 def _decode(container: InputContainer, messages: _Messages) -> Fault | None:

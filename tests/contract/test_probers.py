@@ -172,6 +172,25 @@ def test_no_damage_of_the_header_makes_a_prober_raise(changes: list[tuple[int, i
         probe(bytes(data), depth, "libav")
 
 
+@pytest.mark.parametrize("depth", ["index", "decode"])
+@pytest.mark.parametrize("entry", [0, 50, 99])
+@pytest.mark.parametrize("first_byte", [0x20, 0x3F, 0x40, 0x7F, 0x80, 0xFF])
+def test_a_sample_size_beyond_reason_is_found_in_the_index(depth: Depth, entry: int, first_byte: int) -> None:
+    """From 0x20 on it comes back negative, from 0x40 on the index ends there; ffprobe gives fewer packets then."""
+    clip = bytearray(make_clip("good", "x"))
+    # stsz: its name, version and flags, the size of all samples (0), their number, the size of each.
+    place = clip.find(b"stsz") + 16
+    assert int.from_bytes(clip[place - 4 : place], "big") == 100
+    whole = probe(bytes(clip), depth, "libav")
+    assert whole.fault is None
+    clip[place + 4 * entry] = first_byte
+    found = probe(bytes(clip), depth, "libav")
+    assert found.fault is not None
+    assert found.fault.defect == "truncated"
+    # What the container says is kept, but for what follows from the size.
+    assert (found.facts.num_frames, found.facts.duration_seconds) == (100, whole.facts.duration_seconds)
+
+
 @functools.cache
 def glanceable() -> list[bytes]:
     """Clips that depths up to `index` open without decoding a picture; `decode` always opens them in full."""
