@@ -1,6 +1,6 @@
 """kconvert turns an official Kinetics release into training shards that can be trusted.
 
-`kconvert.open(DIR, SPLIT)` reads one back.
+`kconvert.open(DIR, SPLIT)` reads one back; `kconvert.webdataset(DIR, SPLIT)` is a training pipeline over it.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 from kconvert.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from kconvert.pipeline import open_webdataset as webdataset
     from kconvert.reader import open_clips as open
 
-__all__ = ["__version__", "open"]
+__all__ = ["__version__", "open", "webdataset"]
 
 
 def __getattr__(name: str) -> Any:
+    # Not before somebody asks: the command imports this module, too.
     if name == "open":
-        # Not before somebody asks: the command imports this module, too.
         from kconvert.reader import open_clips
 
         return open_clips
+    if name == "webdataset":
+        from kconvert.pipeline import open_webdataset
+
+        return open_webdataset
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

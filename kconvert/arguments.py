@@ -8,28 +8,37 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 from jsonargparse.typing import register_type
 
-from kconvert.config import Conversion, did_you_mean
+from kconvert.config import Conversion
 from kconvert.errors import UsageError
 from kconvert.release import RELEASE_NAMES
+from kconvert.text import did_you_mean
 from kconvert.units import ByteSize
+from kconvert.yaml_file import YamlFile, read_yaml
 
 _GROUPS = [field.name for field in dataclasses.fields(Conversion) if field.default_factory is not dataclasses.MISSING]
 _OVERWRITE_HELP = (
     "Start again: removes everything that kconvert made in the folder, all splits of it, once nothing can be refused "
     "any more. Without it a folder that was made with other options is refused, with the differences."
 )
-_TYPE_WORDS = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'bool'>": "true or false"}
+_TYPE_WORDS = {
+    "<class 'int'>": "a whole number",
+    "<class 'float'>": "a number",
+    "<class 'bool'>": "true or false",
+    "dict[str, str]": "names with values, as '{account: mine, qos: long}'",
+}
 
 register_type(ByteSize, serializer=str, deserializer=ByteSize.parse, fail_already_registered=False)
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -45,12 +54,19 @@ class Parser(ArgumentParser):
     def __init__(self, prog: str, description: str, **options: Any) -> None:
         strict = {"exit_on_error": True, "allow_abbrev": False, "default_env": False}
         super().__init__(prog=prog, description=description, **{**strict, **options})
+        self.typed: list[str] = []
+        """The words as a person typed them, as far as known."""
+
+    def option_names(self) -> frozenset[str]:
+        """The options that a file may hold, by their dotted names."""
+        names = {action.dest for action in self._actions if action.option_strings}
+        return frozenset(names - {"help", "config", "print_config", "version"})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises `UsageError`."""
         line = " ".join(str(message).split())
         explained = next((said for explain in _EXPLANATIONS if (said := explain(line, self))), line)
-        raise UsageError(f"{explained}; `{self.prog} --help` lists the options")
+        raise UsageError(f"{explained}{'' if explained.endswith('?') else ';'} `{self.prog} --help` lists the options")
 
 
 def conversion_parser(prog: str, description: str, epilog: str = "") -> Parser:
@@ -58,7 +74,7 @@ def conversion_parser(prog: str, description: str, epilog: str = "") -> Parser:
     parser = Parser(
         prog,
         description,
-        usage=f"{prog} {{{','.join(RELEASE_NAMES)}}} --out DIR [options]",
+        usage=f"{prog} {{{','.join(RELEASE_NAMES)}}} [options]",
         epilog=epilog,
         formatter_class=_HelpFormatter,
     )
@@ -101,43 +117,78 @@ class Output:
 
     is_json: bool
     is_quiet: bool
+    config: Path | None = None
+    """The file of options that was read although nobody named it."""
 
 
-def output_of(options: Namespace) -> Output:
+def output_of(options: Namespace, config: Path | None = None) -> Output:
     """How those options ask for results and progress to be printed."""
-    return Output(bool(options.json), bool(options.quiet))
+    return Output(bool(options.json), bool(options.quiet), config)
 
 
 def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Output]:
     """The conversion that the words ask for, and how it is told of. Raises `UsageError`.
 
-    The release may stand first, as a word of its own.
+    The release may stand first, as a word of its own. A file of options that is always read (see `usual_config`) counts
+    less than those that the words name, and these less than the words themselves.
     """
+    parser.typed = words
     configs, others = _without_configs(words)
     release = [f"--release={others.pop(0)}"] if others and not others[0].startswith("-") else []
     given = Counter(word.partition("=")[0] for word in others if word.startswith("--"))
     if twice := sorted(word for word, times in given.items() if times > 1):
-        raise UsageError(f"{', '.join(twice)}: given twice; several splits or labels are separated by commas")
+        lists = "; several are separated by commas" if {"--split", "--classes"} & set(twice) else ""
+        raise UsageError(f"{', '.join(twice)}: given twice{lists}")
+    usual = usual_config()
+    files = [read_yaml(path) for path in ([usual] if usual is not None else []) + [Path(name) for name in configs]]
+    known = parser.option_names()
+    for file in files:
+        file.require_known(known)
+    for group, name in _group_files(others):
+        read_yaml(Path(name)).require_known({one.removeprefix(f"{group}.") for one in known})
     try:
-        options = parser.parse_args([*configs, *others, *release])
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{' '.join(configs)}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from error
-    return _instantiate(parser, options), output_of(options)
+        options = parser.parse_args([*(f"--config={file.path}" for file in files), *others, *release])
+        return _instantiate(parser, options), output_of(options, usual)
+    except UsageError as error:
+        name = str(error).removeprefix("--").partition(":")[0].partition(" ")[0]
+        holder = next((file for file in reversed(files) if name in file.lines), None)
+        if holder is None or f"--{name}" in given:
+            raise
+        raise UsageError(f"{holder.place(name)}: {error}") from error
+
+
+def usual_config() -> Path | None:
+    """The file of options that is read first, if there is one: of this folder, or else of this user."""
+    candidates = [Path("kconvert.yaml")]
+    # Some users have no home.
+    with suppress(RuntimeError):
+        candidates.append(Path.home() / ".config/kconvert/config.yaml")
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _without_configs(words: list[str]) -> tuple[list[str], list[str]]:
-    """The `--config FILE` among the words, which are to be read first, and the other words."""
+    """The files of `--config FILE` among the words, which are to be read first, and the other words."""
     configs: list[str] = []
     others: list[str] = []
     remaining = iter(words)
     for word in remaining:
         if word == "--config":
-            configs += [word, *([value] if (value := next(remaining, None)) is not None else [])]
+            value = next(remaining, None)
+            if value is None:
+                raise UsageError("--config: expected a YAML file after it")
+            configs.append(value)
+        elif word.startswith("--config="):
+            configs.append(word.removeprefix("--config="))
         else:
-            (configs if word.startswith("--config=") else others).append(word)
+            others.append(word)
     return configs, others
+
+
+def _group_files(words: list[str]) -> list[tuple[str, str]]:
+    """The groups of options that are given as a file of their own, with its name."""
+    pairs = list(itertools.pairwise(words))
+    pairs += [(word.partition("=")[0], word.partition("=")[2]) for word in words if "=" in word]
+    return [(group, name) for group in _GROUPS for word, name in pairs if word == f"--{group}" and Path(name).is_file()]
 
 
 def _instantiate(parser: Parser, options: Namespace) -> Conversion:
@@ -155,30 +206,47 @@ def _instantiate(parser: Parser, options: Namespace) -> Conversion:
 
 def read_batch(path: Path) -> list[Conversion]:
     """The conversions of a batch file. Raises `UsageError` if any of them is wrong."""
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}); correct it") from error
-    entries = content.get("conversions") if isinstance(content, dict) else None
-    defaults = content.get("defaults") or {} if isinstance(content, dict) else {}
+    file = read_yaml(path)
+    content = file.content
+    if unknown := sorted(set(content) - {"conversions", "defaults"}, key=str):
+        hint = did_you_mean(str(unknown[0]), ["conversions", "defaults"])
+        raise UsageError(
+            f"{file.place(str(unknown[0]))}: unknown {_listed(unknown)}, expected `conversions` and perhaps `defaults`"
+            f"{f'; {hint}' if hint else ''}"
+        )
+    entries, defaults = content.get("conversions"), content.get("defaults") or {}
     if not isinstance(entries, list) or not entries or not isinstance(defaults, dict):
         raise UsageError(f"{path}: expected a list `conversions`, each entry with the options of one conversion")
-    if unknown := sorted(set(content) - {"conversions", "defaults"}, key=str):
-        raise UsageError(f"{path}: unknown {_listed(unknown)}, expected `conversions` and perhaps `defaults`")
-    conversions = []
-    for number, entry in enumerate(entries, start=1):
-        if not isinstance(entry, dict) or {"config", "json", "quiet"} & set(entry):
-            raise UsageError(f"{path}: conversion {number}: got {entry!r}, expected options with their values")
-        parser = conversion_parser("kconvert", "")
-        try:
-            conversion = _instantiate(parser, parser.parse_object(_merged(defaults, entry)))
-            conversion.require_known_words()
-            conversions.append(conversion)
-        except UsageError as error:
-            raise UsageError(f"{path}: conversion {number}: {error}") from error
+    parser = conversion_parser("kconvert", "")
+    known = parser.option_names() - {"json", "quiet"}
+    if not all(isinstance(entry, dict) for entry in entries):
+        odd = next(number for number, entry in enumerate(entries) if not isinstance(entry, dict))
+        raise UsageError(
+            f"{file.place(f'conversions.{odd}')}: conversion {odd + 1}: got {entries[odd]!r}, expected options with "
+            "their values"
+        )
+    file.require_known(known, "defaults.")
+    for number in range(len(entries)):
+        file.require_known(known, f"conversions.{number}.")
+    conversions = [_entry(file, number, _merged(defaults, entry)) for number, entry in enumerate(entries)]
     if len({conversion.out_path for conversion in conversions}) < len(conversions):
         raise UsageError(f"{path}: two conversions write to the same folder; give each an `out` of its own")
     return conversions
+
+
+def _entry(file: YamlFile, number: int, options: dict[str, Any]) -> Conversion:
+    """One conversion of a batch file."""
+    parser = conversion_parser("kconvert", "")
+    try:
+        conversion = _instantiate(parser, parser.parse_object(options))
+        conversion.require_known_words()
+        _ = conversion.out_path, conversion.origin_location
+        return conversion
+    except UsageError as error:
+        name = str(error).removeprefix("--").partition(":")[0].partition(" ")[0]
+        keys = (f"conversions.{number}.{name}", f"defaults.{name}", f"conversions.{number}")
+        place = file.place(next(key for key in keys if key in file.lines))
+        raise UsageError(f"{place}: conversion {number + 1}: {error}") from error
 
 
 def _merged(defaults: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
@@ -205,6 +273,16 @@ def _explain_type(line: str, parser: Parser) -> str:
     return f"--{found[1]}: got {found[3]!r}, expected {' or '.join(types)}" if found and types else ""
 
 
+def _explain_size(line: str, parser: Parser) -> str:
+    found = re.search(r'Parser key "([^"]+)": Not of type ByteSize: size (.*?): (expected .*)$', line)
+    return f"--{found[1]}: got {found[2]}, {found[3]}" if found else ""
+
+
+def _explain_value(line: str, parser: Parser) -> str:
+    found = re.fullmatch(r"argument (--\S+): expected one argument", line)
+    return f"{found[1]}: expected a value after it" if found else ""
+
+
 def _explain_group(line: str, parser: Parser) -> str:
     found = re.search(r'Parser key "([^"]+)": Unable to load config', line)
     return f"--{found[1]}: expected a YAML file, or say --{found[1]}.OPTION VALUE" if found else ""
@@ -214,7 +292,11 @@ def _explain_missing(line: str, parser: Parser) -> str:
     found = re.fullmatch(r"the following arguments are required: (.*)", line)
     if not found:
         return ""
-    words = {"release": f"a release ({', '.join(RELEASE_NAMES)}) as the first word", "out": "--out DIR"}
+    words = {
+        "release": f"a release ({', '.join(RELEASE_NAMES)}) as the first word",
+        "dir": "DIR, the folder that a conversion wrote to",
+        "file": "FILE, the YAML file of the batch",
+    }
     return "missing " + " and ".join(words.get(name, name) for name in found[1].split(", "))
 
 
@@ -222,16 +304,22 @@ def _explain_unknown(line: str, parser: Parser) -> str:
     found = re.fullmatch(r"unrecognized arguments: (\S+).*", line)
     if not found:
         return ""
-    if found[1] in RELEASE_NAMES:
-        return f"the release {found[1]} has to be the first word"
+    word = found[1]
+    if word in RELEASE_NAMES:
+        others = [one for one in parser.typed if one != word]
+        return f"the release {word} has to be the first word: `{shlex.join([*parser.prog.split(), word, *others])}`"
+    if not word.startswith("-"):
+        return f"unknown {word!r}, did you mean `--out {word}`?"
     options = [option for action in parser._actions for option in action.option_strings]
-    hint = did_you_mean(found[1].replace("-", "_").replace("__", "--", 1), options)
-    return f"unknown {found[1]!r}{f', {hint}' if hint else ''}"
+    hint = did_you_mean(word.partition("=")[0].replace("-", "_").replace("__", "--", 1), options)
+    return f"unknown {word!r}{f', {hint}' if hint else ''}"
 
 
 _EXPLANATIONS: tuple[Callable[[str, Parser], str], ...] = (
     _explain_choice,
     _explain_type,
+    _explain_size,
+    _explain_value,
     _explain_group,
     _explain_missing,
     _explain_unknown,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from kconvert import __version__, printing
 from kconvert.arguments import (
+    Output,
     Parser,
     batch_parser,
     conversion_parser,
@@ -20,20 +23,21 @@ from kconvert.arguments import (
     parse_conversion,
     read_batch,
 )
-from kconvert.config import Conversion, did_you_mean
+from kconvert.config import Conversion
 from kconvert.engine import open_engine
 from kconvert.errors import KconvertError, ManifestError, OtherFormatError, UsageError, disk_error
 from kconvert.events import Observer
 from kconvert.files import to_path
 from kconvert.folder import read_manifest
 from kconvert.formats import open_format
+from kconvert.guide import TOPICS, page, topics_text
 from kconvert.manifest import MANIFEST_NAME
 from kconvert.probe import tool_versions
 from kconvert.progress import event_json, open_progress
 from kconvert.release import RELEASE_NAMES, load_release
 from kconvert.run import Summary, convert, forecast
 from kconvert.status import read_status
-from kconvert.text import printable
+from kconvert.text import closest, printable
 from kconvert.verdict import CheckOptions
 from kconvert.verification import Difference, verify
 
@@ -54,10 +58,11 @@ other commands:
   kconvert status DIR         what is done, what is missing, what failed and why
   kconvert batch FILE.yaml    several conversions, one after the other
   kconvert releases [NAME]    what is in the official releases
+  kconvert help [TOPIC]       the guide, a page a topic
   kconvert completion SHELL   a script that completes these words in bash, zsh or tcsh
 
-exit codes: 0 done, 1 unexpected, 2 wrong use, 3 some archives failed (run again to go on),
-4 verify found differences, 130 interrupted (run again to go on)
+exit codes: 0 done, 1 unexpected, 2 wrong use, 3 something failed that running again may mend, or
+`status` of what is not complete, 4 verify found differences, 130 interrupted (resumable)
 """
 
 
@@ -97,30 +102,47 @@ def _say(text: str) -> None:
 
 def _command(words: list[str]) -> int:
     first = words[0] if words else ""
-    if "--version" in words:
+    if not words:
+        _say(_USAGE)
+        return EXIT_DONE
+    if "--version" in words or first == "-V":
         _say(printing.versions_text(_versions()))
         return EXIT_DONE
     if first in _COMMANDS:
         return _COMMANDS[first](words[1:])
-    if first and not first.startswith("-") and first not in RELEASE_NAMES:
-        hint = did_you_mean(first, [*RELEASE_NAMES, *_COMMANDS])
-        raise UsageError(
-            f"{first!r} is neither a release ({', '.join(RELEASE_NAMES)}) nor a command ({', '.join(_COMMANDS)})"
-            + (f"; {hint}" if hint else "")
-        )
-    return _convert(words)
+    if first.startswith("-") or first in RELEASE_NAMES:
+        return _convert(words)
+    raise UsageError(
+        f"{first!r} is neither a release ({', '.join(RELEASE_NAMES)}) nor a command ({', '.join(_COMMANDS)})"
+        + _meant(first, words[1:])
+    )
+
+
+def _meant(first: str, others: list[str]) -> str:
+    """What was probably meant by a first word, as a command to be copied; `""` if nobody can tell."""
+    plain = re.sub("[^a-z0-9]", "", first.lower()).replace("kinetics", "k")
+    meant = {"k7002020": "k700-2020", "k700": "k700-2020", "k600": "k600", "k400": "k400"}.get(plain)
+    meant = meant or next(iter(closest(first, [*RELEASE_NAMES, *_COMMANDS])), None)
+    return f"; did you mean `{shlex.join(['kconvert', meant, *others])}`?" if meant else "; see `kconvert help`"
 
 
 def _convert(words: list[str]) -> int:
     parser = conversion_parser("kconvert", "Turn an official Kinetics release into training shards.", _COMMANDS_HELP)
     parser.add_argument(
-        "--version", action="store_true", help="Print the versions of kconvert and of what judges clips."
+        "-V", "--version", action="store_true", help="Print the versions of kconvert and of what judges clips."
     )
     conversion, output = parse_conversion(parser, words)
     with open_progress(output.is_quiet, output.is_json) as progress:
+        _note_config(output, progress)
         summary = convert(conversion, progress)
     _say(printing.summary_json(conversion, summary) if output.is_json else printing.summary_text(conversion, summary))
     return EXIT_FAILED_TASKS if summary.failures else EXIT_DONE
+
+
+def _note_config(output: Output, progress: Observer) -> None:
+    """Tells of a file of options that nobody named."""
+    if output.config is not None:
+        progress.note(f"options of {output.config.absolute()} are read first")
 
 
 def _versions() -> dict[str, str]:
@@ -136,6 +158,7 @@ def _plan(words: list[str]) -> int:
     parser = conversion_parser("kconvert plan", "Tell what a conversion would do; takes the same options.")
     conversion, output = parse_conversion(parser, words)
     with open_progress(output.is_quiet, output.is_json) as progress:
+        _note_config(output, progress)
         found = forecast(conversion, progress)
     _say(printing.forecast_json(conversion, found) if output.is_json else printing.forecast_text(conversion, found))
     return EXIT_DONE
@@ -173,8 +196,9 @@ def _report(words: list[str]) -> int:
     from kconvert.report import write_report
 
     parser = folder_parser("kconvert report", "Write DIR/report.html: one page to judge a converted folder from.")
+    parser.add_argument("--out", type=str | None, default=None, help="Write the page to this file instead.")
     options = parser.parse_args(words)
-    path = write_report(to_path(options.dir))
+    path = write_report(to_path(options.dir), to_path(options.out) if options.out else None)
     _say(printing.report_json(path) if options.json else str(path))
     return EXIT_DONE
 
@@ -184,7 +208,7 @@ def _status(words: list[str]) -> int:
     options = parser.parse_args(words)
     status = read_status(to_path(options.dir))
     _say(printing.status_json(status) if options.json else printing.status_text(status))
-    return EXIT_DONE
+    return EXIT_DONE if status.is_complete and not status.is_running else EXIT_FAILED_TASKS
 
 
 def _batch(words: list[str]) -> int:
@@ -195,7 +219,7 @@ def _batch(words: list[str]) -> int:
     conversions = read_batch(Path(options.file))
     for number, conversion in enumerate(conversions, start=1):
         with open_progress(output.is_quiet, output.is_json) as progress:
-            progress.note(f"== {number} of {len(conversions)}: {conversion.release} to {conversion.out}")
+            progress.note(f"== {number} of {len(conversions)}: {conversion.release} to {conversion.out_path}")
             result, code = _convert_one_of_many(conversion, progress)
         if isinstance(result, str):
             _complain(result, code, output.is_json)
@@ -230,6 +254,14 @@ def _releases(words: list[str]) -> int:
     return EXIT_DONE
 
 
+def _help(words: list[str]) -> int:
+    parser = Parser("kconvert help", "Print a page of the guide.")
+    parser.add_argument("topic", nargs="?", type=str, default=None, help="Which; without it, they are listed.")
+    topic = parser.parse_args(words).topic
+    _say(topics_text() if topic is None else page(topic))
+    return EXIT_DONE
+
+
 def _completion(words: list[str]) -> int:
     from kconvert.completion import SHELLS, completion_script
 
@@ -239,6 +271,8 @@ def _completion(words: list[str]) -> int:
     parsers = {name: conversion_parser("kconvert", "") for name in (*RELEASE_NAMES, "plan")}
     parsers |= {name: folder_parser("kconvert", "", name == "verify") for name in ("verify", "report", "status")}
     others = {"batch": batch_parser(), "releases": Parser("kconvert", ""), "completion": parser}
+    others["help"] = Parser("kconvert", "")
+    others["help"].add_argument("topic", nargs="?", choices=TOPICS, help="Which page")
     _say(completion_script(options.shell, {**parsers, **others}))
     return EXIT_DONE
 
@@ -251,4 +285,14 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "batch": _batch,
     "releases": _releases,
     "completion": _completion,
+    "help": _help,
 }
+
+_USAGE = f"""\
+usage: kconvert RELEASE [options]      RELEASE is {", ".join(RELEASE_NAMES)}
+       kconvert COMMAND ...            COMMAND is {", ".join(_COMMANDS)}
+
+  kconvert k700-2020 --to webdataset  converts to ./k700-2020-webdataset; the same command again resumes
+  kconvert plan k700-2020             what that would fetch, and the disk it needs
+  kconvert help                       the guide, a page a topic
+  kconvert --help                     all options"""

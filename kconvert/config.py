@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from typing import Any
 from kconvert.account import UnlabelledPolicy
 from kconvert.engine import Engine, EngineName, RayOptions, SlurmOptions, open_engine
 from kconvert.errors import UsageError
-from kconvert.fetch import FetchOptions
-from kconvert.files import AnyPath, to_path
+from kconvert.fetch import FetchOptions, is_remote
+from kconvert.files import AnyPath, meant_location, to_path
 from kconvert.formats import open_format
 from kconvert.grants import WORKER_BYTES, Workers, default_workers
 from kconvert.journal import Journal
@@ -22,8 +22,12 @@ from kconvert.pack import ShardOptions
 from kconvert.plan import Selection
 from kconvert.release import OFFICIAL_BASE, SPLITS, Release, ReleaseName, load_release
 from kconvert.shuffle import ShuffleOptions
+from kconvert.text import did_you_mean
 from kconvert.verdict import CheckOptions
 from kconvert.version import FORMAT_VERSION
+
+_SPLIT_NAMES = {"validation": "val"}
+"""Other names of splits, as Hugging Face's."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ class Conversion:
 
     release: ReleaseName
     """Which release; also the first word of the command."""
-    out: str
-    """The folder to write to, or a place in an object store, as s3://bucket/k400."""
+    out: str | None = None
+    """The folder to write to, or a place in an object store, as s3://bucket/k400. Default: RELEASE-FORMAT in the
+    current folder, as k400-webdataset."""
     to: FormatName = "webdataset"
     """What to write."""
     origin: str = OFFICIAL_BASE
@@ -42,7 +47,8 @@ class Conversion:
     split: list[str] | str | None = None
     """Only these splits, separated by commas; a later run may add others to the same folder. Default: all."""
     classes: list[str] | str | None = None
-    """Only these labels, separated by commas; fetches only their archives where the release allows it."""
+    """Only these labels, separated by commas, or a .txt file with a label a line; fetches only their archives where the
+    release allows it."""
     max_archives: int | None = None
     """Only the first so many archives of each split, for a trial."""
     staging: str | None = None
@@ -65,7 +71,7 @@ class Conversion:
     """Start again, removing what kconvert made in the folder."""
 
     def __post_init__(self) -> None:
-        if not self.out:
+        if self.out == "":
             raise ValueError("--out: expected the folder, or the place in an object store, to write to")
         for name in ("max_archives", "workers"):
             value = getattr(self, name)
@@ -75,24 +81,46 @@ class Conversion:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits to convert, in their usual order. Raises `UsageError` for an unknown one."""
-        wanted = _words("--split", self.split)
-        unknown = sorted(set(wanted) - set(SPLITS))
-        if unknown:
+        wanted = [_SPLIT_NAMES.get(word, word) for word in _words("--split", self.split)]
+        if unknown := sorted(set(wanted) - set(SPLITS)):
+            hint = did_you_mean(unknown[0], SPLITS)
             raise UsageError(
                 f"--split: unknown {', '.join(map(repr, unknown))}; expected one or more of {', '.join(SPLITS)}"
+                f"{f'; {hint}' if hint else ''}"
             )
         return tuple(split for split in SPLITS if not wanted or split in wanted)
 
     def require_known_words(self) -> None:
-        """Raises `UsageError` for splits and labels that the release does not have."""
+        """Raises `UsageError` for splits and labels that the release does not have, and for what would be ignored."""
         _ = self.splits, self.selection(load_release(self.release))
+        self._require_engine("slurm", self.slurm, SlurmOptions())
+        self._require_engine("ray", self.ray, RayOptions())
+        if self.to == "archives":
+            for option, given, default in (
+                ("shard", self.shard, ShardOptions()),
+                ("shuffle", self.shuffle, ShuffleOptions()),
+            ):
+                if names := _changed(given, default):
+                    raise UsageError(
+                        f"--{option}.{names[0]}: would be ignored, as --to archives keeps the archives as they are; "
+                        "leave it out, or choose another --to"
+                    )
+
+    def _require_engine(self, engine: EngineName, given: object, default: object) -> None:
+        """Raises `UsageError` if options of an engine are given that is not the one that runs."""
+        if self.engine != engine and (names := _changed(given, default)):
+            raise UsageError(
+                f"--{engine}.{names[0]}: would be ignored, as the work is done with --engine {self.engine}; "
+                f"did you mean --engine {engine}?"
+            )
 
     def selection(self, release: Release) -> Selection:
         """What is read of each split. Raises `UsageError` for an unknown label."""
-        classes = _words("--classes", self.classes)
+        classes = _words("--classes", _from_file(self.classes))
         unknown = [label for label in classes if label not in release.label_ids]
         if unknown:
             hints = [hint for word in unknown if (hint := did_you_mean(word, release.labels))]
+            hints += [f"{word} is no file here" for word in unknown if word.endswith(".txt")]
             hints.append(f"`kconvert releases {release.name}` lists them")
             raise UsageError(f"--classes: {release.name} has no {', '.join(map(repr, unknown))}; {' '.join(hints)}")
         return Selection(tuple(sorted(set(classes))), self.max_archives)
@@ -105,11 +133,18 @@ class Conversion:
     @property
     def out_path(self) -> AnyPath:
         """The folder to write to, absolute. Raises `UsageError` if it cannot be one."""
-        return to_path(self.out)
+        return _folder("--out", f"{self.release}-{self.to}" if self.out is None else self.out)
+
+    @property
+    def origin_location(self) -> str:
+        """The URL, or the absolute path, of the origin. Raises `UsageError` if it cannot be one."""
+        with _naming("--origin"):
+            location = meant_location(self.origin)
+        return location if is_remote(location) else str(Path(location).expanduser().absolute())
 
     def journal(self) -> Journal:
         """What is done so far."""
-        return Journal(self.out_path, to_path(self.staging) if self.staging else None)
+        return Journal(self.out_path, _folder("--staging", self.staging) if self.staging else None)
 
     def chosen_workers(self) -> Workers | None:
         """How many tasks run at a time, and why; `None` if only the cluster knows."""
@@ -150,11 +185,36 @@ class Conversion:
         return {"format_version": FORMAT_VERSION, "release": self.release, "options": options, "tools": dict(tools)}
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint at what is spelt alike; `""` if nothing is."""
-    by_lower = {one.lower(): one for one in known}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.75)
-    return f"did you mean {', '.join(repr(by_lower[one]) for one in found)}?" if found else ""
+def _folder(option: str, text: str) -> AnyPath:
+    """The folder that an option names. Raises `UsageError`."""
+    with _naming(option):
+        return to_path(text)
+
+
+@contextmanager
+def _naming(option: str) -> Iterator[None]:
+    """Has what is wrong with the value of an option begin with its name."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from error
+
+
+def _changed(given: object, default: object) -> list[str]:
+    """The fields of a dataclass that are not as they are by default."""
+    names = [field.name for field in dataclasses.fields(default)]  # type: ignore[arg-type]
+    return [name for name in names if getattr(given, name) != getattr(default, name)]
+
+
+def _from_file(value: list[str] | str | None) -> list[str] | str | None:
+    """What is given as the name of a .txt file that is there, line by line; anything else as it is."""
+    path = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if not isinstance(path, str) or not path.endswith(".txt") or not Path(path).expanduser().is_file():
+        return value
+    try:
+        return [line.strip() for line in Path(path).expanduser().read_text("utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--classes {path}: cannot be read ({error}); expected a label a line") from error
 
 
 def _words(option: str, value: list[str] | str | None) -> list[str]:

@@ -21,6 +21,10 @@ class UsageError(KconvertError):
     """The command, its configuration or its surroundings cannot work; nothing was fetched (exit code 2)."""
 
 
+class BusyError(UsageError):
+    """Another run works on the folder."""
+
+
 class OriginError(UsageError):
     """The origin is unreachable, is not laid out as an origin, or states something that cannot be read."""
 

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import shutil
 import socket
 import zlib
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 AnyPath = Path | ObjectPath
 """Where files are: on a disk, or in an object store."""
 
+_HALF_URL = re.compile(r"(https?|s3a?|gc?s|az|abfs|file):/?(?!/)(.*)", re.IGNORECASE)
+_OTHER_MACHINE = re.compile(r"[\w.-]+@[\w.-]+:|[\w-]+(\.[\w-]+)+:/(?!/)")
+"""As scp and rsync write it: user@host:/folder, or host.domain:/folder."""
+_OTHER_PROTOCOLS = {"ftp", "ftps", "sftp", "ssh", "scp", "rsync", "smb", "nfs"}
 _MACHINE = zlib.crc32(socket.gethostname().encode())
 _FILE_MODE = 0o644
 _CHUNK_BYTES = 1 << 18
@@ -43,10 +48,11 @@ and nobody knows of others."""
 
 def to_path(text: str) -> AnyPath:
     """The absolute path, or the place in a store, that a person means. Raises `UsageError` for neither."""
+    text = meant_location(text)
     if text.startswith(("http://", "https://")):
         raise UsageError(f"{text}: nothing can be written there; expected a folder, or s3://… and the like")
     if not is_object_url(text):
-        return Path(text.removeprefix("file://")).expanduser().absolute()
+        return Path(text).expanduser().absolute()
     if not text.partition("://")[2].strip("/"):
         raise UsageError(f"{text}: expected the name of a bucket after {text.partition('://')[0]}://")
     if "@" in text.partition("://")[2].partition("/")[0] and text.startswith(("s3", "gs", "gcs")):
@@ -54,6 +60,20 @@ def to_path(text: str) -> AnyPath:
             "credentials in a URL: expected them in the environment, as AWS_ACCESS_KEY_ID; take them out of the URL"
         )
     return ObjectPath(text)
+
+
+def meant_location(text: str) -> str:
+    """A path or a URL, without `file://`. Raises `UsageError` for what looks like a URL and cannot be used as one."""
+    if text.startswith("file://"):
+        return text.removeprefix("file://").removeprefix("localhost")
+    if found := _HALF_URL.match(text):
+        raise UsageError(f"{text}: did you mean {found[1]}://{found[2]}?")
+    if text.partition("://")[0] in _OTHER_PROTOCOLS or _OTHER_MACHINE.match(text):
+        raise UsageError(
+            f"{text}: kconvert does not reach other machines that way; mount it and give the folder, or give a URL of "
+            "http(s), s3 or gs"
+        )
+    return text
 
 
 class CountingFile(io.RawIOBase):

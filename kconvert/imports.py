@@ -1,9 +1,16 @@
-"""Imports that are not wanted, but by some."""
+"""Imports: what is not wanted, but by some, and how to get what is missing."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from kconvert.version import DISTRIBUTION
 
 _UNWANTED = {"numpy", "pandas"}
 
@@ -31,3 +38,19 @@ def without_arrays() -> None:
 def with_arrays() -> None:
     """Takes `without_arrays` back, for a library that needs them."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Unwanted)]
+
+
+def how_to_install(library: str, extra: str) -> str:
+    """The command that installs a library that is missing, as this installation gets it."""
+    folder = _installed_from()
+    return f"pip install '{folder}[{extra}]'" if folder is not None else f"pip install {library}"
+
+
+def _installed_from() -> Path | None:
+    """The folder that kconvert was installed from, if it is still there (PEP 610)."""
+    with suppress(PackageNotFoundError, ValueError, KeyError, TypeError):
+        origin = json.loads(distribution(DISTRIBUTION).read_text("direct_url.json") or "")
+        folder = Path(unquote(urlparse(origin["url"]).path))
+        if "dir_info" in origin and (folder / "pyproject.toml").is_file():
+            return folder
+    return None

@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
-from kconvert.errors import UsageError
+from kconvert.errors import BusyError, UsageError
 from kconvert.files import AnyPath, make_folder, remove, size_of, write_bytes
 from kconvert.lease import is_leased, leased
 from kconvert.manifest import SplitRecord
@@ -40,6 +40,7 @@ from kconvert.release import SPLITS, AnnotationFile
 from kconvert.threads import at_once
 
 JOURNAL_FOLDER = ".kconvert"
+_REFUSAL_NAME = "refused"
 _BEAT_NAME = "heartbeat.json"
 _LOCK_ATTEMPTS = 5
 _LOCK_PAUSE_SECONDS = 0.1
@@ -149,11 +150,11 @@ class Journal:
         """Keeps other runs off the folder. The system frees the lock when its process ends, however it ends; in an
         object store it is a lease.
 
-        Raises `UsageError` if another run holds it.
+        Raises `BusyError` if another run holds it.
         """
         with leased(self.folder / "lease") if isinstance(self.folder, ObjectPath) else self._locked() as is_ours:
             if not is_ours:
-                raise UsageError(f"{self.out}: another kconvert is working on this folder; wait for it or stop it")
+                raise BusyError(f"{self.out}: another kconvert is working on this folder; wait for it or stop it")
             yield
 
     @contextmanager
@@ -200,6 +201,17 @@ class Journal:
 
     def forget_beat(self) -> None:
         remove(self.folder / _BEAT_NAME)
+
+    def refusal(self) -> str:
+        """Why the last run was refused before it began anything; `""` if it was not."""
+        return (_content(self.folder / _REFUSAL_NAME) or b"").decode("utf-8", "replace")
+
+    def set_refusal(self, reason: str) -> None:
+        make_folder(self.folder)
+        write_bytes(self.folder / _REFUSAL_NAME, reason.encode("utf-8", "backslashreplace"))
+
+    def forget_refusal(self) -> None:
+        remove(self.folder / _REFUSAL_NAME)
 
     def forget_identity(self) -> None:
         remove(self.folder / "identity.json")

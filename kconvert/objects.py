@@ -19,12 +19,14 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from kconvert.errors import UsageError
+from kconvert.imports import how_to_install
 
 _UPLOAD_BYTES = 32 << 20
 """Of a piece of a multipart upload; S3 takes 10,000 of them
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html)."""
 _READ_BYTES = 8 << 20
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+_LIBRARIES = {"s3": "s3fs", "gcs": "gcsfs"}
 _LISTED = {*_EXTRAS, "abfs", "az"}
 """Whose listings fsspec would cache."""
 _COMMITTING = set(_EXTRAS)
@@ -341,7 +343,7 @@ def _file_system(root: str, process_id: int) -> Any:
         kind = fsspec.get_filesystem_class(protocol)
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
-        how = f"pip install 'kconvert[{extra}]'" if extra else f"install what fsspec names: {error}"
+        how = how_to_install(_LIBRARIES[extra], extra) if extra else f"install what fsspec names: {error}"
         raise UsageError(f"{root}: {protocol}:// needs a library that is not installed; {how}") from error
     except ValueError as error:
         known = ", ".join(f"{one}://" for one in ("s3", "gs", "az", "sftp"))

@@ -62,19 +62,27 @@ def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
     if is_remote(where):
         if not is_url(where):
             _require_library(where)
-        return _Mirror(where.rstrip("/") + "/", early)
-    folder = Path(where).expanduser()
+        return _Mirror(where.rstrip("/") + "/", early, release)
+    folder = Path(where)
     if not folder.is_dir():
         raise OriginError(f"--origin {where}: no such folder, and not a URL; give the folder or the URL of a mirror")
     if (folder / release.root).is_dir():
-        return _Mirror(str(folder), early)
+        return _Mirror(str(folder), early, release)
     scripts = release.script_folders.archives.partition("/")[0]
     if (folder / scripts).is_dir():
         return _ScriptFolders(folder, release, early)
     raise OriginError(
         f"--origin {where}: looked for {release.root}/ (a copy of the official server) and for {scripts}/ "
-        f"(what the official shell script leaves), found neither; give the folder that holds one of them"
+        f"(what the official shell script leaves), found neither; {_advice(where, release)}"
     )
+
+
+def _advice(where: str, release: Release) -> str:
+    """What a person may have meant by an origin that is none."""
+    above, _, name = where.rstrip("/").rpartition("/")
+    if above and (name == release.root or name == release.script_folders.archives.partition("/")[0]):
+        return f"is the origin the folder above, {above}?"
+    return "give the folder that holds one of them"
 
 
 def _require_library(where: str) -> None:
@@ -87,13 +95,17 @@ def _require_library(where: str) -> None:
 class _Mirror:
     """The layout of the official server, below a URL or in a folder."""
 
-    def __init__(self, base: str, options: FetchOptions) -> None:
+    def __init__(self, base: str, options: FetchOptions, release: Release) -> None:
         self._base = base
         self._options = options
+        self._release = release
 
     def archives(self, info: SplitInfo) -> tuple[ArchiveRef, ...]:
         location = self._locate(info.path_list)
-        data = _read(location, self._options, _MAX_LIST_BYTES)
+        try:
+            data = _read(location, self._options, _MAX_LIST_BYTES)
+        except _AbsentError as error:
+            raise OriginError(f"{error}; {_advice(self._base, self._release)}") from error
         names = parse_path_list(data, location, self._base, info.path_list)
         return tuple(ArchiveRef(name, self._locate(name)) for name in names)
 

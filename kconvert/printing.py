@@ -12,11 +12,13 @@ from kconvert.files import AnyPath, size_of
 from kconvert.journal import Beat
 from kconvert.manifest import MANIFEST_NAME, Manifest, SplitCounts, SplitRecord, table_path
 from kconvert.pace import spoken
+from kconvert.plan import SplitPlan
 from kconvert.release import Release
+from kconvert.room import DiskNeed
 from kconvert.run import Forecast, Summary
 from kconvert.status import Status
 from kconvert.text import printable_lines
-from kconvert.units import format_bytes
+from kconvert.units import format_bytes, format_rate
 from kconvert.verification import Difference
 
 _MAX_LISTED = 20
@@ -96,7 +98,7 @@ def summary_text(conversion: Conversion, summary: Summary) -> str:
 def _summary(conversion: Conversion, summary: Summary) -> dict[str, Any]:
     return {
         "release": conversion.release,
-        "out": conversion.out,
+        "out": str(conversion.out_path),
         "is_complete": not summary.failures,
         "splits": {split: dataclasses.asdict(found) for split, found in _counts(summary.records).items()},
         "tables": {split: table_path(split) for split in summary.records},
@@ -113,18 +115,18 @@ def batch_text(results: Sequence[tuple[Conversion, Summary | str]]) -> str:
     rows = []
     for conversion, result in results:
         if isinstance(result, str):
-            rows.append([conversion.out, conversion.release, "-", f"error: {result}"])
+            rows.append([str(conversion.out_path), conversion.release, "-", f"error: {result}"])
             continue
         written = sum(record.counts.num_written for record in result.records.values())
         state = f"{len(result.failures)} failed" if result.failures else "done"
-        rows.append([conversion.out, conversion.release, f"{written:,}", state])
+        rows.append([str(conversion.out_path), conversion.release, f"{written:,}", state])
     return _text(_table(["out", "release", "written", "result"], rows))
 
 
 def batch_json(results: Sequence[tuple[Conversion, Summary | str]]) -> str:
     return _json(
         [
-            {"release": conversion.release, "out": conversion.out, "is_complete": False, "error": result}
+            {"release": conversion.release, "out": str(conversion.out_path), "is_complete": False, "error": result}
             if isinstance(result, str)
             else _summary(conversion, result)
             for conversion, result in results
@@ -135,12 +137,12 @@ def batch_json(results: Sequence[tuple[Conversion, Summary | str]]) -> str:
 def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
     """What a conversion would do."""
     if not forecast.plans:
-        return f"nothing to do: {conversion.out} has every split that was asked for"
+        return f"nothing to do: {conversion.out_path} has every split that was asked for"
     rows = []
     for plan in forecast.plans:
         unknown = sum(plan.sizes[name] is None for name in plan.unread)
         size = format_bytes(plan.num_bytes) + (f" + {unknown} of unknown size" if unknown else "")
-        shards = max(1, -(-plan.num_bytes // int(conversion.shard.max_bytes)))
+        shards = num_shards(conversion, plan)
         reported = plan.info.reported
         rows.append(
             [
@@ -153,13 +155,29 @@ def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
             ]
         )
     header = ["split", "archives to fetch", "bytes", "annotated", "shards", "official archives / bytes / clips"]
+    workers = ", ".join(f"{plan.info.name} {num_shards(conversion, plan):,}" for plan in forecast.plans)
     return _text(
         [
             *_table(header, rows),
             f"to fetch: {format_bytes(forecast.num_bytes)} from {conversion.origin}",
-            f"disk at most: {format_bytes(forecast.max_disk_bytes)} (staging and output in {conversion.out})",
+            f"disk at most: {format_bytes(forecast.max_disk_bytes)}",
+            *(_need_text(need) for need in forecast.needs),
             f"at a time: {conversion.describe_workers()}",
+            f"enough shards for so many training workers (ranks x workers): {workers}",
         ]
+    )
+
+
+def num_shards(conversion: Conversion, plan: SplitPlan) -> int:
+    """About how many shards a split gets, before anybody knows which clips are written."""
+    by_bytes = -(-sum(plan.sizes.get(name) or 0 for name in plan.inputs.archives) // int(conversion.shard.max_bytes))
+    return max(1, by_bytes, -(-len(plan.annotations.labels) // conversion.shard.max_samples))
+
+
+def _need_text(need: DiskNeed) -> str:
+    there = f"{need.disk.holds} in {need.disk.folder}: {format_bytes(need.needed_bytes)} at most"
+    return (
+        f"{there}, {format_bytes(need.there_bytes)} there: {'it fits' if need.fits else f'too little; {need.advice}'}"
     )
 
 
@@ -170,11 +188,22 @@ def forecast_json(conversion: Conversion, forecast: Forecast) -> str:
             "workers": None if workers is None else dataclasses.asdict(workers),
             "num_bytes": forecast.num_bytes,
             "max_disk_bytes": forecast.max_disk_bytes,
+            "disks": [
+                {
+                    "folder": str(need.disk.folder),
+                    "holds": need.disk.holds,
+                    "needed_bytes": need.needed_bytes,
+                    "there_bytes": need.there_bytes,
+                    "fits": need.fits,
+                }
+                for need in forecast.needs
+            ],
             "splits": {
                 plan.info.name: {
                     "num_archives": len(plan.archives),
                     "num_annotations": len(plan.annotations.labels),
                     "num_bytes": plan.num_bytes,
+                    "num_shards": num_shards(conversion, plan),
                     "archives": {name: plan.sizes[name] for name in plan.unread},
                 }
                 for plan in forecast.plans
@@ -210,6 +239,10 @@ def status_json(status: Status) -> str:
 def status_text(status: Status) -> str:
     """How far a folder is."""
     state = "complete" if status.is_complete else "not complete; run the same command again to go on"
+    if status.refusal:
+        state = f"{'not complete' if status.splits else 'nothing was begun'}: {status.refusal}"
+    elif not status.splits and not status.is_complete:
+        state = "nothing was begun; run the conversion"
     lines = ["a run is working on it" if status.is_running else state]
     lines += _beat_lines(status.beat) if status.beat is not None else []
     rows = [
@@ -222,7 +255,7 @@ def status_text(status: Status) -> str:
         ]
         for split in status.splits
     ]
-    lines += _table(["split", "archives read", "shards", "failed", "finished"], rows)
+    lines += _table(["split", "archives read", "shards", "failed", "finished"], rows) if rows else []
     counts = {split.split: split.counts for split in status.splits if split.counts is not None}
     lines += ["", *_counts_table(counts), *_rejected_lines(counts)] if counts else []
     if status.elements:
@@ -253,7 +286,7 @@ def _beat_lines(beat: Beat) -> list[str]:
     more = f", and {len(beat.running) - len(shown):,} more" if len(beat.running) > len(shown) else ""
     return [
         f"{beat.step}, {beat.num_tasks_done:,} done: {format_bytes(beat.num_bytes)}{of_bytes}, "
-        f"{beat.num_clips:,}{of_clips} clips ({beat.clips_per_second:.3g}/s){rest}",
+        f"{beat.num_clips:,}{of_clips} clips ({format_rate(beat.clips_per_second)}){rest}",
         *([f"flagged so far: {flagged}"] if flagged else []),
         *([f"running: {', '.join(shown)}{more}"] if shown else []),
     ]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from kconvert.events import Advance, Silent, Tally
 from kconvert.pace import spoken
 from kconvert.text import printable_lines
-from kconvert.units import format_bytes
+from kconvert.units import format_bytes, format_rate
 from kconvert.verdict import DEFECTS
 
 
@@ -64,7 +64,7 @@ class Lines:
         of_clips = f" of {num_clips.total:,}" if num_clips.total is not None else ""
         return (
             f"{self._tally.step}: {format_bytes(num_bytes.done)}{of_bytes}, {num_clips.done:,}{of_clips} clips "
-            f"({clips_per_second:.3g}/s){remaining}{_flagged_text(self._tally)}"
+            f"({format_rate(clips_per_second)}){remaining}{_flagged_text(self._tally)}"
         )
 
     def _print(self, text: str) -> None:
@@ -118,7 +118,7 @@ class Bars(Lines):
             num_bytes, num_clips = self._tally.bytes, self._tally.clips
             of_bytes, of_clips = self._bars
             of_bytes.set_postfix_str(f"{format_bytes(num_bytes.rate)}/s{_remaining_text(self._tally)}", refresh=False)
-            of_clips.set_postfix_str(f"{num_clips.rate:.3g}/s{_flagged_text(self._tally)}", refresh=False)
+            of_clips.set_postfix_str(f"{format_rate(num_clips.rate)}{_flagged_text(self._tally)}", refresh=False)
             of_bytes.update(num_bytes.done - of_bytes.n)
             of_clips.update(num_clips.done - of_clips.n)
 

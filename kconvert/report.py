@@ -35,14 +35,14 @@ _BIN_SECONDS = 0.25
 _FLAGGED_COLUMNS = ("key", "label", "status", "reason", "defects", "detail", "source", "original_defects")
 
 
-def write_report(out: AnyPath) -> AnyPath:
-    """Writes `report.html` into a finished folder; returns its path.
+def write_report(out: AnyPath, path: AnyPath | None = None) -> AnyPath:
+    """Writes the report of a finished folder, by default as `report.html` in it; returns its path.
 
     Raises: `UsageError` if the folder is not a finished one, `ManifestError` if a table is not what it should be.
     """
     manifest = finished_manifest(out)
     tables = {split: read_split_table(out, split) for split in manifest.splits}
-    path = out / REPORT_NAME
+    path = path or out / REPORT_NAME
     write_bytes(path, _page(_facts(out, manifest, tables)).encode())
     return path
 

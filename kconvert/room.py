@@ -57,22 +57,46 @@ def max_disk_bytes(conversion: Conversion, plans: Sequence[SplitPlan]) -> int:
     return _needed_bytes(conversion, plans, Disk(Path(), "staging and output", _frees_at_once(journal.staging)))
 
 
-def require_room(conversion: Conversion, journal: Journal, plans: Sequence[SplitPlan]) -> None:
-    """Raises `UsageError` if a disk has too little room: what is free, and what earlier runs wrote of these splits,
-    less what kept archives will take there. It names the `--shuffle.window` that would fit, if there is one."""
+@dataclass(frozen=True)
+class DiskNeed:
+    """What a conversion needs of a disk, and what is there."""
+
+    disk: Disk
+    needed_bytes: int
+    """At most, at any moment."""
+    there_bytes: int
+    """What is free, and what earlier runs wrote of these splits, less what kept archives will take there."""
+    advice: str
+    """What a person does where it does not fit."""
+
+    @property
+    def fits(self) -> bool:
+        return self.needed_bytes <= self.there_bytes
+
+
+def disk_needs(conversion: Conversion, journal: Journal, plans: Sequence[SplitPlan]) -> list[DiskNeed]:
+    """What each disk has to take, with the `--shuffle.window` that would fit, if there is one and it is needed."""
     keep_folder = conversion.keep_folder
-    if keep_folder is not None:
-        make_folder(keep_folder)
+    needs = []
     for disk in _disks(journal):
         kept_bytes = 0
-        if keep_folder is not None and keep_folder.stat().st_dev == disk.folder.stat().st_dev:
+        if keep_folder is not None and _device(keep_folder) == _device(disk.folder):
             kept_bytes = max(0, sum(plan.num_bytes for plan in plans) - _used_bytes(keep_folder))
-        have = shutil.disk_usage(disk.folder).free + _present_bytes(journal, plans, disk) - kept_bytes
+        there = shutil.disk_usage(_standing(disk.folder)).free + _present_bytes(journal, plans, disk) - kept_bytes
         need = _needed_bytes(conversion, plans, disk)
-        if need > have:
+        needs.append(DiskNeed(disk, need, there, _advice(conversion, plans, disk, there) if need > there else ""))
+    return needs
+
+
+def require_room(conversion: Conversion, journal: Journal, plans: Sequence[SplitPlan]) -> None:
+    """Raises `UsageError` if a disk has too little room."""
+    if conversion.keep_folder is not None:
+        make_folder(conversion.keep_folder)
+    for need in disk_needs(conversion, journal, plans):
+        if not need.fits:
             raise UsageError(
-                f"{disk.option}: too little disk for {disk.holds}: {format_bytes(need)} needed at most, "
-                f"{format_bytes(have)} there; {_advice(conversion, plans, disk, have)}"
+                f"{need.disk.option}: too little disk for {need.disk.holds}: {format_bytes(need.needed_bytes)} needed "
+                f"at most, {format_bytes(need.there_bytes)} there; {need.advice}"
             )
 
 

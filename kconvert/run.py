@@ -7,7 +7,7 @@ fails its split only, and the manifest waits until every split that was asked fo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from kconvert.assembly import Assembly, Failure
 from kconvert.config import Conversion
 from kconvert.engine import Engine
-from kconvert.errors import UsageError, disk_error
+from kconvert.errors import BusyError, UsageError, disk_error
 from kconvert.events import Observer
 from kconvert.fetch import is_remote
 from kconvert.files import AnyPath, remove_empty
@@ -27,6 +27,7 @@ from kconvert.folder import (
     finished,
     forget_records,
     keep_records,
+    read_manifest,
     recorded,
     require_ours,
     require_same,
@@ -35,17 +36,19 @@ from kconvert.folder import (
 )
 from kconvert.formats import open_format
 from kconvert.heartbeat import Heartbeat
-from kconvert.journal import Journal
+from kconvert.journal import Journal, is_empty
 from kconvert.manifest import Manifest, SplitRecord
 from kconvert.origin import open_origin
 from kconvert.plan import Selection, SplitPlan, measure, plan_split
 from kconvert.probe import tool_versions
 from kconvert.reach import Read, Written, within_reach
 from kconvert.release import Release, load_release
-from kconvert.room import max_disk_bytes, require_room
+from kconvert.room import DiskNeed, disk_needs, max_disk_bytes, require_room
 from kconvert.units import format_bytes
 from kconvert.version import VERSION
 
+_SMALL_SHARD_BYTES = 10_000
+"""Smaller than any clip of a few seconds."""
 Note = Callable[[str], None]
 """Takes something a person should know."""
 
@@ -70,6 +73,8 @@ class Forecast:
     """To be fetched."""
     max_disk_bytes: int
     """The most that staging and output take at any moment."""
+    needs: Sequence[DiskNeed]
+    """What each disk has to take of that; none for object stores."""
 
 
 def convert(conversion: Conversion, observer: Observer) -> Summary:
@@ -80,8 +85,23 @@ def convert(conversion: Conversion, observer: Observer) -> Summary:
     """
     try:
         return _convert(conversion, observer)
+    except BusyError:
+        raise
+    except UsageError as error:
+        _remember_refusal(conversion, error)
+        raise
     except OSError as error:
         raise disk_error(error) from error
+
+
+def _remember_refusal(conversion: Conversion, error: UsageError) -> None:
+    """Has `kconvert status` tell of it, where the folder is empty or an unfinished one of ours."""
+    with suppress(UsageError, OSError):
+        journal = conversion.journal()
+        out = journal.out
+        is_empty_folder = isinstance(out, Path) and out.is_dir() and is_empty(out)
+        if is_empty_folder or (journal.exists() and read_manifest(out) is None):
+            journal.set_refusal(str(error))
 
 
 def _convert(conversion: Conversion, observer: Observer) -> Summary:
@@ -94,11 +114,17 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
     with closing(conversion.open_engine()) as engine, journal.lock():
         notes: list[str] = []
         records, plans = _survey(conversion, identity, notes.append)
+        if conversion.shard.max_bytes < _SMALL_SHARD_BYTES:
+            notes.append(
+                f"--shard.max_bytes {conversion.shard.max_bytes}: less than a clip has, so that each gets a shard of "
+                "its own"
+            )
         for note in [_announcement(conversion, plans), *notes] if plans else notes:
             observer.note(note)
         failures: list[Failure] = []
         if plans:
             require_room(conversion, journal, plans)
+        journal.forget_refusal()
         if conversion.overwrite:
             clear(journal)
         clear_temporaries(journal)
@@ -125,19 +151,21 @@ def forecast(conversion: Conversion, observer: Observer) -> Forecast:
     Raises: `UsageError` as `convert` does.
     """
     _, plans = _survey(conversion, _checked_identity(conversion), observer.note)
-    return Forecast(plans, sum(plan.num_bytes for plan in plans), max_disk_bytes(conversion, plans))
+    needs = disk_needs(conversion, conversion.journal(), plans)
+    return Forecast(plans, sum(plan.num_bytes for plan in plans), max_disk_bytes(conversion, plans), needs)
 
 
 def _checked_identity(conversion: Conversion) -> dict[str, Any]:
     """The identity of a conversion whose options, tools and folder can work. Raises `UsageError` if they cannot."""
     conversion.require_known_words()
+    _require_parent(conversion)
     if conversion.keep_folder is not None and conversion.keep_folder.is_relative_to(str(conversion.out_path)):
         raise UsageError(
             f"--archives {conversion.archives}: is in --out, which only shards and tables belong in; "
             "choose a folder elsewhere"
         )
-    origin = None if is_remote(conversion.origin) else Path(conversion.origin).expanduser().absolute()
-    if origin is not None and origin.is_relative_to(str(conversion.out_path)):
+    origin = conversion.origin_location
+    if not is_remote(origin) and Path(origin).is_relative_to(str(conversion.out_path)):
         raise UsageError(f"--origin {conversion.origin}: is in --out, which --overwrite clears; choose another --out")
     layout = open_format(conversion.to)
     if layout.keeps_archives and conversion.keep_folder is not None:
@@ -146,6 +174,18 @@ def _checked_identity(conversion: Conversion) -> dict[str, Any]:
     identity = conversion.identity({**tool_versions(conversion.check), **layout.tools()})
     require_ours(conversion.out_path)
     return identity
+
+
+def _require_parent(conversion: Conversion) -> None:
+    """Raises `UsageError` if `--staging` is to be made in a folder that is not there: a disk that is not mounted."""
+    staging = conversion.journal().staging
+    if conversion.staging is not None and isinstance(staging, Path):
+        folder = staging.parent
+        if not folder.exists() and not folder.parent.is_dir():
+            raise UsageError(
+                f"--staging {conversion.staging}: {folder.parent} is not there; is that disk mounted? Make the folder, "
+                "or choose another"
+            )
 
 
 def _survey(
@@ -170,7 +210,8 @@ def _announcement(conversion: Conversion, plans: Sequence[SplitPlan]) -> str:
     more = f" and {unknown} archives of unknown size" if unknown else ""
     return (
         f"{conversion.release} to {conversion.out_path}: fetches {format_bytes(num_bytes)}{more}, takes up to "
-        f"{format_bytes(disk_bytes)} of disk{more}; {conversion.describe_workers()}"
+        f"{format_bytes(disk_bytes)} of disk{more}, with {conversion.describe_workers()}; --out, --split, "
+        "--shuffle.window and --workers choose otherwise"
     )
 
 
@@ -178,7 +219,7 @@ def _plan(conversion: Conversion, wanted: Sequence[str], journal: Journal | None
     """Plans the splits; without a journal, as if nothing were done yet."""
     release = load_release(conversion.release)
     selection = conversion.selection(release)
-    origin = open_origin(conversion.origin, release, conversion.fetch)
+    origin = open_origin(conversion.origin_location, release, conversion.fetch)
     plans = []
     for split in wanted:
         split_journal = journal.split(split) if journal is not None else None
@@ -280,5 +321,6 @@ def _shared_folders(conversion: Conversion, journal: Journal) -> tuple[Written, 
         written.append(("--staging", journal.staging))
     if conversion.keep_folder is not None:
         written.append(("--archives", conversion.keep_folder))
-    read = [] if is_remote(conversion.origin) else [("--origin", Path(conversion.origin).expanduser().absolute())]
+    origin = conversion.origin_location
+    read = [] if is_remote(origin) else [("--origin", Path(origin))]
     return tuple(written), tuple(read)

@@ -42,6 +42,8 @@ class Status:
     splits: Sequence[SplitStatus]
     beat: Beat | None
     """How far that run is; `None` if none goes on, or it has not told yet."""
+    refusal: str
+    """Why the last run was refused before it began anything; `""` if it was not."""
     elements: Mapping[str, str]
     """What the last run gave to Slurm and is not done: from an element's number there to its archive or shard."""
 
@@ -69,7 +71,8 @@ def read_status(out: AnyPath) -> Status:
     is_complete = manifest is not None and all(status.split in manifest.splits for status in splits)
     is_running = journal.is_locked()
     beat = journal.beat() if is_running else None
-    return Status(is_complete and all(status.is_finished for status in splits), is_running, splits, beat, elements)
+    is_complete = is_complete and all(status.is_finished for status in splits)
+    return Status(is_complete, is_running, splits, beat, journal.refusal(), elements)
 
 
 def _undone_elements(journal: Journal) -> dict[str, str]:

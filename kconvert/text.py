@@ -6,6 +6,9 @@ that turn the reading direction, bytes that are no text. Nothing of that is obey
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 def printable(text: str, max_chars: int | None = None) -> str:
     """The text on one line, with everything that is not printable as an escape like `\\x1b`; perhaps cut."""
@@ -23,3 +26,15 @@ def printable_lines(text: str) -> str:
 
 def _escape(char: str) -> str:
     return char.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def closest(word: str, known: Iterable[str]) -> list[str]:
+    """Up to three that are spelt alike, the most alike first."""
+    by_lower = {one.lower(): one for one in known}
+    return [by_lower[one] for one in difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.75)]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint at what is spelt alike; `""` if nothing is."""
+    found = closest(word, known)
+    return f"did you mean {', '.join(map(repr, found))}?" if found else ""

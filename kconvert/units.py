@@ -9,6 +9,7 @@ _UNITS = {
     "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
     "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
 }  # fmt: skip
+_WRITTEN = ("TB", "GB", "MB", "kB", "TiB", "GiB", "MiB", "KiB")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)")
 
 
@@ -24,11 +25,17 @@ class ByteSize(int):
         return cls(round(float(match[1]) * _UNITS[match[2].upper()]))
 
     def __str__(self) -> str:
-        for unit in ("TB", "GB", "MB", "kB"):
-            size = _UNITS[unit.upper()]
-            if self and int(self) % size == 0:
-                return f"{int(self) // size}{unit}"
-        return str(int(self))
+        exact = [unit for unit in _WRITTEN if self and int(self) % _UNITS[unit.upper()] == 0]
+        if not exact:
+            return str(int(self))
+        # As 4GiB, and not 4194304KiB.
+        unit = max(exact, key=lambda unit: _UNITS[unit.upper()])
+        return f"{int(self) // _UNITS[unit.upper()]}{unit}"
+
+
+def format_rate(rate: float) -> str:
+    """So many a second, as people read it: `1,110/s`, `12.3/s`, `0.45/s`."""
+    return f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s"
 
 
 def format_bytes(size: float) -> str:

@@ -18,6 +18,7 @@ from kconvert.errors import KconvertError, UnexpectedError, UsageError, disk_err
 from kconvert.events import Emit
 from kconvert.files import AnyPath
 from kconvert.grants import WORKER_BYTES
+from kconvert.imports import how_to_install
 
 EngineName = Literal["local", "ray", "slurm"]
 MAX_ATTEMPTS = 2
@@ -170,6 +171,6 @@ def open_engine(
     return LocalEngine(max_tasks, task_bytes)
 
 
-def missing_extra(name: str) -> UsageError:
+def missing_library(engine: EngineName, library: str) -> UsageError:
     """That what an engine needs is not installed."""
-    return UsageError(f"--engine {name}: is not installed; pip install 'kconvert[{name}]'")
+    return UsageError(f"--engine {engine}: the library {library} is not installed; {how_to_install(library, engine)}")

@@ -25,7 +25,7 @@ from kconvert.engine import (
     T,
     Work,
     attempt,
-    missing_extra,
+    missing_library,
 )
 from kconvert.errors import KconvertError, OutOfMemoryError, UsageError, WorkerDiedError
 from kconvert.events import Accumulator, Advance, Emit
@@ -55,7 +55,7 @@ class RayEngine:
         try:
             import ray
         except ImportError as error:
-            raise missing_extra("ray") from error
+            raise missing_library("ray", "ray") from error
         self._ray: Any = ray
         self._options = options
         self._max_tasks = max_tasks

@@ -30,7 +30,7 @@ from kconvert.engine import (
     T,
     Work,
     attempt,
-    missing_extra,
+    missing_library,
 )
 from kconvert.errors import OutOfMemoryError, TaskError, UsageError, WorkerDiedError
 from kconvert.events import Accumulator, Advance, Emit
@@ -71,7 +71,7 @@ class SlurmEngine:
         try:
             import submitit
         except ImportError as error:
-            raise missing_extra("slurm") from error
+            raise missing_library("slurm", "submitit") from error
         self._submitit: Any = submitit
         self._options = options
         self._is_local = options.executor == "local"

@@ -21,9 +21,11 @@ from typing import IO, Any, NamedTuple, cast
 
 from kconvert.errors import UsageError
 from kconvert.files import AnyPath, DigestedReader, DigestingFile, make_folder, size_of, write_whole
+from kconvert.imports import how_to_install
 from kconvert.journal import JOURNAL_FOLDER
 from kconvert.manifest import Manifest
 from kconvert.objects import TEMPORARY_SUFFIX
+from kconvert.units import ByteSize
 
 _COPY_BYTES = 1 << 20
 
@@ -102,14 +104,14 @@ class Format(ABC):
         if self.library is not None and importlib.util.find_spec(self.library.module) is None:
             raise UsageError(
                 f"--to {self.name}: its library, the Python module {self.library.module}, is not installed; "
-                f"pip install 'kconvert[{self.name}]', or choose another format"
+                f"{how_to_install(self.library.package, self.name)}, or choose another format"
             )
         if self.is_local and not isinstance(out, Path):
             raise UsageError(f"--to {self.name} --out {out}: expected a folder; copy it to the store afterwards")
         if self.max_shard_bytes is not None and max_bytes >= self.max_shard_bytes:
             raise UsageError(
-                f"--shard.max_bytes {max_bytes}: expected less than {self.max_shard_bytes:,}, as a file of the format "
-                f"{self.name} cannot be larger"
+                f"--shard.max_bytes {max_bytes}: expected less than {ByteSize(self.max_shard_bytes)}, as a file of the "
+                f"format {self.name} cannot be larger"
             )
 
     def tools(self) -> Mapping[str, str]:

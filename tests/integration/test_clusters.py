@@ -13,7 +13,7 @@ import psutil
 import pytest
 from buckets import Store, store
 from clusters import ray_cluster
-from harness import COMMAND, kconvert, one_line, tree
+from harness import COMMAND, ROOT, kconvert, one_line, tree
 from miniature.server import Handler, Server, serving
 
 SHARDS = ["--shard.max_samples", "5"]
@@ -159,7 +159,7 @@ def test_an_engine_that_is_not_installed_is_named(tmp_path: Path, mini: Path, en
     words: list[str | Path] = ["k400", "--out", tmp_path / "out", "--origin", mini, "--engine", engine]
     ran = kconvert(*words, env={"PYTHONPATH": str(tmp_path / "absent")})
     assert ran.code == 2
-    assert one_line(ran).endswith(f"pip install 'kconvert[{engine}]'")
+    assert one_line(ran).endswith(f"the library {library} is not installed; pip install '{ROOT}[{engine}]'")
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").rglob("*.part"))
 
 

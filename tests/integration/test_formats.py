@@ -286,4 +286,4 @@ def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, tmp_path / "out"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "pip install 'kconvert[litdata]', or choose another format" in done.stderr
+    assert f"pip install '{ROOT}[litdata]', or choose another format" in done.stderr

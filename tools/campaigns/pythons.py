@@ -20,6 +20,8 @@ from harness import ROOT, only_ours, tree
 from miniature.build import build
 from miniature.sources import MadeRows, MadeVideos
 
+from kconvert.version import DISTRIBUTION
+
 _VERSIONS = range(11, 16)
 """Of Python 3."""
 _RESOLUTIONS = ("highest", "lowest-direct")
@@ -97,7 +99,7 @@ def attempt(python: str, resolution: str, folder: Path) -> Tried:
     inside = ("--quiet", "--python", environment / "bin/python")
     run(*uv, "pip", "install", *inside, "--resolution", resolution, ROOT)
     listed = json.loads(run(*uv, "pip", "list", *inside, "--format", "json"))
-    versions = {package["name"]: package["version"] for package in listed if package["name"] != "kconvert"}
+    versions = {package["name"]: package["version"] for package in listed if package["name"] != DISTRIBUTION}
     command = environment / "bin/kconvert"
     shards, everything, said = hashlib.sha256(), hashlib.sha256(), ""
     assert run(command, "--help").startswith("usage: kconvert")

@@ -1,0 +1,85 @@
+"""A YAML file of options, read with the line of each, so that what is wrong with one is told with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kconvert.errors import UsageError
+from kconvert.text import did_you_mean
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """The content of a file, which is a mapping."""
+
+    path: Path
+    content: Mapping[str, Any]
+    lines: Mapping[str, int]
+    """The line of each key, from 1, by its dotted name; entries of lists are named by their number, from 0."""
+
+    def place(self, name: str) -> str:
+        """Where a key stands, as a person says it."""
+        return f"{self.path}, line {self.lines[name]}" if name in self.lines else str(self.path)
+
+    def require_known(self, known: Collection[str], below: str = "") -> None:
+        """Raises `UsageError` at the first key, of those below a dotted name, that is not among the known ones."""
+        for name in self.lines:
+            if not name.startswith(below):
+                continue
+            option = name.removeprefix(below)
+            if option in known or any(option.startswith(f"{one}.") and _is_free(one, known) for one in known):
+                continue
+            hint = did_you_mean(option, known)
+            raise UsageError(f"{self.place(name)}: unknown option {option!r}{f', {hint}' if hint else ''}")
+
+
+def read_yaml(path: Path) -> YamlFile:
+    """Reads a file. Raises `UsageError` if it is not there, is not UTF-8, is not YAML, or is no mapping."""
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); expected a YAML file of options") from error
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        content = loader.construct_document(node) if node is not None else {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}{_where(error)}: is no YAML ({_what(error)}); correct it") from error
+    finally:
+        loader.dispose()
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: got a {type(content).__name__}, expected options, as `workers: 4` a line")
+    return YamlFile(path, content, dict(_lines(node, "")) if node is not None else {})
+
+
+def _lines(node: yaml.Node, above: str) -> Iterator[tuple[str, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = f"{above}{key.value}"
+            yield name, key.start_mark.line + 1
+            yield from _lines(value, f"{name}.")
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            yield f"{above}{number}", value.start_mark.line + 1
+            yield from _lines(value, f"{above}{number}.")
+
+
+def _is_free(name: str, known: Collection[str]) -> bool:
+    """Whether an option takes a value of any content: no option stands below it."""
+    return not any(other.startswith(f"{name}.") for other in known)
+
+
+def _where(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f", line {mark.line + 1}" if mark is not None else ""
+
+
+def _what(error: yaml.YAMLError) -> str:
+    return getattr(error, "problem", None) or " ".join(str(error).split())
