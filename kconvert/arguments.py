@@ -60,7 +60,7 @@ class Parser(ArgumentParser):
     def option_names(self) -> frozenset[str]:
         """The options that a file may hold, by their dotted names."""
         names = {action.dest for action in self._actions if action.option_strings}
-        return frozenset(names - {"help", "config", "print_config", "version"})
+        return frozenset(names - {"help", "config", "print_config"})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises `UsageError`."""
@@ -137,8 +137,7 @@ def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Outp
     release = [f"--release={others.pop(0)}"] if others and not others[0].startswith("-") else []
     given = Counter(word.partition("=")[0] for word in others if word.startswith("--"))
     if twice := sorted(word for word, times in given.items() if times > 1):
-        lists = "; several are separated by commas" if {"--split", "--classes"} & set(twice) else ""
-        raise UsageError(f"{', '.join(twice)}: given twice{lists}")
+        raise UsageError(f"{', '.join(twice)}: given twice; give it once, several splits or labels with commas")
     usual = usual_config()
     files = [read_yaml(path) for path in ([usual] if usual is not None else []) + [Path(name) for name in configs]]
     known = parser.option_names()
@@ -148,13 +147,19 @@ def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Outp
         read_yaml(Path(name)).require_known({one.removeprefix(f"{group}.") for one in known})
     try:
         options = parser.parse_args([*(f"--config={file.path}" for file in files), *others, *release])
-        return _instantiate(parser, options), output_of(options, usual)
+        conversion = _instantiate(parser, options)
     except UsageError as error:
         name = str(error).removeprefix("--").partition(":")[0].partition(" ")[0]
         holder = next((file for file in reversed(files) if name in file.lines), None)
         if holder is None or f"--{name}" in given:
             raise
         raise UsageError(f"{holder.place(name)}: {error}") from error
+    for group in conversion.ignored_groups() if usual is not None else ():
+        # What a file says that is always read is there for the runs that it is for.
+        named = [*others, *(f"--{name}" for file in files[1:] for name in file.lines)]
+        if not any(word.startswith(f"--{group}") for word in named):
+            conversion = conversion.without(group)
+    return conversion, output_of(options, usual)
 
 
 def usual_config() -> Path | None:

@@ -17,7 +17,7 @@ from kconvert.clip import sample_key
 from kconvert.config import Conversion
 from kconvert.engine import Engine, Failed, Outcome, Task
 from kconvert.errors import DiskFullError, StagingError, TaskError, UnexpectedError, UnreachableError, disk_error
-from kconvert.events import Observer
+from kconvert.events import Observer, SplitDone, Step
 from kconvert.files import AnyPath, remove, remove_empty, size_of
 from kconvert.finish import Placement, sample_metadata, write_split_table
 from kconvert.formats import open_format
@@ -141,7 +141,8 @@ class Assembly:
         self._staged_now.update(names)
         sizes = [self.plan.sizes.get(name) for name in names]
         total = None if None in sizes else sum(size or 0 for size in sizes)
-        self.observer.begin(f"{self._split}: reading {len(names)} archives", total, None)
+        text = f"{self._split}: reading {len(names):,} archive{'s' * (len(names) != 1)}"
+        self.observer.begin(Step(self._split, "reading", text, total))
         tasks = [
             IngestTask(
                 archive=self.plan.archives[name],
@@ -273,7 +274,8 @@ class Assembly:
         if not unpacked:
             return []
         num_clips = sum(len(planned.items) for planned in unpacked)
-        self.observer.begin(f"{self._split}: packing {len(unpacked)} shards", None, num_clips)
+        text = f"{self._split}: packing {len(unpacked):,} shard{'s' * (len(unpacked) != 1)}"
+        self.observer.begin(Step(self._split, "packing", text, None, num_clips))
         archives = rows.archive_column()
         tasks = self._while_worthwhile(self._pack_task(planned, rows, archives) for planned in unpacked)
         outcomes = self.engine.run(pack, tasks, self.observer.advance)
@@ -343,6 +345,16 @@ class Assembly:
         )
         record = SplitRecord(counts, tuple(shards), table)
         self.journal.set_record(record)
+        self.observer.split_ends(
+            SplitDone(
+                split=self._split,
+                num_written=counts.num_written,
+                num_flagged=counts.num_short,
+                num_rejected=sum(counts.num_rejected.values()),
+                num_shards=len(shards),
+                num_bytes=num_bytes,
+            )
+        )
         return record
 
     def _remove_strays(self, known: set[str]) -> None:

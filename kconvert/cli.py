@@ -113,17 +113,17 @@ def _command(words: list[str]) -> int:
     if first.startswith("-") or first in RELEASE_NAMES:
         return _convert(words)
     raise UsageError(
-        f"{first!r} is neither a release ({', '.join(RELEASE_NAMES)}) nor a command ({', '.join(_COMMANDS)})"
-        + _meant(first, words[1:])
+        f"{first!r} is neither a release ({', '.join(RELEASE_NAMES)}) nor a command ({', '.join(_COMMANDS)}); "
+        f"{_meant(first, words[1:])}"
     )
 
 
 def _meant(first: str, others: list[str]) -> str:
-    """What was probably meant by a first word, as a command to be copied; `""` if nobody can tell."""
+    """What was probably meant by a first word, as a command to be copied; or where that is to be found."""
     plain = re.sub("[^a-z0-9]", "", first.lower()).replace("kinetics", "k")
     meant = {"k7002020": "k700-2020", "k700": "k700-2020", "k600": "k600", "k400": "k400"}.get(plain)
     meant = meant or next(iter(closest(first, [*RELEASE_NAMES, *_COMMANDS])), None)
-    return f"; did you mean `{shlex.join(['kconvert', meant, *others])}`?" if meant else "; see `kconvert help`"
+    return f"did you mean `{shlex.join(['kconvert', meant, *others])}`?" if meant else "see `kconvert help`"
 
 
 def _convert(words: list[str]) -> int:

@@ -93,26 +93,24 @@ class Conversion:
     def require_known_words(self) -> None:
         """Raises `UsageError` for splits and labels that the release does not have, and for what would be ignored."""
         _ = self.splits, self.selection(load_release(self.release))
-        self._require_engine("slurm", self.slurm, SlurmOptions())
-        self._require_engine("ray", self.ray, RayOptions())
-        if self.to == "archives":
-            for option, given, default in (
-                ("shard", self.shard, ShardOptions()),
-                ("shuffle", self.shuffle, ShuffleOptions()),
-            ):
-                if names := _changed(given, default):
-                    raise UsageError(
-                        f"--{option}.{names[0]}: would be ignored, as --to archives keeps the archives as they are; "
-                        "leave it out, or choose another --to"
-                    )
+        for group, (why, mend) in self.ignored_groups().items():
+            raise UsageError(f"--{group}.{_changed(self, group)[0]}: would be ignored, as {why}; leave it out; {mend}")
 
-    def _require_engine(self, engine: EngineName, given: object, default: object) -> None:
-        """Raises `UsageError` if options of an engine are given that is not the one that runs."""
-        if self.engine != engine and (names := _changed(given, default)):
-            raise UsageError(
-                f"--{engine}.{names[0]}: would be ignored, as the work is done with --engine {self.engine}; "
-                f"did you mean --engine {engine}?"
-            )
+    def ignored_groups(self) -> dict[str, tuple[str, str]]:
+        """The groups of options that differ from the default and change nothing: why, and what was perhaps meant."""
+        ignored: dict[str, tuple[str, str]] = {}
+        for engine in ("slurm", "ray"):
+            if self.engine != engine:
+                ignored[engine] = f"the work is done with --engine {self.engine}", f"did you mean --engine {engine}?"
+        if self.to == "archives":
+            for group in ("shard", "shuffle"):
+                ignored[group] = "--to archives keeps the archives as they are", "choose another --to"
+        return {group: why for group, why in ignored.items() if _changed(self, group)}
+
+    def without(self, group: str) -> Conversion:
+        """The same with the options of a group as they are by default."""
+        default = type(getattr(self, group))()
+        return dataclasses.replace(self, **{group: default})
 
     def selection(self, release: Release) -> Selection:
         """What is read of each split. Raises `UsageError` for an unknown label."""
@@ -127,8 +125,13 @@ class Conversion:
 
     @property
     def keep_folder(self) -> Path | None:
-        """Where archives are kept."""
-        return Path(self.archives).expanduser().absolute() if self.archives else None
+        """Where archives are kept. Raises `UsageError` if that is no folder."""
+        if not self.archives:
+            return None
+        folder = _folder("--archives", self.archives)
+        if not isinstance(folder, Path):
+            raise UsageError(f"--archives {self.archives}: expected a folder; stores hold no archives")
+        return folder
 
     @property
     def out_path(self) -> AnyPath:
@@ -200,10 +203,13 @@ def _naming(option: str) -> Iterator[None]:
         raise UsageError(f"{option}: {error}") from error
 
 
-def _changed(given: object, default: object) -> list[str]:
-    """The fields of a dataclass that are not as they are by default."""
-    names = [field.name for field in dataclasses.fields(default)]  # type: ignore[arg-type]
-    return [name for name in names if getattr(given, name) != getattr(default, name)]
+def _changed(conversion: Conversion, group: str) -> list[str]:
+    """The options of a group that are not as they are by default."""
+    given = getattr(conversion, group)
+    default = type(given)()
+    return [
+        field.name for field in dataclasses.fields(given) if getattr(given, field.name) != getattr(default, field.name)
+    ]
 
 
 def _from_file(value: list[str] | str | None) -> list[str] | str | None:

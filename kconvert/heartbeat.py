@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 from kconvert.errors import disk_error
-from kconvert.events import Advance, Observer, Tally
+from kconvert.events import Advance, Observer, SplitDone, SplitWork, Step, Tally
 from kconvert.journal import Beat, Journal
 from kconvert.objects import ObjectPath
 
@@ -28,11 +29,15 @@ class Heartbeat:
         self._num_done = 0
         self._next_seconds = time.monotonic() + self._interval
 
-    def begin(self, step: str, num_bytes: int | None, num_clips: int | None) -> None:
-        self._tally = Tally(step, num_bytes, num_clips)
+    def run_begins(self, work: Mapping[str, SplitWork]) -> None:
+        self._tally.work = dict(work)
+        self._observer.run_begins(work)
+
+    def begin(self, step: Step) -> None:
+        self._tally.begin(step)
         self._running.clear()
         self._num_done = 0
-        self._observer.begin(step, num_bytes, num_clips)
+        self._observer.begin(step)
 
     def advance(self, event: Advance) -> None:
         self._tally.advance(event)
@@ -54,7 +59,12 @@ class Heartbeat:
         self._observer.note(text)
 
     def end(self) -> None:
+        self._tally.end()
         self._observer.end()
+
+    def split_ends(self, done: SplitDone) -> None:
+        self._tally.split_ends(done.split)
+        self._observer.split_ends(done)
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -63,7 +73,7 @@ class Heartbeat:
         self._next_seconds = now + self._interval
         tally = self._tally
         beat = Beat(
-            step=tally.step,
+            step=tally.step.text,
             num_bytes=tally.bytes.done,
             total_bytes=tally.bytes.total,
             num_clips=tally.clips.done,

@@ -115,7 +115,7 @@ class Beat:
     """Of this step."""
     clips_per_second: float
     remaining_seconds: float | None
-    """Of this step."""
+    """Of the whole run."""
     flagged: Mapping[str, int]
     running: tuple[str, ...]
     """Archives, or shards, that are worked on, or are about to be."""
@@ -139,7 +139,7 @@ class Journal:
         self.out = out
         self.folder = out / JOURNAL_FOLDER
         # Of this output folder alone: a scratch disk is used by many.
-        own = f"kconvert-{hashlib.sha256(str(out).encode()).hexdigest()[:16]}"
+        own = f"kconvert-{hashlib.sha256(os.fsencode(str(out))).hexdigest()[:16]}"
         self.staging = self.folder if staging is None else staging / own
 
     def exists(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kconvert.annotation import Annotations, parse_annotations
 from kconvert.errors import FetchError, OriginError
+from kconvert.events import SplitWork
 from kconvert.fetch import FetchOptions, describe, without_patience
 from kconvert.journal import Inputs, SplitJournal
 from kconvert.origin import ArchiveRef, Origin
@@ -54,6 +55,13 @@ class SplitPlan:
     def num_bytes(self) -> int:
         """Of the archives that are still to be read, as far as known."""
         return sum(self.sizes.get(name) or 0 for name in self.unread)
+
+    @property
+    def work(self) -> SplitWork:
+        """What is still to be done, for whoever watches."""
+        is_known = all(self.sizes.get(name) is not None for name in self.unread)
+        packed = sum(self.sizes.get(name) or 0 for name in self.inputs.archives) if self.is_staged else 0
+        return SplitWork(self.num_bytes if is_known else None, packed)
 
 
 def plan_split(

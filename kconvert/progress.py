@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 from tqdm import tqdm
 
-from kconvert.events import Advance, Silent, Tally
+from kconvert.events import Advance, Silent, SplitDone, SplitWork, Step, Tally
 from kconvert.pace import spoken
 from kconvert.text import printable_lines
 from kconvert.units import format_bytes, format_rate
@@ -26,9 +29,14 @@ class Lines:
     def __init__(self) -> None:
         self._tally = Tally()
         self._next_seconds = 0.0
+        self._split_began = time.monotonic()
 
-    def begin(self, step: str, num_bytes: int | None, num_clips: int | None) -> None:
-        self._tally = Tally(step, num_bytes, num_clips)
+    def run_begins(self, work: Mapping[str, SplitWork]) -> None:
+        self._tally.work = dict(work)
+        self._split_began = time.monotonic()
+
+    def begin(self, step: Step) -> None:
+        self._tally.begin(step)
         self._next_seconds = time.monotonic() + self.interval_seconds
         self._show_begin()
 
@@ -41,6 +49,13 @@ class Lines:
     def end(self) -> None:
         self._erase()
         self._show_end()
+        self._tally.end()
+
+    def split_ends(self, done: SplitDone) -> None:
+        seconds = time.monotonic() - self._split_began
+        self._tally.split_ends(done.split)
+        self._split_began = time.monotonic()
+        self._show_split(done, seconds)
 
     def note(self, text: str) -> None:
         self._print(printable_lines(text))
@@ -50,7 +65,7 @@ class Lines:
     def task_ends(self, name: str) -> None: ...
 
     def _show_begin(self) -> None:
-        self.note(self._tally.step)
+        self.note(self._tally.step.text)
 
     def _show_progress(self) -> None:
         self.note(self._line(self._tally.clips.rate, _remaining_text(self._tally)))
@@ -58,12 +73,19 @@ class Lines:
     def _show_end(self) -> None:
         self.note(self._line(self._tally.clips.mean_rate))
 
+    def _show_split(self, done: SplitDone, seconds: float) -> None:
+        self.note(
+            f"{done.split}: done: {done.num_written:,} clips in {done.num_shards:,} shards "
+            f"({format_bytes(done.num_bytes)}), {done.num_flagged:,} flagged, {done.num_rejected:,} rejected, in "
+            f"{spoken(seconds)}"
+        )
+
     def _line(self, clips_per_second: float, remaining: str = "") -> str:
         num_bytes, num_clips = self._tally.bytes, self._tally.clips
         of_bytes = f" of {format_bytes(num_bytes.total)}" if num_bytes.total is not None else ""
         of_clips = f" of {num_clips.total:,}" if num_clips.total is not None else ""
         return (
-            f"{self._tally.step}: {format_bytes(num_bytes.done)}{of_bytes}, {num_clips.done:,}{of_clips} clips "
+            f"{self._tally.step.text}: {format_bytes(num_bytes.done)}{of_bytes}, {num_clips.done:,}{of_clips} clips "
             f"({format_rate(clips_per_second)}){remaining}{_flagged_text(self._tally)}"
         )
 
@@ -85,7 +107,7 @@ class Lines:
 
 
 class Bars(Lines):
-    """An observer that draws one bar for bytes and one for clips, and leaves a line when a step ends."""
+    """An observer that draws one bar for bytes and one for clips, and leaves a line when a split ends."""
 
     interval_seconds = 0.0
     """The bars know themselves when to draw again."""
@@ -95,7 +117,7 @@ class Bars(Lines):
         self._bars: list[tqdm[Any]] = []
 
     def _show_begin(self) -> None:
-        of_bytes: dict[str, Any] = {"desc": self._tally.step, "unit": "B", "unit_scale": True}
+        of_bytes: dict[str, Any] = {"desc": self._tally.step.text, "unit": "B", "unit_scale": True}
         of_clips: dict[str, Any] = {"desc": "clips"}
         totals = (self._tally.bytes.total, self._tally.clips.total)
         for position, (total, look) in enumerate(zip(totals, (of_bytes, of_clips), strict=True)):
@@ -112,6 +134,11 @@ class Bars(Lines):
                 **look,
             )
             self._bars.append(bar)
+
+    def _show_end(self) -> None:
+        """The line of the split tells."""
+        if not self._tally.step.split:
+            super()._show_end()
 
     def _show_progress(self) -> None:
         if self._bars:
@@ -131,8 +158,8 @@ class Bars(Lines):
 
 
 class Events(Lines):
-    """An observer that prints an object of JSON a line: `event` is begin, progress, end, task_begin, task_end or
-    note."""
+    """An observer that prints an object of JSON a line: `event` is begin, progress, end, split_end, task_begin,
+    task_end or note."""
 
     interval_seconds = 1.0
 
@@ -154,10 +181,13 @@ class Events(Lines):
     def _show_end(self) -> None:
         self._tell("end", **self._numbers())
 
+    def _show_split(self, done: SplitDone, seconds: float) -> None:
+        self._tell("split_end", **dataclasses.asdict(done), seconds=round(seconds, 3))
+
     def _numbers(self) -> dict[str, Any]:
         tally, seconds = self._tally, self._tally.remaining_seconds()
         return {
-            "step": tally.step,
+            "step": tally.step.text,
             "num_bytes": tally.bytes.done,
             "total_bytes": tally.bytes.total,
             "num_clips": tally.clips.done,
@@ -189,12 +219,13 @@ class Quiet(Silent):
 
 
 def open_progress(is_quiet: bool = False, as_events: bool = False) -> Lines | Quiet:
-    """Bars if stderr is a terminal, else lines, unless asked for otherwise. To be closed, also after an exception."""
+    """Bars if stderr is a terminal that can move its cursor, else lines, unless asked for otherwise. To be closed, also
+    after an exception."""
     if is_quiet:
         return Quiet()
     if as_events:
         return Events()
-    return Bars() if sys.stderr.isatty() else Lines()
+    return Bars() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else Lines()
 
 
 def _remaining_text(tally: Tally) -> str:

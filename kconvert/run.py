@@ -133,6 +133,7 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
             forget_records(out, [plan.info.name for plan in plans])
             _fix_inputs(plans, journal, conversion.selection(release))
             with Heartbeat(journal, observer) as heart, within_reach(engine, *_shared_folders(conversion, journal)):
+                heart.run_begins({plan.info.name: plan.work for plan in plans})
                 failures = _assemble(conversion, release, plans, journal, engine, heart)
             if not failures:
                 # Of workers that died.

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from kconvert.engine import Context, Engine, Failed
-from kconvert.events import Advance, Observer
+from kconvert.events import Advance, Observer, Step
 from kconvert.files import AnyPath, DigestedReader, sha256_of, size_of
 from kconvert.finish import labels_entry, whole_files
 from kconvert.formats import Format, StoredSample, open_format
@@ -41,11 +41,9 @@ class Difference:
 def verify(out: AnyPath, manifest: Manifest, engine: Engine, observer: Observer) -> list[Difference]:
     """Everything in the folder that differs from its manifest and its tables, by path."""
     found = list(folder_differences(out, manifest))
-    observer.begin(
-        f"verifying {len(manifest.shards)} shards",
-        sum(shard.size_bytes for shard in manifest.shards),
-        sum(shard.num_samples for shard in manifest.shards),
-    )
+    num_bytes = sum(shard.size_bytes for shard in manifest.shards)
+    num_samples = sum(shard.num_samples for shard in manifest.shards)
+    observer.begin(Step("", "verifying", f"verifying {len(manifest.shards):,} shards", num_bytes, num_samples))
     unreadable = {difference.path for difference in found}
     for outcome in engine.run(verify_shard, shard_tasks(out, manifest, unreadable), observer.advance):
         if isinstance(outcome, Failed):

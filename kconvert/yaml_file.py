@@ -35,7 +35,7 @@ class YamlFile:
             if option in known or any(option.startswith(f"{one}.") and _is_free(one, known) for one in known):
                 continue
             hint = did_you_mean(option, known)
-            raise UsageError(f"{self.place(name)}: unknown option {option!r}{f', {hint}' if hint else ''}")
+            raise UsageError(f"{self.place(name)}: unknown option {option!r}; {hint or '`kconvert --help` lists them'}")
 
 
 def read_yaml(path: Path) -> YamlFile:
@@ -46,29 +46,32 @@ def read_yaml(path: Path) -> YamlFile:
         raise UsageError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); expected a YAML file of options") from error
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         content = loader.construct_document(node) if node is not None else {}
-    except yaml.YAMLError as error:
+    # The last three of values that are written as numbers or times, and are none, and of endless nesting.
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UsageError(f"{path}{_where(error)}: is no YAML ({_what(error)}); correct it") from error
-    finally:
-        loader.dispose()
     if not isinstance(content, dict):
         raise UsageError(f"{path}: got a {type(content).__name__}, expected options, as `workers: 4` a line")
-    return YamlFile(path, content, dict(_lines(node, "")) if node is not None else {})
+    return YamlFile(path, content, dict(_lines(node, "", set())) if node is not None else {})
 
 
-def _lines(node: yaml.Node, above: str) -> Iterator[tuple[str, int]]:
+def _lines(node: yaml.Node, above: str, seen: set[int]) -> Iterator[tuple[str, int]]:
+    """The line of each key below a node. What is repeated by an alias is named once: it may hold itself."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             name = f"{above}{key.value}"
             yield name, key.start_mark.line + 1
-            yield from _lines(value, f"{name}.")
+            yield from _lines(value, f"{name}.", seen)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
             yield f"{above}{number}", value.start_mark.line + 1
-            yield from _lines(value, f"{above}{number}.")
+            yield from _lines(value, f"{above}{number}.", seen)
 
 
 def _is_free(name: str, known: Collection[str]) -> bool:
@@ -76,10 +79,10 @@ def _is_free(name: str, known: Collection[str]) -> bool:
     return not any(other.startswith(f"{name}.") for other in known)
 
 
-def _where(error: yaml.YAMLError) -> str:
+def _where(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     return f", line {mark.line + 1}" if mark is not None else ""
 
 
-def _what(error: yaml.YAMLError) -> str:
+def _what(error: Exception) -> str:
     return getattr(error, "problem", None) or " ".join(str(error).split())

@@ -149,10 +149,8 @@ def store() -> Iterator[Store]:
             return [said]
 
         def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            # moto names the server twice, which clients in development mode refuse.
-            return start_response(
-                status, list({name.lower(): (name, value) for name, value in headers}.values()), *more
-            )
+            # werkzeug has named the server already, and clients in development mode refuse two names.
+            return start_response(status, [pair for pair in headers if pair[0].lower() != "server"], *more)
 
         found: Iterable[bytes] = application(environ, begin)
         return found

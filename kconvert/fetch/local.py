@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from io import FileIO
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class FileStream(ByteStream):
         try:
             self._file = FileIO(location)
         except OSError as error:
-            raise FetchError(location, error.strerror or str(error)) from error
+            raise _unreadable(location, error) from error
 
     @property
     def remote(self) -> Remote:
@@ -31,7 +32,7 @@ class FileStream(ByteStream):
         try:
             num = self._file.readinto(self._chunk)
         except OSError as error:
-            raise FetchError(self.location, error.strerror or str(error)) from error
+            raise _unreadable(self.location, error) from error
         self._num_read += num
         if not num and self._num_read != self._remote.size_bytes:
             raise FetchError(self.location, f"ended after {self._num_read:,} of {self._remote.size_bytes:,} bytes")
@@ -48,5 +49,10 @@ def describe_file(location: str) -> Remote:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(location, "no such file") from error
     except OSError as error:
-        raise FetchError(location, error.strerror or str(error)) from error
+        raise _unreadable(location, error) from error
     return Remote(state.st_size, f"mtime-{state.st_mtime_ns}")
+
+
+def _unreadable(location: str, error: OSError) -> FetchError:
+    advice = "; make it readable for this user" if error.errno in (errno.EACCES, errno.EPERM) else ""
+    return FetchError(location, f"{error.strerror or error}{advice}")

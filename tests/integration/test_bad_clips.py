@@ -53,7 +53,7 @@ class Finder(importlib.abc.MetaPathFinder):
                 if data.endswith(b"HANGING!"):
                     time.sleep(1000)
                 if data.endswith(b"HOGGING!"):
-                    hog = [bytes([1]) * (1 << 28) for _ in range(3)], [bytes(1 << 28) for _ in range(40)]
+                    hog = bytes([1]) * (3 << 27), [bytes(1 << 28) for _ in range(40)]
                 if data.endswith(b"FLOODING"):
                     for _ in range(1 << 14):
                         os.write(2, b"\\x1b[31mmoov atom\\n" * 4096)
@@ -72,7 +72,7 @@ tail -c 8 "$file" >>{calls}; echo >>{calls}
 case "$(tail -c 8 "$file")" in
     CRASHING) kill -SEGV $$;;
     HANGING!) exec sleep 1000;;
-    HOGGING!) exec python3 -c 'hog = [bytes([1]) * (1 << 28) for _ in range(3)], [bytes(1 << 28) for _ in range(40)]';;
+    HOGGING!) exec python3 -c 'hog = bytes([1]) * (3 << 27), [bytes(1 << 28) for _ in range(40)]';;
     FLOODING) yes 'moov atom not found' | head -c 1000000000 >&2; exit 1;;
 esac
 exec {real} "$@"
@@ -145,15 +145,15 @@ def test_a_clip_that_ruins_the_prober_costs_itself_only_and_once(marked: Path, t
 def test_a_kill_for_memory_is_told_as_that_and_not_as_a_crash_of_the_clip(
     marked: Path, tmp_path: Path, prober: str
 ) -> None:
-    """A check that would be stopped at 2 GiB, in a container of 600 MB."""
+    """A check that would be stopped at 2 GiB, in a container of 400 MB."""
     env, _ = stand_in(prober, tmp_path)
     words = ("k700-2020", "--split", "val", "--origin", marked, "--check.prober", prober, "--check.timeout", "3")
     out = tmp_path / "out"
-    with real_group("memory", "600000000") as within:
+    with real_group("memory", "400000000") as within:
         ran = kconvert(*words, "--out", out, env=env, within=within)
     assert ran.code == 3, ran.err
     assert (
-        "k700_val_700.tar.gz: the kernel killed its process for memory (the container's memory limit is 600 MB)"
+        "k700_val_700.tar.gz: the kernel killed its process for memory (the container's memory limit is 400 MB)"
     ) in ran.out
     assert "-> run again with fewer --workers, or with more memory" in ran.out
     # With more of it, the same command finds what is wrong with that clip itself.

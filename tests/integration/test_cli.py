@@ -19,9 +19,7 @@ from kconvert.release import RELEASE_NAMES
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "missing a release (k400, k600, k700-2020) as the first word and --out DIR"),
         (["k500", "--out", "OUT"], "'k500' is neither a release"),
-        (["k400"], "missing --out DIR"),
         (["k400", "--out", "OUT", "--to", "zip"], "zip"),
         (["k400", "--out", "OUT", "--split", "train,dev"], "unknown 'dev'; expected one or more of train, val, test"),
         (["k400", "--out", "OUT", "--classes", "zumba,Abseiling"], "did you mean 'abseiling'"),
@@ -31,10 +29,33 @@ from kconvert.release import RELEASE_NAMES
         (["k400", "--out", "OUT", "--shard.max_bytes", "1XB"], "1XB"),
         (["k400", "--out", "OUT", "--workers", "0"], "--workers 0: expected 1 or more"),
         (["k400", "--out", "OUT", "--nonsense", "1"], "nonsense"),
+        (["k700", "--to", "folder"], "did you mean `kconvert k700-2020 --to folder`?"),
+        (["kinetics-600"], "did you mean `kconvert k600`?"),
+        (["Kinetics400", "--out", "my data"], "did you mean `kconvert k400 --out 'my data'`?"),
+        (["k400", "OUT"], "did you mean `--out "),
+        (["k400", "--split", "vaildation"], "expected one or more of train, val, test"),
+        (["k400", "--split", "tain"], "did you mean 'train'?"),
+        (["k400", "--classes", "absent.txt"], "absent.txt is no file here"),
+        (["k400", "--slurm.partition", "cpu"], "did you mean --engine slurm?"),
+        (["k400", "--ray.cpus_per_task", "2"], "did you mean --engine ray?"),
+        (["k400", "--engine", "slurm", "--ray.address", "local"], "--ray.address: would be ignored"),
+        (["k400", "--to", "archives", "--shuffle.window", "3"], "--shuffle.window: would be ignored"),
+        (["k400", "--out", "s3:/bucket/x"], "--out: s3:/bucket/x: did you mean s3://bucket/x?"),
+        (["k400", "--out", "gs:bucket"], "did you mean gs://bucket?"),
+        (["k400", "--out", "me@server:/data"], "does not reach other machines"),
+        (["k400", "--out", "server.example.org:/data"], "does not reach other machines"),
+        (["k400", "--origin", "ftp://server/kinetics"], "--origin: ftp://server/kinetics: kconvert does not reach"),
+        (["k400", "--archives", "s3://bucket/x"], "--archives s3://bucket/x: expected a folder"),
+        (["k400", "--staging", "/absent/disk/x"], "/absent/disk is not there; is that disk mounted?"),
+        (["k400", "--slurm.parameters", "account=mine"], "expected names with values, as '{account: mine, qos: long}'"),
+        (["k400", "--to", "mds", "--shard.max_bytes", "5GB"], "--shard.max_bytes 5GB: expected less than 4GiB"),
+        (["k400", "--check.depth"], "--check.depth: expected a value after it"),
+        (["k400", "--config"], "--config: expected a YAML file after it"),
+        (["help", "chekcs"], "did you mean 'checks'?"),
         (["k400", "--out", "OUT", "--spl", "val"], "--spl"),
         (["--out", "OUT", "k400"], "the release k400 has to be the first word"),
-        (["k40", "--out", "OUT"], "did you mean 'k400'"),
-        (["plam", "k400"], "did you mean 'plan'"),
+        (["k40", "--out", "OUT"], "did you mean `kconvert k400 --out"),
+        (["plam", "k400"], "did you mean `kconvert plan k400`?"),
         (["k400", "--out", "OUT", "--max_archives", "two"], "--max_archives: got 'two', expected a whole number"),
         (["k400", "--out", "OUT", "--max-archives", "2"], "did you mean '--max_archives'"),
         (["k400", "--out", "OUT", "--shuffle", "100"], "--shuffle.OPTION"),
@@ -46,7 +67,7 @@ from kconvert.release import RELEASE_NAMES
         (["verify", ".", "--workers", "-1"], "--workers -1: expected 1 or more"),
         (["k400", "--out", "OUT", "--config", "absent.yaml"], "absent.yaml"),
         (["k400", "--out", "OUT", "--engine", "spark"], "engine"),
-        (["verify"], "dir"),
+        (["verify"], "missing DIR"),
         (["verify", "OUT"], "no such folder"),
         (["status", "OUT"], "no kconvert run has worked on this folder"),
         (["batch", "absent.yaml"], "absent.yaml"),
@@ -170,7 +191,7 @@ def test_what_plan_says_of_the_disk_is_enough(mini: Path, tmp_path: Path) -> Non
     assert kconvert("k400", "--out", out, "--origin", mini).code == 0
     assert sum(len(data) for data in tree(out).values()) < plan["max_disk_bytes"]
     after = json.loads(kconvert("plan", "k400", "--out", out, "--origin", mini, "--json").out)
-    assert after == {"num_bytes": 0, "max_disk_bytes": 0, "splits": {}}
+    assert (after["num_bytes"], after["max_disk_bytes"], after["splits"]) == (0, 0, {})
 
 
 def test_releases_lists_the_catalogue() -> None:
@@ -213,14 +234,20 @@ def test_batch_does_several_and_goes_on_after_a_failing_one(mini: Path, tmp_path
     ("content", "said"),
     [
         ("", "expected a list `conversions`"),
-        ("conversions: [{release: k400}]", "conversion 1"),
+        ("conversions: [{release: k400}, {release: k400}]", "same folder"),
+        (
+            "conversions:\n- release: k400\n  shufle: {window: 2}",
+            "b.yaml, line 3: unknown option 'shufle'; did you mean",
+        ),
+        ("conversion:\n- release: k400", "line 1: unknown 'conversion', expected `conversions`"),
+        ("defaults: {workers: two}\nconversions: [{release: k400}]", "line 1: conversion 1: --workers: got 'two'"),
         ("conversions: [{release: k400, out: x, nonsense: 1}]", "nonsense"),
         ("conversions: [{release: k400, out: x}, {release: k400, out: ./x}]", "same folder"),
         ("conversions: [{release: k400, out: x}]\nmore: 1", "unknown 'more'"),
         ("conversions: [", "YAML"),
         ("conversions: [7]", "conversion 1"),
         ("conversions: [{release: k400, out: x}, {release: k400, out: y, split: dev}]", "conversion 2: --split"),
-        ("conversions: [{release: k400, out: x, config: y}]", "conversion 1"),
+        ("conversions: [{release: k400, out: x, config: y}]", "line 1: unknown option 'config'"),
     ],
 )
 def test_a_wrong_batch_file_is_refused_before_anything_runs(tmp_path: Path, content: str, said: str) -> None:
@@ -268,15 +295,6 @@ def test_json_is_printed_where_it_is_asked_for(mini: Path, tmp_path: Path) -> No
     assert found["is_complete"]
     assert found["failures"] == []
     assert json.loads(kconvert("verify", tmp_path / "o", "--json").out) == []
-
-
-def test_the_help_in_the_readme_is_what_help_prints() -> None:
-    text = (ROOT / "README.md").read_text()
-    blocks = re.findall(r"```text\n\$ (kconvert[^\n]*--help)\n(.*?)```", text, re.DOTALL)
-    assert [command for command, _ in blocks] == ["kconvert --help"]
-    for command, shown in blocks:
-        ran = kconvert(*command.split()[1:], env={"COLUMNS": "100"})
-        assert shown == ran.out, "run tools/readme"
 
 
 def test_every_option_says_what_it_is_for() -> None:

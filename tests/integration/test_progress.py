@@ -1,15 +1,9 @@
 """What a person, or a program, sees while a run goes on."""
 
-import fcntl
 import json
-import os
-import pty
 import re
-import select
-import struct
 import subprocess
 import sys
-import termios
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,6 +14,7 @@ import pytest
 import yaml
 from harness import COMMAND, RELEASES, kconvert, one_line
 from miniature.server import Handler, serving
+from terminal import in_terminal
 
 
 class Slow(Handler):
@@ -54,6 +49,10 @@ def test_events_are_an_object_a_line_and_add_up(mini: Path, tmp_path: Path) -> N
     assert sorted(tasks) == sorted(event["task"] for event in events if event["event"] == "task_end")
     manifest = json.loads((out / "manifest.json").read_text())
     assert {shard["path"] for shard in manifest["shards"]} <= set(tasks)
+    (done,) = [event for event in events if event["event"] == "split_end"]
+    assert (done["split"], done["num_written"]) == ("val", manifest["splits"]["val"]["num_written"])
+    assert done["num_rejected"] == sum(manifest["splits"]["val"]["num_rejected"].values())
+    assert done["num_bytes"] == sum(shard["size_bytes"] for shard in manifest["shards"])
     reading, packing = [event for event in events if event["event"] == "end"]
     assert reading["num_clips"] == manifest["splits"]["val"]["num_clip_members"]
     assert reading["num_bytes"] == reading["total_bytes"]
@@ -80,28 +79,6 @@ def test_quiet_prints_the_result_only(mini: Path, tmp_path: Path) -> None:
     assert "no such folder" in one_line(wrong)
 
 
-def in_terminal(words: list[str], columns: int = 150) -> tuple[str, int]:
-    """What a command draws in a terminal of that width, and its exit code."""
-    main, other = pty.openpty()
-    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    with subprocess.Popen([str(COMMAND), *words], stderr=other, stdout=subprocess.PIPE) as run:
-        os.close(other)
-        drawn = b""
-        while True:
-            ready, _, _ = select.select([main], [], [], 60)
-            try:
-                data = os.read(main, 65536) if ready else b""
-            except OSError:
-                break
-            if not data:
-                break
-            drawn += data
-        assert run.stdout is not None
-        run.stdout.read()
-    os.close(main)
-    return drawn.decode(), run.returncode
-
-
 def test_a_terminal_has_two_bars_with_rates_and_flagged_clips(mini: Path, tmp_path: Path) -> None:
     with serving(mini, Slow) as http:
         words = ["k400", "--out", str(tmp_path / "out"), "--split", "val", "--workers", "1", "--origin", http.url]
@@ -110,12 +87,14 @@ def test_a_terminal_has_two_bars_with_rates_and_flagged_clips(mini: Path, tmp_pa
     lines = re.split(r"[\r\n]+|\x1b\[A", drawn)
     bars = [line for line in lines if "%" in line and "|" in line]
     assert {re.split(r": +\d+%", line)[0].strip() for line in bars} <= {
-        "val: reading 2 archives", "val: packing 1 shards", "clips",
+        "val: reading 2 archives", "val: packing 1 shard", "clips",
     }  # fmt: skip
     assert any(re.search(r"val: reading 2 archives: +[1-9]\d*% .*B/s, .* remaining", line) for line in bars)
     assert any("flagged: " in line and "clips: " in line for line in lines)
-    # The bars are gone in the end, and a line tells what each step came to.
-    assert any(re.search(r"val: reading 2 archives: .* clips \([\d.]+/s\), flagged", line) for line in lines)
+    # The bars are gone in the end, and a line tells what the split came to.
+    assert any(
+        re.search(r"val: done: 8 clips in 1 shards \(.*B\), 2 flagged, 4 rejected, in \d+ s", line) for line in lines
+    )
 
 
 def status(out: Path) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def test_it_says_what_to_do(line: str) -> None:
     is_passed_on = text.rsplit(": ", 1)[-1] in ("{error}", "{str}", "{disk_error}", "{strerror}") or text.startswith(
         "{explained}"
     )
-    says_what_to_do = "; " in text or "expected" in text or "advice" in text
+    says_what_to_do = "; " in text or "expected" in text or "advice" in text or "did you mean" in text
     assert is_passed_on or says_what_to_do or kind == "AnnotationError", text
 
 

@@ -38,8 +38,12 @@ if __name__ == "__main__":
     with multiprocessing.Pool(2) as pool:
         clips = kconvert.open(sys.argv[1], "train")
         assert pool.map(about, clips) == [about(clip) for clip in clips]
-    print(multiprocessing.get_start_method(), len(clips), "clips read")
+    frames = sum(1 for _ in clips[0].frames())
+    samples = sum(1 for _ in kconvert.webdataset(sys.argv[1], "train"))
+    print(multiprocessing.get_start_method(), len(clips), "clips read,", frames, "frames,", samples, "samples")
 """
+_QUIET = ("-W", "ignore::ResourceWarning")
+"""webdataset leaves it to the garbage collector to close its files."""
 _FORMATS = ("webdataset", "folder", "parquet")
 
 
@@ -101,12 +105,17 @@ def attempt(python: str, resolution: str, folder: Path) -> Tried:
     listed = json.loads(run(*uv, "pip", "list", *inside, "--format", "json"))
     versions = {package["name"]: package["version"] for package in listed if package["name"] != DISTRIBUTION}
     command = environment / "bin/kconvert"
+    (folder / "kconvert.yaml").write_text(f"origin: {folder / 'server'}\nshard: {{max_samples: 5}}\n")
     shards, everything, said = hashlib.sha256(), hashlib.sha256(), ""
     assert run(command, "--help").startswith("usage: kconvert")
+    assert "kconvert help checks" in run(command, "help")
     for form in _FORMATS:
-        out = folder / "out"
-        run(command, "k400", "--to", form, "--out", out, "--origin", folder / "server", "--shard.max_samples", 5)
+        # As a person says it: all else is by default, or in the file that is always read.
+        out = folder / f"k400-{form}"
+        run(command, "k400", "--to", form, cwd=folder)
         verified = run(command, "verify", out).strip()
+        assert run(command, "report", out).strip() == str(out / "report.html")
+        (out / "report.html").unlink()
         for path, data in tree(out).items():
             everything.update(f"{form}/{path}\0{len(data)}\0".encode() + data)
             if path.endswith((".tar", ".mp4")):
@@ -114,17 +123,17 @@ def attempt(python: str, resolution: str, folder: Path) -> Tried:
         if form == "webdataset":
             script = folder / "read.py"
             script.write_text(_READ)
-            said = f"{verified.partition(' in ')[0]}; {run(environment / 'bin/python', script, out).strip()}"
+            said = f"{verified.partition(' in ')[0]}; {run(environment / 'bin/python', *_QUIET, script, out).strip()}"
         shutil.rmtree(out)
     text = run(environment / "bin/python", "-c", "import platform; print(platform.python_version())").strip()
     return Tried(text, resolution, versions, shards.hexdigest(), everything.hexdigest(), said)
 
 
-def run(*words: Any) -> str:
+def run(*words: Any, cwd: Path | None = None) -> str:
     """Runs a command in development mode; returns what it says. It succeeds, and only ours is on stderr."""
     environment = {**os.environ, "PYTHONDEVMODE": "1"}
     done = subprocess.run(
-        [*map(str, words)], capture_output=True, text=True, env=environment, timeout=_SECONDS, check=False
+        [*map(str, words)], capture_output=True, text=True, env=environment, timeout=_SECONDS, check=False, cwd=cwd
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, words))}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
