@@ -250,7 +250,7 @@ def _entry(file: YamlFile, number: int, options: dict[str, Any]) -> Conversion:
     except UsageError as error:
         name = str(error).removeprefix("--").partition(":")[0].partition(" ")[0]
         keys = (f"conversions.{number}.{name}", f"defaults.{name}", f"conversions.{number}")
-        place = file.place(next(key for key in keys if key in file.lines))
+        place = file.place(next((key for key in keys if key in file.lines), ""))
         raise UsageError(f"{place}: conversion {number + 1}: {error}") from error
 
 

@@ -64,7 +64,8 @@ class Conversion:
     engine: EngineName = "local"
     """Where the work is done."""
     workers: int | None = None
-    """How many tasks run at a time. Default: one for each core, of this machine or of the cluster; with slurm, 100."""
+    """How many tasks run at a time. Default: one for each core that the machine, the container or the cluster grants,
+    as long as there is memory for it; with slurm, 100."""
     ray: RayOptions = field(default_factory=RayOptions)
     slurm: SlurmOptions = field(default_factory=SlurmOptions)
     overwrite: bool = False

@@ -240,6 +240,8 @@ def test_batch_does_several_and_goes_on_after_a_failing_one(mini: Path, tmp_path
             "b.yaml, line 3: unknown option 'shufle'; did you mean",
         ),
         ("conversion:\n- release: k400", "line 1: unknown 'conversion', expected `conversions`"),
+        ("x: &x [{release: k400, workers: 0}]\nconversions: *x", "unknown 'x'"),
+        ("defaults: &d {release: k400, workers: 0}\nconversions: [*d]", "conversion 1: --workers 0"),
         ("defaults: {workers: two}\nconversions: [{release: k400}]", "line 1: conversion 1: --workers: got 'two'"),
         ("conversions: [{release: k400, out: x, nonsense: 1}]", "nonsense"),
         ("conversions: [{release: k400, out: x}, {release: k400, out: ./x}]", "same folder"),
