@@ -147,7 +147,7 @@ def test_a_kill_for_memory_is_told_as_that_and_not_as_a_crash_of_the_clip(
 ) -> None:
     """A check that would be stopped at 2 GiB, in a container of 400 MB."""
     env, _ = stand_in(prober, tmp_path)
-    words = ("k700-2020", "--split", "val", "--origin", marked, "--check.prober", prober, "--check.timeout", "3")
+    words = ("k700-2020", "--split", "val", "--origin", marked, "--check.prober", prober, "--check.timeout", "10")
     out = tmp_path / "out"
     with real_group("memory", "400000000") as within:
         ran = kconvert(*words, "--out", out, env=env, within=within)

@@ -67,7 +67,7 @@ def test_a_bad_archive_fails_alone_and_the_next_run_reads_only_it(
         assert not (out / "val").exists()
         assert tree(out / "train") == tree(converted / "train")
         status = kconvert("status", out)
-        assert status.code == 0
+        assert status.code == 3
         assert "400/val/part_1.tar.gz failed: " in status.out
         path.write_bytes(good)
         http.requests.clear()
