@@ -208,8 +208,7 @@ def test_windows_and_a_second_start_are_verified(name: str, mini: Path, tmp_path
         # They are not mixed.
         options = [[], ["--check.depth", "header", "--overwrite"]]
     for more in options:
-        more += small_shards(name)
-        ran = kconvert(*words, *more, env=ENVIRONMENT)
+        ran = kconvert(*words, *more, *small_shards(name), env=ENVIRONMENT)
         assert ran.code == 0, ran.err
         ran = verify(out)
         assert ran.code == 0, ran.out
