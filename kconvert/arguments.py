@@ -23,7 +23,8 @@ from jsonargparse.typing import register_type
 
 from kconvert.config import Conversion
 from kconvert.errors import UsageError
-from kconvert.release import RELEASE_NAMES
+from kconvert.manifest import FORMAT_NAMES
+from kconvert.release import RELEASE_NAMES, SPLITS, meant_release
 from kconvert.text import did_you_mean
 from kconvert.units import ByteSize
 from kconvert.yaml_file import YamlFile, read_yaml
@@ -56,6 +57,11 @@ class Parser(ArgumentParser):
         super().__init__(prog=prog, description=description, **{**strict, **options})
         self.typed: list[str] = []
         """The words as a person typed them, as far as known."""
+
+    def corrected(self, word: str, *instead: str) -> str:
+        """The command as it was typed, with other words in the place of one."""
+        place = self.typed.index(word)
+        return shlex.join([*self.prog.split(), *self.typed[:place], *instead, *self.typed[place + 1 :]])
 
     def option_names(self) -> frozenset[str]:
         """The options that a file may hold, by their dotted names."""
@@ -134,7 +140,7 @@ def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Outp
     """
     parser.typed = words
     configs, others = _without_configs(words)
-    release = [f"--release={others.pop(0)}"] if others and not others[0].startswith("-") else []
+    release = [f"--release={_release(parser, others.pop(0))}"] if others and not others[0].startswith("-") else []
     given = Counter(word.partition("=")[0] for word in others if word.startswith("--"))
     if twice := sorted(word for word, times in given.items() if times > 1):
         raise UsageError(f"{', '.join(twice)}: given twice; give it once, several splits or labels with commas")
@@ -160,6 +166,17 @@ def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Outp
         if not any(word.startswith(f"--{group}") for word in named):
             conversion = conversion.without(group)
     return conversion, output_of(options, usual)
+
+
+def _release(parser: Parser, word: str) -> str:
+    """The release that is the first word. Raises `UsageError`, with what was probably meant."""
+    meant = meant_release(word)
+    if word not in RELEASE_NAMES and meant is not None:
+        raise UsageError(
+            f"{word!r} is no release, expected one of {', '.join(RELEASE_NAMES)}; did you mean "
+            f"`{parser.corrected(word, meant)}`?"
+        )
+    return word
 
 
 def usual_config() -> Path | None:
@@ -269,7 +286,10 @@ def _listed(words: Iterable[object]) -> str:
 
 def _explain_choice(line: str, parser: Parser) -> str:
     found = re.search(r'Parser key "([^"]+)": Expected a typing\.Literal\[(.*?)\]\.? .*value: (.*)$', line)
-    return f"--{found[1]}: got {found[3]!r}, expected one of {found[2]}" if found else ""
+    if not found:
+        return ""
+    hint = did_you_mean(found[3], re.findall("'([^']+)'", found[2]))
+    return f"--{found[1]}: got {found[3]!r}, expected one of {found[2]}{f', {hint}' if hint else ''}"
 
 
 def _explain_type(line: str, parser: Parser) -> str:
@@ -310,16 +330,58 @@ def _explain_unknown(line: str, parser: Parser) -> str:
     if not found:
         return ""
     word = found[1]
-    if word in RELEASE_NAMES:
-        others = [one for one in parser.typed if one != word]
-        return f"the release {word} has to be the first word: `{shlex.join([*parser.prog.split(), word, *others])}`"
     if not word.startswith("-"):
-        return f"unknown {word!r}, did you mean `--out {word}`?"
+        return _explain_stray(word, parser)
+    if meant := _OTHER_NAMES.get(word.partition("=")[0].lstrip("-").replace("_", "-")):
+        return f"unknown {word!r}, did you mean {meant}?"
     options = [option for action in parser._actions for option in action.option_strings]
     hint = did_you_mean(word.partition("=")[0].replace("-", "_").replace("__", "--", 1), options)
     return f"unknown {word!r}{f', {hint}' if hint else ''}"
 
 
+def _explain_stray(word: str, parser: Parser) -> str:
+    """Of a word that is no option, and no value of one."""
+    before = parser.typed[parser.typed.index(word) - 1] if word in parser.typed[1:] else ""
+    if before in RELEASE_NAMES and word in RELEASE_NAMES:
+        return f"unknown {word!r}: one release at a time; `kconvert batch` does several"
+    if word in RELEASE_NAMES:
+        others = [one for one in parser.typed if one != word]
+        return f"the release {word} has to be the first word: `{shlex.join([*parser.prog.split(), word, *others])}`"
+    if any(action.nargs == 0 and before in action.option_strings for action in parser._actions):
+        return f"unknown {word!r}: {before} takes no value"
+    if word in FORMAT_NAMES:
+        return f"unknown {word!r}, did you mean `{parser.corrected(word, '--to', word)}`?"
+    if word in SPLITS and parser.typed[parser.typed.index(word) - 1] in SPLITS:
+        return f"unknown {word!r}, did you mean `--split {before},{word}`?"
+    return f"unknown {word!r}, did you mean `{parser.corrected(word, '--out', word)}`?"
+
+
+_OTHER_NAMES = {
+    "dry-run": "`kconvert plan`",
+    "n": "`kconvert plan`",
+    "resume": "the same command without it: running again resumes",
+    "continue": "the same command without it: running again resumes",
+    "force": "'--overwrite'",
+    "f": "'--overwrite'",
+    "format": "'--to'",
+    "output-format": "'--to'",
+    "o": "'--out'",
+    "output-dir": "'--out'",
+    "dest": "'--out'",
+    "source": "'--origin'",
+    "mirror": "'--origin'",
+    "url": "'--origin'",
+    "j": "'--workers'",
+    "jobs": "'--workers'",
+    "num-workers": "'--workers'",
+    "processes": "'--workers'",
+    "seed": "'--shuffle.seed'",
+    "tmp-dir": "'--staging'",
+    "labels": "'--classes'",
+    "verbose": "nothing: progress is shown unless --quiet is given",
+    "v": "nothing: progress is shown unless --quiet is given",
+}
+"""What other programs call ours."""
 _EXPLANATIONS: tuple[Callable[[str, Parser], str], ...] = (
     _explain_choice,
     _explain_type,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import shlex
 import sys
 import traceback
@@ -34,7 +33,7 @@ from kconvert.guide import TOPICS, page, topics_text
 from kconvert.manifest import MANIFEST_NAME
 from kconvert.probe import tool_versions
 from kconvert.progress import event_json, open_progress
-from kconvert.release import RELEASE_NAMES, load_release
+from kconvert.release import RELEASE_NAMES, load_release, meant_release
 from kconvert.run import Summary, convert, forecast
 from kconvert.status import read_status
 from kconvert.text import closest, printable
@@ -120,9 +119,11 @@ def _command(words: list[str]) -> int:
 
 def _meant(first: str, others: list[str]) -> str:
     """What was probably meant by a first word, as a command to be copied; or where that is to be found."""
-    plain = re.sub("[^a-z0-9]", "", first.lower()).replace("kinetics", "k")
-    meant = {"k7002020": "k700-2020", "k700": "k700-2020", "k600": "k600", "k400": "k400"}.get(plain)
+    meant: str | None = meant_release(first)
     meant = meant or next(iter(closest(first, [*RELEASE_NAMES, *_COMMANDS])), None)
+    if meant is None and others and others[0] in RELEASE_NAMES:
+        # As in `kconvert convert k400`.
+        meant, others = others[0], others[1:]
     return f"did you mean `{shlex.join(['kconvert', meant, *others])}`?" if meant else "see `kconvert help`"
 
 
@@ -198,7 +199,10 @@ def _report(words: list[str]) -> int:
     parser = folder_parser("kconvert report", "Write DIR/report.html: one page to judge a converted folder from.")
     parser.add_argument("--out", type=str | None, default=None, help="Write the page to this file instead.")
     options = parser.parse_args(words)
-    path = write_report(to_path(options.dir), to_path(options.out) if options.out else None)
+    elsewhere = to_path(options.out) if options.out else None
+    if isinstance(elsewhere, Path) and (elsewhere.is_dir() or not elsewhere.parent.is_dir()):
+        raise UsageError(f"--out {options.out}: expected a file, in a folder that is there")
+    path = write_report(to_path(options.dir), elsewhere)
     _say(printing.report_json(path) if options.json else str(path))
     return EXIT_DONE
 
@@ -266,8 +270,10 @@ def _completion(words: list[str]) -> int:
     from kconvert.completion import SHELLS, completion_script
 
     parser = Parser("kconvert completion", "Print a script that completes the words of kconvert in a shell.")
-    parser.add_argument("shell", choices=SHELLS, help='Which; for bash: eval "$(kconvert completion bash)"')
+    parser.add_argument("shell", type=str, help='Which; for bash: eval "$(kconvert completion bash)"')
     options = parser.parse_args(words)
+    if options.shell not in SHELLS:
+        raise UsageError(f"kconvert completion {options.shell}: unknown shell, expected one of {', '.join(SHELLS)}")
     parsers = {name: conversion_parser("kconvert", "") for name in (*RELEASE_NAMES, "plan")}
     parsers |= {name: folder_parser("kconvert", "", name == "verify") for name in ("verify", "report", "status")}
     others = {"batch": batch_parser(), "releases": Parser("kconvert", ""), "completion": parser}

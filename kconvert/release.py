@@ -23,6 +23,14 @@ RELEASE_NAMES: tuple[ReleaseName, ...] = get_args(ReleaseName)
 SPLITS = ("train", "val", "test")
 """The splits of every release, in the order in which they are converted."""
 
+
+def meant_release(word: str) -> ReleaseName | None:
+    """The release that somebody means by another name, as kinetics-400 or k700; `None` if nobody can tell."""
+    plain = re.sub("[^a-z0-9]", "", word.lower()).replace("kinetics", "k")
+    known = {re.sub("[^a-z0-9]", "", name): name for name in RELEASE_NAMES}
+    return known.get(plain) or next((name for name in RELEASE_NAMES if name.startswith(f"{plain}-")), None)
+
+
 AnnotationForm = Literal["csv", "listing", "json"]
 
 

@@ -54,7 +54,8 @@ def read_yaml(path: Path) -> YamlFile:
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UsageError(f"{path}{_where(error)}: is no YAML ({_what(error)}); correct it") from error
     if not isinstance(content, dict):
-        raise UsageError(f"{path}: got a {type(content).__name__}, expected options, as `workers: 4` a line")
+        got = "a list" if isinstance(content, list) else repr(content)[:60]
+        raise UsageError(f"{path}: got {got}, expected options, as `workers: 4` a line")
     return YamlFile(path, content, dict(_lines(node, "", set())) if node is not None else {})
 
 
