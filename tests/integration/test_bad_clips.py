@@ -53,7 +53,7 @@ class Finder(importlib.abc.MetaPathFinder):
                 if data.endswith(b"HANGING!"):
                     time.sleep(1000)
                 if data.endswith(b"HOGGING!"):
-                    hog = bytes([1]) * (3 << 27), [bytes(1 << 28) for _ in range(40)]
+                    hog = bytes([1]) * int(os.environ.get("TOUCHED", 0)), [bytes(1 << 28) for _ in range(40)]
                 if data.endswith(b"FLOODING"):
                     for _ in range(1 << 14):
                         os.write(2, b"\\x1b[31mmoov atom\\n" * 4096)
@@ -72,7 +72,7 @@ tail -c 8 "$file" >>{calls}; echo >>{calls}
 case "$(tail -c 8 "$file")" in
     CRASHING) kill -SEGV $$;;
     HANGING!) exec sleep 1000;;
-    HOGGING!) exec python3 -c 'hog = bytes([1]) * (3 << 27), [bytes(1 << 28) for _ in range(40)]';;
+    HOGGING!) exec python3 -c 'import os; hog = bytes([1]) * int(os.environ.get("TOUCHED", 0)), [bytes(1 << 28) for _ in range(40)]';;
     FLOODING) yes 'moov atom not found' | head -c 1000000000 >&2; exit 1;;
 esac
 exec {real} "$@"
@@ -150,7 +150,8 @@ def test_a_kill_for_memory_is_told_as_that_and_not_as_a_crash_of_the_clip(
     words = ("k700-2020", "--split", "val", "--origin", marked, "--check.prober", prober, "--check.timeout", "10")
     out = tmp_path / "out"
     with real_group("memory", "400000000") as within:
-        ran = kconvert(*words, "--out", out, env=env, within=within)
+        # Memory that is only asked for is none yet.
+        ran = kconvert(*words, "--out", out, env={**env, "TOUCHED": "402653184"}, within=within)
     assert ran.code == 3, ran.err
     assert (
         "k700_val_700.tar.gz: the kernel killed its process for memory (the container's memory limit is 400 MB)"
