@@ -28,6 +28,8 @@ from kconvert.probe.isolated import IsolatedProber
 from kconvert.release import AnnotationFile
 from kconvert.verdict import CheckOptions
 
+PLAIN = {"PYTHONMALLOC": "default"}
+"""Development mode overwrites what is freed, gigabytes of it."""
 MARKS = {1: b"CRASHING", 3: b"HANGING!", 4: b"HOGGING!", 6: b"FLOODING"}
 """Clips by number, and what they do to the prober."""
 SITECUSTOMIZE = """
@@ -102,11 +104,11 @@ def stand_in(prober: str, folder: Path) -> tuple[dict[str, str], Path]:
     calls = folder / "calls"
     if prober == "libav":
         write(folder / "site/sitecustomize.py", SITECUSTOMIZE.replace("{calls!r}", repr(str(calls))).encode())
-        return {"PYTHONPATH": str(folder / "site")}, calls
+        return {"PYTHONPATH": str(folder / "site"), **PLAIN}, calls
     fake = folder / "bin/ffprobe"
     write(fake, FAKE_FFPROBE.format(real=shutil.which("ffprobe"), calls=calls).encode())
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
-    return {"PATH": f"{fake.parent}:{os.environ['PATH']}"}, calls
+    return {"PATH": f"{fake.parent}:{os.environ['PATH']}", **PLAIN}, calls
 
 
 @pytest.mark.parametrize("prober", ["libav", "ffprobe"])
