@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from kconvert.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from kconvert.pipeline import open_webdataset as webdataset
-    from kconvert.reader import open_clips as open
+    from kconvert.dataset.pipeline import open_webdataset as webdataset
+    from kconvert.dataset.reader import open_clips as open
 
 __all__ = ["__version__", "open", "webdataset"]
 
@@ -17,11 +17,11 @@ __all__ = ["__version__", "open", "webdataset"]
 def __getattr__(name: str) -> Any:
     # Not before somebody asks: the command imports this module, too.
     if name == "open":
-        from kconvert.reader import open_clips
+        from kconvert.dataset.reader import open_clips
 
         return open_clips
     if name == "webdataset":
-        from kconvert.pipeline import open_webdataset
+        from kconvert.dataset.pipeline import open_webdataset
 
         return open_webdataset
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,10 +21,10 @@ def main() -> int:
     # Closed by whoever started this; there is then nobody to tell anything.
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     try:
-        from kconvert.imports import without_arrays
+        from kconvert.engines.imports import without_arrays
 
         without_arrays()
-        from kconvert.cli import run_command
+        from kconvert.cli.commands import run_command
 
         return run_command(sys.argv[1:])
     except KeyboardInterrupt:

@@ -11,11 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from kconvert.pace import Pace
-
 StepKind = Literal["reading", "packing", "verifying"]
-_READING_SHARE = 0.4
-"""How fast archives are read beside their clips being packed, by `tools/bench stages`; until a run knows better."""
 
 
 @dataclass(frozen=True)
@@ -71,71 +67,29 @@ class SplitDone:
     """Of the shards."""
 
 
-class Tally:
-    """How far a step of a run is, and how fast; and how long the whole run will take."""
-
-    def __init__(self) -> None:
-        self.work: dict[str, SplitWork] = {}
-        """Of the splits that are not done; empty where nobody told."""
-        self._rates: dict[StepKind, float] = {}
-        """Bytes a second, of each kind of step as it went the last time."""
-        self._done: Counter[StepKind] = Counter()
-        """Bytes of the split that is made, in its steps before this one."""
-        self.begin(Step("", "verifying", "", None))
-
-    def begin(self, step: Step) -> None:
-        """A step begins, now that the one before has ended."""
-        self.step = step
-        self.bytes = Pace(step.num_bytes)
-        self.clips = Pace(step.num_clips)
-        self.flagged: Counter[str] = Counter()
-        """Clips with a defect, by defect."""
-
-    def advance(self, event: Advance) -> None:
-        """The step goes on."""
-        self.bytes.advance(event.num_bytes)
-        self.clips.advance(event.num_clips)
-        self.flagged.update(event.flagged)
-
-    def end(self) -> None:
-        """The step is over."""
-        self._rates[self.step.kind] = self.bytes.mean_rate
-        self._done[self.step.kind] += self.bytes.done
-
-    def split_ends(self, split: str) -> None:
-        """Nothing is left to do of a split."""
-        self.work.pop(split, None)
-        self._done.clear()
-
-    def remaining_seconds(self) -> float | None:
-        """Of the whole run, or of the step where nobody told what the whole is; `None` where nobody can tell."""
-        if self.step.split not in self.work:
-            return (self.bytes if self.bytes.total else self.clips).remaining_seconds()
-        if self.bytes.done <= 0:
-            return None
-        rates = {**self._rates, self.step.kind: self.bytes.rate}
-        reading = rates.get("reading") or rates.get("packing", 0.0) * _READING_SHARE
-        packing = rates.get("packing") or rates.get("reading", 0.0) / _READING_SHARE
-        to_read, to_pack = self._left("reading"), self._left("packing")
-        if to_read is None or to_pack is None or reading <= 0 or packing <= 0:
-            return None
-        return to_read / reading + to_pack / packing
-
-    def _left(self, kind: StepKind) -> float | None:
-        """The bytes that are left of the whole run for steps of a kind; `None` where nobody knows."""
-        left = 0
-        for split, work in self.work.items():
-            expected = work.num_read_bytes if kind == "reading" else work.num_packed_bytes
-            if expected is None:
-                return None
-            is_now = split == self.step.split
-            done = self._done[kind] + (self.bytes.done if kind == self.step.kind else 0) if is_now else 0
-            left += max(0, expected - done)
-        return left
-
-
 Emit = Callable[[Advance], None]
 """Takes an event; must return quickly and never raise."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How far a run is; nothing depends on it but what a person sees."""
+
+    step: str
+    """As a person calls it."""
+    num_bytes: int
+    """Of this step, read or written so far."""
+    total_bytes: int | None
+    """`None` where unknown."""
+    num_clips: int
+    """Of this step, so far."""
+    total_clips: int | None
+    """`None` where unknown."""
+    clips_per_second: float
+    remaining_seconds: float | None
+    """Of the whole run; `None` where nobody can tell."""
+    flagged: Mapping[str, int]
+    """Clips of this step with a defect, by defect."""
 
 
 class Observer(Protocol):
@@ -165,6 +119,9 @@ class Observer(Protocol):
     def split_ends(self, done: SplitDone) -> None:
         """A split is whole."""
 
+    def snapshot(self) -> Snapshot | None:
+        """How far the run is now; `None` if this one does not know."""
+
 
 class Silent:
     """An observer that tells nobody."""
@@ -184,6 +141,8 @@ class Silent:
     def end(self) -> None: ...
 
     def split_ends(self, done: SplitDone) -> None: ...
+
+    def snapshot(self) -> None: ...
 
 
 class Accumulator:

@@ -10,15 +10,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from kconvert.annotation import parse_annotations
-from kconvert.archive import ArchiveReader
-from kconvert.arguments import conversion_parser, parse_conversion, read_batch
-from kconvert.clip import Clip
+from kconvert.catalog.annotation import parse_annotations
+from kconvert.catalog.clip import Clip
+from kconvert.catalog.release import AnnotationForm, parse_release
+from kconvert.cli.arguments import conversion_parser, parse_conversion, read_batch
+from kconvert.dataset.manifest import Manifest
 from kconvert.errors import AnnotationError, ArchiveError, ManifestError, OriginError, UsageError
-from kconvert.fetch import ByteStream, Remote
-from kconvert.manifest import Manifest
-from kconvert.origin import parse_path_list
-from kconvert.release import AnnotationForm, parse_release
+from kconvert.sources.archive import ArchiveReader
+from kconvert.sources.fetch.stream import ByteStream, Remote
+from kconvert.sources.origin import parse_path_list
 from kconvert.text import printable
 
 LABELS = {"abseiling": 0, "zumba": 1}

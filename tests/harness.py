@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kconvert.fetch import FetchOptions
-from kconvert.files import AnyPath
-from kconvert.table import StagedClip, staged_writer
+from kconvert.dataset.table import StagedClip, staged_writer
+from kconvert.sources.fetch.stream import FetchOptions
+from kconvert.storage.files import AnyPath
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"

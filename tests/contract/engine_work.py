@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from kconvert.engine import Context
+from kconvert.engines.engine import Context
 from kconvert.errors import ArchiveError, UsageError
 from kconvert.events import Advance
-from kconvert.probe.isolated import IsolatedProber
-from kconvert.probe.limits import deadline
-from kconvert.verdict import CheckOptions
+from kconvert.video.isolated import IsolatedProber
+from kconvert.video.limits import deadline
+from kconvert.video.verdict import CheckOptions
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ import pytest
 from clusters import ray_cluster
 from engine_work import Job, do, refuse
 
-from kconvert.engine import Engine, Failed, Finished, RayOptions, SlurmOptions, open_engine
-from kconvert.engine.local import LocalEngine
-from kconvert.engine.slurm import SlurmEngine
+from kconvert.engines.engine import Engine, Failed, Finished, RayOptions, SlurmOptions
+from kconvert.engines.local import LocalEngine
+from kconvert.engines.open import open_engine
+from kconvert.engines.slurm import SlurmEngine
 from kconvert.errors import ArchiveError, DiskError, UnexpectedError, UsageError, WorkerDiedError
 from kconvert.events import Advance
 
@@ -156,7 +157,7 @@ def test_closing_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
 def test_what_a_worker_prints_by_itself_is_not_shown(tmp_path: Path) -> None:
     """In a process of its own, whose streams are looked at."""
     code = (
-        "from pathlib import Path; from engine_work import Job, do; from kconvert.engine import open_engine;"
+        "from pathlib import Path; from engine_work import Job, do; from kconvert.engines.open import open_engine;"
         f"engine = open_engine('local', 1); jobs = [Job(0, 'prints', Path({str(tmp_path)!r}))];"
         "outcomes = list(engine.run(do, jobs, lambda event: None)); engine.close(); print(outcomes[0].result)"
     )
@@ -169,7 +170,7 @@ def test_a_worker_can_isolate_clips_where_the_driver_had_started_a_server() -> N
     """As in a batch, after a conversion that replaced a worker."""
     code = (
         "from multiprocessing import forkserver; from engine_work import Job, isolate;"
-        "from kconvert.engine import open_engine; forkserver.ensure_running(); engine = open_engine('local', 1);"
+        "from kconvert.engines.open import open_engine; forkserver.ensure_running(); engine = open_engine('local', 1);"
         "print(*engine.run(isolate, [Job(0)], lambda event: None)); engine.close()"
     )
     command = [sys.executable, "-c", code]
@@ -179,7 +180,7 @@ def test_a_worker_can_isolate_clips_where_the_driver_had_started_a_server() -> N
 
 
 def test_workers_that_cannot_be_started_are_told_of() -> None:
-    code = "from kconvert.engine import open_engine; open_engine('local', 40)"
+    code = "from kconvert.engines.open import open_engine; open_engine('local', 40)"
     command = ["sh", "-c", 'ulimit -n 64; exec "$0" -c "$1"', sys.executable, code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "UsageError: --workers 40: only" in done.stderr, done

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from kconvert.probe.limits import MAX_MEMORY_BYTES, bounded_memory, deadline
+from kconvert.video.limits import MAX_MEMORY_BYTES, bounded_memory, deadline
 
-SLEEPING = "import sys, time\nfrom kconvert.probe.limits import deadline\nwith deadline(0.2):\n    time.sleep(20)\n"
+SLEEPING = "import sys, time\nfrom kconvert.video.limits import deadline\nwith deadline(0.2):\n    time.sleep(20)\n"
 
 
 def test_what_overruns_its_time_is_ended_by_the_kernel() -> None:

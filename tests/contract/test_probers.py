@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from miniature.made import KINDS, make_clip
 from miniature.oracle import duration_seconds, ffprobe, probe_defects
 
-from kconvert.probe import open_prober
-from kconvert.probe.isolated import IsolatedProber
-from kconvert.verdict import CheckOptions, Depth, Probed, judge
+from kconvert.video.isolated import IsolatedProber
+from kconvert.video.open import open_prober
+from kconvert.video.verdict import CheckOptions, Depth, Probed, judge
 
 DEPTHS: tuple[Depth, ...] = ("header", "index", "decode")
 REAL = sorted(path.name for path in (SHARED_DATA / "clips").glob("*")) if SHARED_DATA.is_dir() else []

@@ -14,14 +14,14 @@ from miniature.build import Archive, Split, annotation_csv, path_list, urls, wri
 from miniature.made import KINDS, make_clip
 from miniature.sources import Row, Video
 
-from kconvert.config import Conversion
-from kconvert.engine import open_engine
+from kconvert.conversion.config import Conversion
+from kconvert.conversion.run import convert
+from kconvert.conversion.shuffle import ShuffleOptions
+from kconvert.conversion.verification import verify
+from kconvert.dataset.manifest import read_manifest
+from kconvert.engines.open import open_engine
 from kconvert.errors import OriginError
 from kconvert.events import Silent
-from kconvert.folder import read_manifest
-from kconvert.run import convert
-from kconvert.shuffle import ShuffleOptions
-from kconvert.verification import verify
 
 LABELS = ("abseiling", "zumba", "")
 ROWS = [Row(f"clip-{number:06d}", number, number + 10, LABELS[number % 3]) for number in range(9)]

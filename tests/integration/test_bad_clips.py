@@ -20,13 +20,13 @@ from miniature.build import Archive, write
 from miniature.made import make_clip
 from miniature.sources import Row, Video
 
-from kconvert.engine import Context
-from kconvert.ingest import IngestTask, ingest
-from kconvert.journal import Inputs, SplitJournal
-from kconvert.origin import ArchiveRef
-from kconvert.probe.isolated import IsolatedProber
-from kconvert.release import AnnotationFile
-from kconvert.verdict import CheckOptions
+from kconvert.catalog.release import AnnotationFile
+from kconvert.conversion.ingest import IngestTask, ingest
+from kconvert.engines.engine import Context
+from kconvert.sources.origin import ArchiveRef
+from kconvert.staging.journal import Inputs, SplitJournal
+from kconvert.video.isolated import IsolatedProber
+from kconvert.video.verdict import CheckOptions
 
 PLAIN = {"PYTHONMALLOC": "default"}
 """Development mode overwrites what is freed, gigabytes of it."""
@@ -38,7 +38,7 @@ import importlib.abc, importlib.util, os, signal, sys, time
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "kconvert.probe.libav":
+        if name != "kconvert.video.libav":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

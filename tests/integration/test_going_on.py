@@ -16,7 +16,7 @@ import pytest
 from harness import COMMAND, kconvert, one_line, tree
 from miniature.server import Handler, Server, serving
 
-from kconvert.journal import Journal
+from kconvert.staging.journal import Journal
 
 SMALL = ("--shard.max_samples", "5")
 QUICK = (

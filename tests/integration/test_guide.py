@@ -11,9 +11,9 @@ import pytest
 import yaml
 from harness import COMMAND, ROOT, kconvert, only_ours
 
-from kconvert.arguments import batch_parser, conversion_parser, folder_parser
-from kconvert.guide import TOPICS, page
-from kconvert.manifest import FORMAT_NAMES
+from kconvert.cli.arguments import batch_parser, conversion_parser, folder_parser
+from kconvert.cli.guide import TOPICS, page
+from kconvert.dataset.manifest import FORMAT_NAMES
 
 README = (ROOT / "README.md").read_text()
 TEXTS = {"README": README, **{topic: page(topic) for topic in TOPICS}}

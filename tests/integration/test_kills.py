@@ -16,7 +16,7 @@ from harness import COMMAND, kconvert, tree
 from interrupting import Job, boundaries, one_of_each_kind
 from miniature.server import Handler, serving
 
-from kconvert.journal import Journal
+from kconvert.staging.journal import Journal
 
 
 def test_all_that_is_written_goes_through_a_flush_and_a_rename(job: Job, operations: list[Operation]) -> None:

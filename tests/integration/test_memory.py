@@ -11,12 +11,12 @@ import pytest
 from harness import QUICK
 from miniature.made import make_clip
 
-from kconvert.engine import Context
-from kconvert.ingest import IngestTask, ingest
-from kconvert.journal import Inputs, SplitJournal
-from kconvert.origin import ArchiveRef
-from kconvert.release import AnnotationFile
-from kconvert.verdict import CheckOptions
+from kconvert.catalog.release import AnnotationFile
+from kconvert.conversion.ingest import IngestTask, ingest
+from kconvert.engines.engine import Context
+from kconvert.sources.origin import ArchiveRef
+from kconvert.staging.journal import Inputs, SplitJournal
+from kconvert.video.verdict import CheckOptions
 
 CLIP_BYTES = 2_000_000
 

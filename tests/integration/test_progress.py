@@ -109,22 +109,23 @@ def test_status_tells_what_a_run_is_doing(mini: Path, tmp_path: Path) -> None:
         with subprocess.Popen([str(COMMAND), *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as run:
             found: dict[str, Any] = {}
             until = time.monotonic() + 60
-            while time.monotonic() < until and not (found and found["beat"]):
+            while time.monotonic() < until and not (found and found["progress"]):
                 time.sleep(0.2)
                 if (out / ".kconvert" / "heartbeat.json").is_file():
                     found = status(out)
             text = kconvert("status", out).out
             assert run.wait(120) == 0
-    beat = found["beat"]
+    progress = found["progress"]
+    snapshot = progress["snapshot"]
     assert found["is_running"]
-    assert beat["step"] == "val: reading 2 archives"
-    assert 0 < beat["num_bytes"] <= beat["total_bytes"]
-    assert beat["num_clips"] + len(beat["running"]) > 0
-    assert set(beat["running"]) <= {f"400/val/part_{number}.tar.gz" for number in range(2)}
+    assert snapshot["step"] == "val: reading 2 archives"
+    assert 0 < snapshot["num_bytes"] <= snapshot["total_bytes"]
+    assert snapshot["num_clips"] + len(progress["running"]) > 0
+    assert set(progress["running"]) <= {f"400/val/part_{number}.tar.gz" for number in range(2)}
     assert "val: reading 2 archives, " in text
-    assert f"running: {beat['running'][0]}" in text
+    assert f"running: {progress['running'][0]}" in text
     after = status(out)
-    assert (after["is_running"], after["beat"], after["is_complete"]) == (False, None, True)
+    assert (after["is_running"], after["progress"], after["is_complete"]) == (False, None, True)
     assert not (out / ".kconvert" / "heartbeat.json").exists()
 
 

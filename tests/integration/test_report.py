@@ -15,11 +15,11 @@ from harness import kconvert, one_line, tree
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from kconvert.finish import finish, labels_entry
-from kconvert.manifest import Manifest, ShardEntry, SplitCounts, TableEntry
-from kconvert.release import load_release
-from kconvert.report import expected_classes, flow, longest_run
-from kconvert.table import TABLE, write_table
+from kconvert.catalog.release import load_release
+from kconvert.cli.report import expected_classes, flow, longest_run
+from kconvert.conversion.finish import finish, labels_entry
+from kconvert.dataset.manifest import Manifest, ShardEntry, SplitCounts, TableEntry
+from kconvert.dataset.table import TABLE, write_table
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>"

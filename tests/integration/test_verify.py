@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from harness import kconvert
 
-from kconvert.engine import open_engine
+from kconvert.conversion.verification import folder_differences, verify
+from kconvert.dataset.manifest import read_manifest
+from kconvert.engines.open import open_engine
 from kconvert.errors import ManifestError
 from kconvert.events import Silent
-from kconvert.folder import read_manifest
-from kconvert.verification import folder_differences, verify
 
 FoundIn = Callable[[Path], list[str]]
 

@@ -6,15 +6,7 @@ import pickle
 import pytest
 
 from kconvert import errors
-from kconvert.errors import (
-    AnnotationError,
-    DiskError,
-    DiskFullError,
-    KconvertError,
-    Problem,
-    describe_exit,
-    disk_error,
-)
+from kconvert.errors import AnnotationError, DiskError, DiskFullError, KconvertError, Problem, describe_exit, disk_error
 
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, KconvertError)]
 

@@ -23,19 +23,19 @@ from unittest import mock
 from miniature.build import OFFICIAL, write
 
 from benchmarks.machine import existing_folder
-from kconvert import run as product
-from kconvert.config import Conversion
-from kconvert.engine import Finished
+from kconvert.catalog.release import load_release
+from kconvert.conversion import run as product
+from kconvert.conversion.config import Conversion
+from kconvert.conversion.ingest import IngestTask
+from kconvert.conversion.pack import PackTask, plan_digest
+from kconvert.conversion.shuffle import ShuffleOptions
+from kconvert.dataset.formats.open import open_format
+from kconvert.dataset.table import StagedClip, staged_writer
+from kconvert.engines.engine import Finished
 from kconvert.events import Emit, Silent
-from kconvert.files import make_folder
-from kconvert.formats import open_format
-from kconvert.ingest import IngestTask
-from kconvert.journal import ArchiveReceipt, ShardReceipt
-from kconvert.media import MediaFacts
-from kconvert.pack import PackTask, plan_digest
-from kconvert.release import load_release
-from kconvert.shuffle import ShuffleOptions
-from kconvert.table import StagedClip, staged_writer
+from kconvert.staging.journal import ArchiveReceipt, ShardReceipt
+from kconvert.storage.files import make_folder
+from kconvert.video.metadata import MediaFacts
 
 _CLIPS = {"train": 536_489, "val": 33_966, "test": 64_535}
 _ROWS = {"train": 545_793, "val": 34_256, "test": 67_858}

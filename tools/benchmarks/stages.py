@@ -13,14 +13,16 @@ from pathlib import Path
 from benchmarks.machine import describe, run, serving
 from benchmarks.material import chosen_clip, clip_parser, make
 from benchmarks.ways import COMMAND
-from kconvert.archive import ArchiveReader
-from kconvert.fetch import FetchOptions, open_ahead, open_stream
-from kconvert.files import write_whole
-from kconvert.formats import Sample
-from kconvert.formats.webdataset import write_tar
-from kconvert.part import StagedBytes, part_writer, read_staged
-from kconvert.probe import open_prober
-from kconvert.verdict import CheckOptions
+from kconvert.dataset.formats.format import Sample
+from kconvert.dataset.formats.webdataset import write_tar
+from kconvert.sources.archive import ArchiveReader
+from kconvert.sources.fetch.ahead import open_ahead
+from kconvert.sources.fetch.open import open_stream
+from kconvert.sources.fetch.stream import FetchOptions
+from kconvert.staging.part import StagedBytes, part_writer, read_staged
+from kconvert.storage.files import write_whole
+from kconvert.video.open import open_prober
+from kconvert.video.verdict import CheckOptions
 
 
 def main(words: Sequence[str]) -> int:
@@ -90,7 +92,7 @@ def _stage(folder: Path, clips: Sequence[bytes]) -> list[StagedBytes]:
 
 
 def _read_back(folder: Path, clips: Sequence[bytes]) -> None:
-    from kconvert.inflate import crc32
+    from kconvert.storage.compression import crc32
 
     offsets = itertools.accumulate((len(data) for data in clips), initial=0)
     staged = (StagedBytes(offset, len(data), crc32(data)) for offset, data in zip(offsets, clips, strict=False))

@@ -1,0 +1,165 @@
+"""The catalogue: what each official release is made of, read from `releases/*.yaml` and `*.labels.txt`.
+
+Paths are those of the official server, below its base; they name archives and annotations whatever the origin.
+A label's id is its rank in the sorted list of the release's labels, the convention of every public model zoo.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, Literal, get_args
+
+import yaml
+
+OFFICIAL_BASE = "https://s3.amazonaws.com/kinetics/"
+"""Where the CVDF hosts the archives (github.com/cvdfoundation/kinetics-dataset)."""
+
+ReleaseName = Literal["k400", "k600", "k700-2020"]
+RELEASE_NAMES: tuple[ReleaseName, ...] = get_args(ReleaseName)
+SPLITS = ("train", "val", "test")
+"""The splits of every release, in the order in which they are converted."""
+
+
+def meant_release(word: str) -> ReleaseName | None:
+    """The release that somebody means by another name, as kinetics-400 or k700; `None` if nobody can tell."""
+    plain = re.sub("[^a-z0-9]", "", word.lower()).replace("kinetics", "k")
+    known = {re.sub("[^a-z0-9]", "", name): name for name in RELEASE_NAMES}
+    return known.get(plain) or next((name for name in RELEASE_NAMES if name.startswith(f"{plain}-")), None)
+
+
+AnnotationForm = Literal["csv", "listing", "json"]
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """One of the files that may hold a split's annotations."""
+
+    path: str
+    """Below the origin's base."""
+    form: AnnotationForm
+    """csv with a header, the text of `ls -R`, or DeepMind's JSON keyed by id."""
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What people report of a split of the official server; for plans and tables, never relied on."""
+
+    num_archives: int
+    num_clips: int
+    size_bytes: int
+    num_annotations: int | None = None
+    """`None` where nobody says."""
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """One split of a release, as the official server lays it out."""
+
+    name: str
+    path_list: str
+    """The file that names the archives, a URL a line."""
+    archive: str
+    """The form of an archive's path; holds one of `{part}` (classes mixed), `{label}` or `{rank}` (one class)."""
+    annotations: tuple[AnnotationFile, ...]
+    """Candidates; the first that the origin has is used."""
+    reported: Reported
+    replacement: str | None = None
+    """The archive of better copies for some of this split's clips."""
+
+    @functools.cached_property
+    def _archive_pattern(self) -> re.Pattern[str]:
+        escaped = re.escape(self.archive)
+        for holder, pattern in (("part", "[0-9]+"), ("label", ".+"), ("rank", "[0-9]+")):
+            escaped = escaped.replace(re.escape("{" + holder + "}"), f"(?P<{holder}>{pattern})")
+        return re.compile(escaped)
+
+    @property
+    def archives_hold_one_class(self) -> bool:
+        """Whether single classes can be fetched alone."""
+        return "{part}" not in self.archive
+
+    def label_of(self, archive: str, labels: tuple[str, ...]) -> str | None:
+        """The one label that an archive holds; `None` where classes are mixed or the name is not of the known form.
+
+        Underscores in a k600 name stand for spaces: an official extractor renames the archives so.
+        """
+        match = self._archive_pattern.fullmatch(archive)
+        if match is None or not self.archives_hold_one_class:
+            return None
+        found = match.groupdict()
+        if "rank" in found:
+            rank = int(found["rank"])
+            return labels[rank - 1] if 1 <= rank <= len(labels) else None
+        return {label.replace(" ", "_"): label for label in labels}.get(found["label"].replace(" ", "_"))
+
+
+@dataclass(frozen=True)
+class ScriptFolders:
+    """Where the official shell scripts put what they download."""
+
+    archives: str
+    """Holds `{split}`."""
+    annotations: str
+    replacement: str | None = None
+
+
+@dataclass(frozen=True)
+class Release:
+    """One official release."""
+
+    name: str
+    title: str
+    splits: Mapping[str, SplitInfo]
+    script_folders: ScriptFolders
+    labels: tuple[str, ...] = field(repr=False)
+    """Sorted; a label's place is its id."""
+
+    @functools.cached_property
+    def label_ids(self) -> Mapping[str, int]:
+        """From label to id."""
+        return {label: number for number, label in enumerate(self.labels)}
+
+    @property
+    def root(self) -> str:
+        """The folder of the release below an origin's base, e.g. `700_2020`."""
+        return self.splits["train"].path_list.split("/")[0]
+
+
+@functools.cache
+def load_release(name: str) -> Release:
+    """The catalogue's entry of a release. Raises `KeyError` for a name that is none of `RELEASE_NAMES`."""
+    if name not in RELEASE_NAMES:
+        raise KeyError(name)
+    folder = resources.files("kconvert.catalog") / "releases"
+    labels = (folder / f"{name}.labels.txt").read_text("utf-8").splitlines()
+    return parse_release((folder / f"{name}.yaml").read_text("utf-8"), tuple(labels))
+
+
+def parse_release(text: str, labels: tuple[str, ...]) -> Release:
+    """A catalogue entry from its YAML text. Raises `ValueError` if it is malformed."""
+    if list(labels) != sorted(set(labels)):
+        raise ValueError("labels: expected a sorted list without repetition")
+    try:
+        return _release_of(yaml.safe_load(text), labels)
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"catalogue entry: malformed ({type(error).__name__}: {error})") from error
+
+
+def _release_of(entry: dict[str, Any], labels: tuple[str, ...]) -> Release:
+    splits = {}
+    for split, info in entry["splits"].items():
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
+        splits[split] = SplitInfo(
+            name=split,
+            path_list=info["path_list"],
+            archive=info["archive"],
+            annotations=tuple(AnnotationFile(**candidate) for candidate in info["annotations"]),
+            reported=Reported(**info["reported"]),
+            replacement=info.get("replacement"),
+        )
+    return Release(entry["name"], entry["title"], splits, ScriptFolders(**entry["script_folders"]), labels)

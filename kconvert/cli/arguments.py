@@ -1,0 +1,393 @@
+"""Arguments: the words of the command line and the content of YAML files, turned into options.
+
+What stands on the command line counts more than what a `--config` file says, wherever that stands among the words.
+Whatever is wrong is a `UsageError` of one line, in the words of a person.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import re
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
+from jsonargparse.typing import register_type
+
+from kconvert.catalog.release import RELEASE_NAMES, SPLITS, meant_release
+from kconvert.cli.yaml_file import YamlFile, read_yaml
+from kconvert.conversion.config import Conversion
+from kconvert.dataset.manifest import FORMAT_NAMES
+from kconvert.errors import UsageError
+from kconvert.text import did_you_mean
+from kconvert.units import ByteSize
+
+_GROUPS = [field.name for field in dataclasses.fields(Conversion) if field.default_factory is not dataclasses.MISSING]
+_OVERWRITE_HELP = (
+    "Start again: removes everything that kconvert made in the folder, all splits of it, once nothing can be refused "
+    "any more. Without it a folder that was made with other options is refused, with the differences."
+)
+_TYPE_WORDS = {
+    "<class 'int'>": "a whole number",
+    "<class 'float'>": "a number",
+    "<class 'bool'>": "true or false",
+    "dict[str, str]": "names with values, as '{account: mine, qos: long}'",
+}
+
+register_type(ByteSize, serializer=str, deserializer=ByteSize.parse, fail_already_registered=False)
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Leaves the lines of the epilog as they are."""
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors are ours."""
+
+    def __init__(self, prog: str, description: str, **options: Any) -> None:
+        strict = {"exit_on_error": True, "allow_abbrev": False, "default_env": False}
+        super().__init__(prog=prog, description=description, **{**strict, **options})
+        self.typed: list[str] = []
+        """The words as a person typed them, as far as known."""
+
+    def corrected(self, word: str, *instead: str) -> str:
+        """The command as it was typed, with other words in the place of one."""
+        place = self.typed.index(word)
+        return shlex.join([*self.prog.split(), *self.typed[:place], *instead, *self.typed[place + 1 :]])
+
+    def option_names(self) -> frozenset[str]:
+        """The options that a file may hold, by their dotted names."""
+        names = {action.dest for action in self._actions if action.option_strings}
+        return frozenset(names - {"help", "config", "print_config"})
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises `UsageError`."""
+        line = " ".join(str(message).split())
+        explained = next((said for explain in _EXPLANATIONS if (said := explain(line, self))), line)
+        raise UsageError(f"{explained}{'' if explained.endswith('?') else ';'} `{self.prog} --help` lists the options")
+
+
+def conversion_parser(prog: str, description: str, epilog: str = "") -> Parser:
+    """A parser of the options of a conversion."""
+    parser = Parser(
+        prog,
+        description,
+        usage=f"{prog} {{{','.join(RELEASE_NAMES)}}} [options]",
+        epilog=epilog,
+        formatter_class=_HelpFormatter,
+    )
+    parser.add_argument("--config", action="config", help="Take options from a YAML file.")
+    _add_output_options(parser)
+    parser.add_class_arguments(Conversion, skip={"overwrite"})
+    parser.add_argument("--overwrite", action="store_true", help=_OVERWRITE_HELP)
+    return parser
+
+
+def folder_parser(prog: str, description: str, has_progress: bool = False) -> Parser:
+    """A parser of the name of an output folder."""
+    parser = Parser(prog, description)
+    parser.add_argument("dir", type=str, help="The folder that a conversion wrote to.")
+    if has_progress:
+        _add_output_options(parser)
+    else:
+        parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
+    return parser
+
+
+def batch_parser() -> Parser:
+    """A parser of the name of a batch file."""
+    parser = Parser("kconvert batch", "Several conversions, one after the other.")
+    parser.add_argument("file", type=str, help="YAML: a list `conversions`, and perhaps `defaults` for all of them.")
+    _add_output_options(parser)
+    return parser
+
+
+def _add_output_options(parser: Parser) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help="Print the result as JSON, and the progress as an object of JSON a line."
+    )
+    parser.add_argument("--quiet", action="store_true", help="Print no progress, only the result and errors.")
+
+
+@dataclass(frozen=True)
+class Output:
+    """How results and progress are printed."""
+
+    is_json: bool
+    is_quiet: bool
+    config: Path | None = None
+    """The file of options that was read although nobody named it."""
+
+
+def output_of(options: Namespace, config: Path | None = None) -> Output:
+    """How those options ask for results and progress to be printed."""
+    return Output(bool(options.json), bool(options.quiet), config)
+
+
+def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Output]:
+    """The conversion that the words ask for, and how it is told of. Raises `UsageError`.
+
+    The release may stand first, as a word of its own. A file of options that is always read (see `usual_config`) counts
+    less than those that the words name, and these less than the words themselves.
+    """
+    parser.typed = words
+    configs, others = _without_configs(words)
+    release = [f"--release={_release(parser, others.pop(0))}"] if others and not others[0].startswith("-") else []
+    given = Counter(word.partition("=")[0] for word in others if word.startswith("--"))
+    if twice := sorted(word for word, times in given.items() if times > 1):
+        raise UsageError(f"{', '.join(twice)}: given twice; give it once, several splits or labels with commas")
+    usual = usual_config()
+    files = [read_yaml(path) for path in ([usual] if usual is not None else []) + [Path(name) for name in configs]]
+    known = parser.option_names()
+    for file in files:
+        file.require_known(known)
+    for group, name in _group_files(others):
+        read_yaml(Path(name)).require_known({one.removeprefix(f"{group}.") for one in known})
+    try:
+        options = parser.parse_args([*(f"--config={file.path}" for file in files), *others, *release])
+        conversion = _instantiate(parser, options)
+    except UsageError as error:
+        name = str(error).removeprefix("--").partition(":")[0].partition(" ")[0]
+        holder = next((file for file in reversed(files) if name in file.lines), None)
+        if holder is None or f"--{name}" in given:
+            raise
+        raise UsageError(f"{holder.place(name)}: {error}") from error
+    for group in conversion.ignored_groups() if usual is not None else ():
+        # What a file says that is always read is there for the runs that it is for.
+        named = [*others, *(f"--{name}" for file in files[1:] for name in file.lines)]
+        if not any(word.startswith(f"--{group}") for word in named):
+            conversion = conversion.without(group)
+    return conversion, output_of(options, usual)
+
+
+def _release(parser: Parser, word: str) -> str:
+    """The release that is the first word. Raises `UsageError`, with what was probably meant."""
+    meant = meant_release(word)
+    if word not in RELEASE_NAMES and meant is not None:
+        raise UsageError(
+            f"{word!r} is no release, expected one of {', '.join(RELEASE_NAMES)}; did you mean "
+            f"`{parser.corrected(word, meant)}`?"
+        )
+    return word
+
+
+def usual_config() -> Path | None:
+    """The file of options that is read first, if there is one: of this folder, or else of this user."""
+    candidates = [Path("kconvert.yaml")]
+    # Some users have no home.
+    with suppress(RuntimeError):
+        candidates.append(Path.home() / ".config/kconvert/config.yaml")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _without_configs(words: list[str]) -> tuple[list[str], list[str]]:
+    """The files of `--config FILE` among the words, which are to be read first, and the other words."""
+    configs: list[str] = []
+    others: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        if word == "--config":
+            value = next(remaining, None)
+            if value is None:
+                raise UsageError("--config: expected a YAML file after it")
+            configs.append(value)
+        elif word.startswith("--config="):
+            configs.append(word.removeprefix("--config="))
+        else:
+            others.append(word)
+    return configs, others
+
+
+def _group_files(words: list[str]) -> list[tuple[str, str]]:
+    """The groups of options that are given as a file of their own, with its name."""
+    pairs = list(itertools.pairwise(words))
+    pairs += [(word.partition("=")[0], word.partition("=")[2]) for word in words if "=" in word]
+    return [(group, name) for group in _GROUPS for word, name in pairs if word == f"--{group}" and Path(name).is_file()]
+
+
+def _instantiate(parser: Parser, options: Namespace) -> Conversion:
+    """Raises `UsageError` for values that are well-formed but make no sense."""
+    for name in _GROUPS:
+        if not isinstance(options[name], Namespace | dict):
+            got = "nothing" if options[name] is None else repr(options[name])[:60]
+            raise UsageError(f"{name}: got {got}, expected options below it; leave it out to have the defaults")
+    try:
+        made = parser.instantiate(options)
+        return Conversion(**{field.name: made[field.name] for field in dataclasses.fields(Conversion)})
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def read_batch(path: Path) -> list[Conversion]:
+    """The conversions of a batch file. Raises `UsageError` if any of them is wrong."""
+    file = read_yaml(path)
+    content = file.content
+    if unknown := sorted(set(content) - {"conversions", "defaults"}, key=str):
+        hint = did_you_mean(str(unknown[0]), ["conversions", "defaults"])
+        raise UsageError(
+            f"{file.place(str(unknown[0]))}: unknown {_listed(unknown)}, expected `conversions` and perhaps `defaults`"
+            f"{f'; {hint}' if hint else ''}"
+        )
+    entries, defaults = content.get("conversions"), content.get("defaults") or {}
+    if not isinstance(entries, list) or not entries or not isinstance(defaults, dict):
+        raise UsageError(f"{path}: expected a list `conversions`, each entry with the options of one conversion")
+    parser = conversion_parser("kconvert", "")
+    known = parser.option_names() - {"json", "quiet"}
+    if not all(isinstance(entry, dict) for entry in entries):
+        odd = next(number for number, entry in enumerate(entries) if not isinstance(entry, dict))
+        raise UsageError(
+            f"{file.place(f'conversions.{odd}')}: conversion {odd + 1}: got {entries[odd]!r}, expected options with "
+            "their values"
+        )
+    file.require_known(known, "defaults.")
+    for number in range(len(entries)):
+        file.require_known(known, f"conversions.{number}.")
+    conversions = [_entry(file, number, _merged(defaults, entry)) for number, entry in enumerate(entries)]
+    if len({conversion.out_path for conversion in conversions}) < len(conversions):
+        raise UsageError(f"{path}: two conversions write to the same folder; give each an `out` of its own")
+    return conversions
+
+
+def _entry(file: YamlFile, number: int, options: dict[str, Any]) -> Conversion:
+    """One conversion of a batch file."""
+    parser = conversion_parser("kconvert", "")
+    try:
+        conversion = _instantiate(parser, parser.parse_object(options))
+        conversion.require_known_words()
+        _ = conversion.out_path, conversion.origin_location
+        return conversion
+    except UsageError as error:
+        name = str(error).removeprefix("--").partition(":")[0].partition(" ")[0]
+        keys = (f"conversions.{number}.{name}", f"defaults.{name}", f"conversions.{number}")
+        place = file.place(next((key for key in keys if key in file.lines), ""))
+        raise UsageError(f"{place}: conversion {number + 1}: {error}") from error
+
+
+def _merged(defaults: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    """The defaults, and over them the entry, group by group."""
+    merged = dict(defaults)
+    for name, value in entry.items():
+        below = merged.get(name)
+        merged[name] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _listed(words: Iterable[object]) -> str:
+    return ", ".join(repr(word) for word in words)
+
+
+def _explain_choice(line: str, parser: Parser) -> str:
+    found = re.search(r'Parser key "([^"]+)": Expected a typing\.Literal\[(.*?)\]\.? .*value: (.*)$', line)
+    if not found:
+        return ""
+    hint = did_you_mean(found[3], re.findall("'([^']+)'", found[2]))
+    return f"--{found[1]}: got {found[3]!r}, expected one of {found[2]}{f', {hint}' if hint else ''}"
+
+
+def _explain_type(line: str, parser: Parser) -> str:
+    found = re.search(r'Parser key "([^"]+)": (.*) (?:Got|Given) value: (.*)$', line)
+    types = [word for kind, word in _TYPE_WORDS.items() if found and kind in found[2]]
+    return f"--{found[1]}: got {found[3]!r}, expected {' or '.join(types)}" if found and types else ""
+
+
+def _explain_size(line: str, parser: Parser) -> str:
+    found = re.search(r'Parser key "([^"]+)": Not of type ByteSize: size (.*?): (expected .*)$', line)
+    return f"--{found[1]}: got {found[2]}, {found[3]}" if found else ""
+
+
+def _explain_value(line: str, parser: Parser) -> str:
+    found = re.fullmatch(r"argument (--\S+): expected one argument", line)
+    return f"{found[1]}: expected a value after it" if found else ""
+
+
+def _explain_group(line: str, parser: Parser) -> str:
+    found = re.search(r'Parser key "([^"]+)": Unable to load config', line)
+    return f"--{found[1]}: expected a YAML file, or say --{found[1]}.OPTION VALUE" if found else ""
+
+
+def _explain_missing(line: str, parser: Parser) -> str:
+    found = re.fullmatch(r"the following arguments are required: (.*)", line)
+    if not found:
+        return ""
+    words = {
+        "release": f"a release ({', '.join(RELEASE_NAMES)}) as the first word",
+        "dir": "DIR, the folder that a conversion wrote to",
+        "file": "FILE, the YAML file of the batch",
+    }
+    return "missing " + " and ".join(words.get(name, name) for name in found[1].split(", "))
+
+
+def _explain_unknown(line: str, parser: Parser) -> str:
+    found = re.fullmatch(r"unrecognized arguments: (\S+).*", line)
+    if not found:
+        return ""
+    word = found[1]
+    if not word.startswith("-"):
+        return _explain_stray(word, parser)
+    if meant := _OTHER_NAMES.get(word.partition("=")[0].lstrip("-").replace("_", "-")):
+        return f"unknown {word!r}, did you mean {meant}?"
+    options = [option for action in parser._actions for option in action.option_strings]
+    hint = did_you_mean(word.partition("=")[0].replace("-", "_").replace("__", "--", 1), options)
+    return f"unknown {word!r}{f', {hint}' if hint else ''}"
+
+
+def _explain_stray(word: str, parser: Parser) -> str:
+    """Of a word that is no option, and no value of one."""
+    before = parser.typed[parser.typed.index(word) - 1] if word in parser.typed[1:] else ""
+    if before in RELEASE_NAMES and word in RELEASE_NAMES:
+        return f"unknown {word!r}: one release at a time; `kconvert batch` does several"
+    if word in RELEASE_NAMES:
+        others = [one for one in parser.typed if one != word]
+        return f"the release {word} has to be the first word: `{shlex.join([*parser.prog.split(), word, *others])}`"
+    if any(action.nargs == 0 and before in action.option_strings for action in parser._actions):
+        return f"unknown {word!r}: {before} takes no value"
+    if word in FORMAT_NAMES:
+        return f"unknown {word!r}, did you mean `{parser.corrected(word, '--to', word)}`?"
+    if word in SPLITS and parser.typed[parser.typed.index(word) - 1] in SPLITS:
+        return f"unknown {word!r}, did you mean `--split {before},{word}`?"
+    return f"unknown {word!r}, did you mean `{parser.corrected(word, '--out', word)}`?"
+
+
+_OTHER_NAMES = {
+    "dry-run": "`kconvert plan`",
+    "n": "`kconvert plan`",
+    "resume": "the same command without it: running again resumes",
+    "continue": "the same command without it: running again resumes",
+    "force": "'--overwrite'",
+    "f": "'--overwrite'",
+    "format": "'--to'",
+    "output-format": "'--to'",
+    "o": "'--out'",
+    "output-dir": "'--out'",
+    "dest": "'--out'",
+    "source": "'--origin'",
+    "mirror": "'--origin'",
+    "url": "'--origin'",
+    "j": "'--workers'",
+    "jobs": "'--workers'",
+    "num-workers": "'--workers'",
+    "processes": "'--workers'",
+    "seed": "'--shuffle.seed'",
+    "tmp-dir": "'--staging'",
+    "labels": "'--classes'",
+    "verbose": "nothing: progress is shown unless --quiet is given",
+    "v": "nothing: progress is shown unless --quiet is given",
+}
+"""What other programs call ours."""
+_EXPLANATIONS: tuple[Callable[[str, Parser], str], ...] = (
+    _explain_choice,
+    _explain_type,
+    _explain_size,
+    _explain_value,
+    _explain_group,
+    _explain_missing,
+    _explain_unknown,
+)

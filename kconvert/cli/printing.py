@@ -1,0 +1,333 @@
+"""What the commands print on stdout: the same results as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kconvert.catalog.release import Release
+from kconvert.cli.pace import spoken
+from kconvert.cli.status import Status
+from kconvert.conversion.config import Conversion
+from kconvert.conversion.disk_space import DiskNeed
+from kconvert.conversion.plan import SplitPlan
+from kconvert.conversion.run import Forecast, Summary
+from kconvert.conversion.verification import Difference
+from kconvert.dataset.manifest import MANIFEST_NAME, Manifest, SplitCounts, SplitRecord, table_path
+from kconvert.staging.journal import ProgressRecord
+from kconvert.storage.files import AnyPath, size_of
+from kconvert.text import printable_lines
+from kconvert.units import format_bytes, format_rate
+
+_MAX_LISTED = 20
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=True)
+
+
+def _text(lines: Sequence[str]) -> str:
+    """Lines for a terminal: names and messages from outside may hold anything."""
+    return printable_lines("\n".join(lines))
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned columns: the first to the left, the others to the right."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def _counts_table(counts: Mapping[str, SplitCounts]) -> list[str]:
+    header = ["split", "annotated", "written", "short", "replaced", "rejected", "missing", "shards", "size"]
+    rows = [
+        [
+            split,
+            f"{found.num_annotations:,}",
+            f"{found.num_written:,}",
+            f"{found.num_short:,}",
+            f"{found.num_replaced:,}",
+            f"{sum(found.num_rejected.values()):,}",
+            f"{found.num_missing:,}",
+            f"{found.num_shards:,}",
+            format_bytes(found.num_bytes),
+        ]
+        for split, found in counts.items()
+    ]
+    return _table(header, rows)
+
+
+def _rejected_lines(counts: Mapping[str, SplitCounts]) -> list[str]:
+    return [
+        f"{split}: rejected " + ", ".join(f"{number:,} {reason}" for reason, number in found.num_rejected.items())
+        for split, found in counts.items()
+        if found.num_rejected
+    ]
+
+
+def _counts(records: Mapping[str, SplitRecord]) -> dict[str, SplitCounts]:
+    return {split: record.counts for split, record in records.items()}
+
+
+def versions_text(versions: Mapping[str, str]) -> str:
+    return _text([f"{name} {version}" for name, version in versions.items()])
+
+
+def summary_text(conversion: Conversion, summary: Summary) -> str:
+    """The result of a conversion."""
+    counts = _counts(summary.records)
+    lines = [*_counts_table(counts), *_rejected_lines(counts)] if counts else []
+    if summary.failures:
+        lines.append(f"{len(summary.failures)} failed; run the same command again to go on:")
+        for next_step in dict.fromkeys(failure.next_step for failure in summary.failures):
+            lines += [f"  {failure.reason}" for failure in summary.failures if failure.next_step == next_step]
+            lines.append(f"  -> {next_step}")
+    else:
+        lines.append(f"done: {conversion.out_path / MANIFEST_NAME}")
+    return _text(lines)
+
+
+def _summary(conversion: Conversion, summary: Summary) -> dict[str, Any]:
+    return {
+        "release": conversion.release,
+        "out": str(conversion.out_path),
+        "is_complete": not summary.failures,
+        "splits": {split: dataclasses.asdict(found) for split, found in _counts(summary.records).items()},
+        "tables": {split: table_path(split) for split in summary.records},
+        "failures": [dataclasses.asdict(failure) for failure in summary.failures],
+    }
+
+
+def summary_json(conversion: Conversion, summary: Summary) -> str:
+    return _json(_summary(conversion, summary))
+
+
+def batch_text(results: Sequence[tuple[Conversion, Summary | str]]) -> str:
+    """One line a conversion."""
+    rows = []
+    for conversion, result in results:
+        if isinstance(result, str):
+            rows.append([str(conversion.out_path), conversion.release, "-", f"error: {result}"])
+            continue
+        written = sum(record.counts.num_written for record in result.records.values())
+        state = f"{len(result.failures)} failed" if result.failures else "done"
+        rows.append([str(conversion.out_path), conversion.release, f"{written:,}", state])
+    return _text(_table(["out", "release", "written", "result"], rows))
+
+
+def batch_json(results: Sequence[tuple[Conversion, Summary | str]]) -> str:
+    return _json(
+        [
+            {"release": conversion.release, "out": str(conversion.out_path), "is_complete": False, "error": result}
+            if isinstance(result, str)
+            else _summary(conversion, result)
+            for conversion, result in results
+        ]
+    )
+
+
+def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
+    """What a conversion would do."""
+    if not forecast.plans:
+        return f"nothing to do: {conversion.out_path} has every split that was asked for"
+    rows = []
+    for plan in forecast.plans:
+        unknown = sum(plan.sizes[name] is None for name in plan.unread)
+        size = format_bytes(plan.num_bytes) + (f" + {unknown} of unknown size" if unknown else "")
+        shards = num_shards(conversion, plan)
+        reported = plan.info.reported
+        rows.append(
+            [
+                plan.info.name,
+                f"{len(plan.unread):,} of {len(plan.archives):,}",
+                size,
+                f"{len(plan.annotations.labels):,}",
+                f"about {shards:,}",
+                f"{reported.num_archives:,} / {format_bytes(reported.size_bytes)} / {reported.num_clips:,}",
+            ]
+        )
+    header = ["split", "archives to fetch", "bytes", "annotated", "shards", "official archives / bytes / clips"]
+    workers = ", ".join(f"{plan.info.name} {num_shards(conversion, plan):,}" for plan in forecast.plans)
+    return _text(
+        [
+            *_table(header, rows),
+            f"to fetch: {format_bytes(forecast.num_bytes)} from {conversion.origin}",
+            f"disk at most: {format_bytes(forecast.max_disk_bytes)}",
+            *(_need_text(need) for need in forecast.needs),
+            f"at a time: {conversion.describe_workers()}",
+            f"enough shards for so many training workers (ranks x workers): {workers}",
+        ]
+    )
+
+
+def num_shards(conversion: Conversion, plan: SplitPlan) -> int:
+    """About how many shards a split gets, before anybody knows which clips are written."""
+    by_bytes = -(-sum(plan.sizes.get(name) or 0 for name in plan.inputs.archives) // int(conversion.shard.max_bytes))
+    return max(1, by_bytes, -(-len(plan.annotations.labels) // conversion.shard.max_samples))
+
+
+def _need_text(need: DiskNeed) -> str:
+    there = f"{need.disk.holds} in {need.disk.folder}: {format_bytes(need.needed_bytes)} at most"
+    return (
+        f"{there}, {format_bytes(need.there_bytes)} there: {'it fits' if need.fits else f'too little; {need.advice}'}"
+    )
+
+
+def forecast_json(conversion: Conversion, forecast: Forecast) -> str:
+    workers = conversion.chosen_workers()
+    return _json(
+        {
+            "workers": None if workers is None else dataclasses.asdict(workers),
+            "num_bytes": forecast.num_bytes,
+            "max_disk_bytes": forecast.max_disk_bytes,
+            "disks": [
+                {
+                    "folder": str(need.disk.folder),
+                    "holds": need.disk.holds,
+                    "needed_bytes": need.needed_bytes,
+                    "there_bytes": need.there_bytes,
+                    "fits": need.fits,
+                }
+                for need in forecast.needs
+            ],
+            "splits": {
+                plan.info.name: {
+                    "num_archives": len(plan.archives),
+                    "num_annotations": len(plan.annotations.labels),
+                    "num_bytes": plan.num_bytes,
+                    "num_shards": num_shards(conversion, plan),
+                    "archives": {name: plan.sizes[name] for name in plan.unread},
+                }
+                for plan in forecast.plans
+            },
+        }
+    )
+
+
+def differences_text(out: AnyPath, manifest: Manifest | None, found: Sequence[Difference]) -> str:
+    """What `verify` found; without a manifest that can be read, that is a difference."""
+    if found or manifest is None:
+        advice = "remove the shards and tables named, and run the conversion again: it makes them anew"
+        if manifest is None:
+            advice = f"remove {MANIFEST_NAME}, and run the conversion again: it is then written again"
+        return _text([*map(str, found), f"{len(found)} differences in {out}; {advice}"])
+    samples = sum(shard.num_samples for shard in manifest.shards)
+    rows = sum(table.num_rows for table in manifest.tables)
+    return f"all as written: {len(manifest.shards):,} shards, {samples:,} samples, {rows:,} rows in {out}"
+
+
+def differences_json(found: Sequence[Difference]) -> str:
+    return _json([dataclasses.asdict(difference) for difference in found])
+
+
+def report_json(path: AnyPath) -> str:
+    return _json({"path": str(path), "size_bytes": size_of(path)})
+
+
+def status_json(status: Status) -> str:
+    return _json(dataclasses.asdict(status))
+
+
+def status_text(status: Status) -> str:
+    """How far a folder is."""
+    state = "complete" if status.is_complete else "not complete; run the same command again to go on"
+    if status.refusal:
+        state = f"{'not complete' if status.splits else 'nothing was begun'}: {status.refusal}"
+    elif not status.splits and not status.is_complete:
+        state = "nothing was begun; run the conversion"
+    lines = ["a run is working on it" if status.is_running else state]
+    lines += _progress_lines(status.progress) if status.progress is not None else []
+    rows = [
+        [
+            split.split,
+            f"{split.num_archives_read:,} of {split.num_archives:,}",
+            f"{split.num_shards:,}",
+            f"{len(split.failures):,}",
+            "yes" if split.is_finished else "no",
+        ]
+        for split in status.splits
+    ]
+    lines += _table(["split", "archives read", "shards", "failed", "finished"], rows) if rows else []
+    counts = {split.split: split.counts for split in status.splits if split.counts is not None}
+    lines += ["", *_counts_table(counts), *_rejected_lines(counts)] if counts else []
+    if status.elements:
+        lines.append(f"{len(status.elements)} elements of Slurm to run again (the same command does it):")
+        shown = list(status.elements.items())[:_MAX_LISTED]
+        lines += [f"  {element} for {name}" for element, name in shown]
+        lines += [f"  and {len(status.elements) - _MAX_LISTED:,} more (--json lists all)"] * (
+            len(status.elements) > _MAX_LISTED
+        )
+    for split in status.splits:
+        for archive, reason in split.failures.items():
+            lines.append(f"{split.split}: {archive} failed: {reason}")
+        for kind, names in split.listings.items():
+            if names:
+                lines.append(f"{split.split}: {len(names)} {kind.replace('_', ' ')}:")
+                lines += [f"  {name}" for name in names[:_MAX_LISTED]]
+                lines += [f"  and {len(names) - _MAX_LISTED:,} more (--json lists all)"] * (len(names) > _MAX_LISTED)
+    return _text(lines)
+
+
+def _progress_lines(progress: ProgressRecord) -> list[str]:
+    """What a run does now."""
+    snapshot = progress.snapshot
+    of_bytes = f" of {format_bytes(snapshot.total_bytes)}" if snapshot.total_bytes is not None else ""
+    of_clips = f" of {snapshot.total_clips:,}" if snapshot.total_clips is not None else ""
+    rest = f", {spoken(snapshot.remaining_seconds)} remaining" if snapshot.remaining_seconds else ""
+    flagged = " ".join(f"{defect} {number:,}" for defect, number in snapshot.flagged.items())
+    shown = progress.running[:_MAX_LISTED]
+    more = f", and {len(progress.running) - len(shown):,} more" if len(progress.running) > len(shown) else ""
+    return [
+        f"{snapshot.step}, {progress.num_tasks_done:,} done: {format_bytes(snapshot.num_bytes)}{of_bytes}, "
+        f"{snapshot.num_clips:,}{of_clips} clips ({format_rate(snapshot.clips_per_second)}){rest}",
+        *([f"flagged so far: {flagged}"] if flagged else []),
+        *([f"running: {', '.join(shown)}{more}"] if shown else []),
+    ]
+
+
+def releases_text(releases: Sequence[Release], with_labels: bool) -> str:
+    """The catalogue."""
+    rows = []
+    for release in releases:
+        for split, info in release.splits.items():
+            reported = info.reported
+            rows.append(
+                [
+                    f"{release.name} {split}",
+                    f"{len(release.labels)}",
+                    f"{reported.num_archives:,}",
+                    format_bytes(reported.size_bytes),
+                    f"{reported.num_clips:,}",
+                    "-" if reported.num_annotations is None else f"{reported.num_annotations:,}",
+                    "one class each" if info.archives_hold_one_class else "classes mixed",
+                ]
+            )
+    header = ["release", "labels", "archives", "size", "clips", "annotated", "an archive holds"]
+    lines = [*_table(header, rows), "sizes and counts as people report them"]
+    if with_labels:
+        lines += ["", *(f"{number:3} {label}" for release in releases for number, label in enumerate(release.labels))]
+    return _text(lines)
+
+
+def releases_json(releases: Sequence[Release]) -> str:
+    return _json(
+        {
+            release.name: {
+                "title": release.title,
+                "labels": list(release.labels),
+                "splits": {
+                    split: {"archives": info.archive, "reported": dataclasses.asdict(info.reported)}
+                    for split, info in release.splits.items()
+                },
+            }
+            for release in releases
+        }
+    )

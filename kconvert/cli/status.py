@@ -1,0 +1,110 @@
+"""The status of an output folder: what is done, what is missing, what failed and why. Only looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kconvert.conversion.folder import files_not_in_place, finished, written_format
+from kconvert.dataset.formats.format import Format
+from kconvert.dataset.manifest import MANIFEST_NAME, SplitCounts, read_manifest
+from kconvert.engines.slurm import read_elements
+from kconvert.errors import UsageError
+from kconvert.staging.journal import Journal, ProgressRecord, SplitJournal
+from kconvert.storage.files import AnyPath
+
+
+@dataclass(frozen=True)
+class SplitStatus:
+    """How far a split is."""
+
+    split: str
+    is_finished: bool
+    num_archives: int
+    num_archives_read: int
+    num_shards: int
+    """Packed so far."""
+    failures: Mapping[str, str]
+    """Archives that failed the last time, with the reason."""
+    counts: SplitCounts | None
+    """The account; `None` while the split is not finished."""
+    listings: Mapping[str, Sequence[str]]
+    """Names that a person may want to look at, by kind."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a folder is."""
+
+    is_complete: bool
+    """Whether the manifest is there and every split that was begun is in it."""
+    is_running: bool
+    splits: Sequence[SplitStatus]
+    progress: ProgressRecord | None
+    """How far that run is; `None` if none goes on, or it has not told yet."""
+    refusal: str
+    """Why the last run was refused before it began anything; `""` if it was not."""
+    elements: Mapping[str, str]
+    """What the last run gave to Slurm and is not done: from an element's number there to its archive or shard."""
+
+
+def read_status(out: AnyPath) -> Status:
+    """Raises `UsageError` if the folder has nothing of kconvert in it."""
+    journal = Journal(out)
+    manifest = read_manifest(out)
+    if not journal.exists() and manifest is None:
+        raise UsageError(
+            f"{out}: no kconvert run has worked on this folder ({MANIFEST_NAME} and .kconvert not found); "
+            "expected the --out of one"
+        )
+    records = finished(out, journal)
+    elements = _undone_elements(journal)
+    splits = []
+    for split_journal in journal.splits():
+        record = records.pop(split_journal.name, None)
+        splits.append(_split_status(out, split_journal, record.counts if record else None, written_format(journal)))
+    for split, record in records.items():
+        counts = record.counts
+        splits.append(
+            SplitStatus(split, True, counts.num_archives, counts.num_archives, counts.num_shards, {}, counts, {})
+        )
+    is_complete = manifest is not None and all(status.split in manifest.splits for status in splits)
+    is_running = journal.is_locked()
+    progress = journal.progress() if is_running else None
+    is_complete = is_complete and all(status.is_finished for status in splits)
+    return Status(is_complete, is_running, splits, progress, journal.refusal(), elements)
+
+
+def _undone_elements(journal: Journal) -> dict[str, str]:
+    elements = read_elements(journal.folder / "slurm")
+    if not elements:
+        return {}
+    done: set[str] = set()
+    for split in journal.splits():
+        inputs = split.inputs()
+        assert inputs is not None
+        done |= set(split.archive_receipts(inputs.ids()))
+        receipts = (split.shard_receipt(number) for number in range(split.num_shard_receipts()))
+        done |= {receipt.path for receipt in receipts if receipt is not None}
+    return {element: name for element, name in elements.items() if name not in done}
+
+
+def _split_status(out: AnyPath, journal: SplitJournal, counts: SplitCounts | None, layout: Format) -> SplitStatus:
+    inputs = journal.inputs()
+    assert inputs is not None
+    ids = inputs.ids()
+    record = journal.record()
+    missing_files = [] if record is None else files_not_in_place(out, record, layout)
+    receipts = journal.archive_receipts(ids)
+    failures = {name: reason for name, archive_id in ids.items() if (reason := journal.failure(archive_id))}
+    refused = [f"{name}: {text}" for name, receipt in receipts.items() for text in receipt.refused]
+    return SplitStatus(
+        split=journal.name,
+        is_finished=counts is not None,
+        num_archives=len(ids),
+        num_archives_read=len(receipts),
+        num_shards=counts.num_shards if counts else journal.num_shard_receipts(),
+        failures=failures,
+        counts=counts,
+        listings={"refused_members": refused, **journal.listings(), "missing_files": missing_files},
+    )

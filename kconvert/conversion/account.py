@@ -1,0 +1,157 @@
+"""The account: what becomes of every annotation row and every clip of a split, each in exactly one row.
+
+Archives are admitted window by window. Of two clips with one name the first admitted counts and the other is a
+`duplicate`: within a window that is the one in the earlier archive of the path list.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from kconvert.catalog.annotation import Annotations
+from kconvert.dataset.manifest import SplitCounts
+from kconvert.dataset.table import StagedRows
+from kconvert.video.verdict import rejecting_defect
+
+UnlabelledPolicy = Literal["keep", "drop"]
+
+
+class Decision(NamedTuple):
+    """What becomes of one clip."""
+
+    name: str
+    """The clip's official name."""
+    status: Literal["written", "rejected", "missing"]
+    reason: str
+    """Why it is rejected; else `""`."""
+    label: str
+    """`""` if it has none."""
+    place: int | None
+    """The staged row that its bytes are from; `None` if it is missing."""
+    source: Literal["original", "replacement", ""]
+    original: int | None
+    """The staged row of the original that a replacement was taken for."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a split's clips are judged by, beyond their defects."""
+
+    short: Literal["keep", "drop"]
+    unlabelled: UnlabelledPolicy
+    is_covered: Callable[[str], bool]
+    """Whether all archives that could hold a clip with this label are read, so that it may be called missing."""
+
+
+class Account:
+    """Decides on the clips of one split."""
+
+    def __init__(self, annotations: Annotations, policy: Policy) -> None:
+        self._labels = annotations.labels
+        self._num_repeated = len(annotations.repeated)
+        self._policy = policy
+        self._names: list[str] = []
+        self._defects: list[list[str]] = []
+        self._replacement_names: list[str] = []
+        self._good_replacements: dict[str, int] = {}
+        self._admitted: set[str] = set()
+        self.decisions: list[Decision] = []
+        """All decisions so far; their order is that of admission."""
+
+    def add_replacements(self, rows: StagedRows) -> None:
+        """Takes in the rows of the replacement archive; before any archive is admitted."""
+        for place in self._add(rows):
+            name = self._names[place]
+            self._replacement_names.append(name)
+            if not self._rejecting(place):
+                self._good_replacements.setdefault(name, place)
+
+    def admit(self, rows: StagedRows) -> Sequence[Decision]:
+        """Decides on the clips of a window, in their order; returns the new decisions."""
+        first = len(self.decisions)
+        self.decisions.extend(self._decide(place) for place in self._add(rows))
+        return self.decisions[first:]
+
+    def _add(self, rows: StagedRows) -> range:
+        """Appends rows; returns their places among all rows so far."""
+        first = len(self._names)
+        self._names.extend(rows.column("name"))
+        self._defects.extend(rows.column("defects"))
+        return range(first, len(self._names))
+
+    def _decide(self, place: int) -> Decision:
+        name = self._names[place]
+        label = self._labels.get(name, "")
+        if name in self._admitted:
+            return Decision(name, "rejected", "duplicate", label, place, "original", None)
+        self._admitted.add(name)
+        better = self._good_replacements.get(name)
+        if better is not None:
+            reason = self._unlabelled(label)
+            return Decision(name, "rejected" if reason else "written", reason, label, better, "replacement", place)
+        reason = self._rejecting(place) or self._unlabelled(label)
+        return Decision(name, "rejected" if reason else "written", reason, label, place, "original", None)
+
+    def close(self) -> Sequence[Decision]:
+        """Decides, after all archives, on the annotated clips that none of them holds; returns these decisions."""
+        first = len(self.decisions)
+        for name, label in self._labels.items():
+            if name in self._admitted or not self._policy.is_covered(label):
+                continue
+            better = self._good_replacements.get(name)
+            if better is None:
+                self.decisions.append(Decision(name, "missing", "", label, None, "", None))
+                continue
+            reason = self._unlabelled(label)
+            status: Literal["written", "rejected"] = "rejected" if reason else "written"
+            self.decisions.append(Decision(name, status, reason, label, better, "replacement", None))
+        return self.decisions[first:]
+
+    def unmatched_replacements(self) -> list[str]:
+        """Replacements of clips that are neither annotated nor hosted."""
+        names = dict.fromkeys(self._replacement_names)
+        return [name for name in names if name not in self._admitted and name not in self._labels]
+
+    def _rejecting(self, place: int) -> str:
+        return rejecting_defect(self._defects[place], self._policy.short)
+
+    def _unlabelled(self, label: str) -> str:
+        return "unlabelled" if not label and self._policy.unlabelled == "drop" else ""
+
+    def counts(self, members: Mapping[str, int], num_shards: int, num_bytes: int) -> SplitCounts:
+        """The counts for the manifest; `members` are those that the receipts of the split's archives add up to."""
+        rejected: Counter[str] = Counter()
+        num_written = num_short = num_replaced = num_replacement_only = num_missing = num_unannotated = num_named = 0
+        for decision in self.decisions:
+            is_written = decision.status == "written"
+            num_written += is_written
+            num_missing += decision.status == "missing"
+            if decision.status == "rejected":
+                rejected[decision.reason] += 1
+            if decision.place is not None and is_written:
+                num_short += "short" in self._defects[decision.place]
+            num_replaced += is_written and decision.source == "replacement"
+            num_replacement_only += decision.source == "replacement" and decision.original is None
+            if decision.reason != "duplicate":
+                is_named = decision.name in self._labels
+                num_named += is_named
+                num_unannotated += not is_named
+        return SplitCounts(
+            num_annotations=len(self._labels),
+            num_repeated_annotations=self._num_repeated,
+            num_unread_annotations=len(self._labels) - num_named,
+            num_unannotated=num_unannotated,
+            **members,
+            num_written=num_written,
+            num_short=num_short,
+            num_replaced=num_replaced,
+            num_replacement_only=num_replacement_only,
+            num_unmatched_replacements=len(self.unmatched_replacements()),
+            num_rejected=dict(sorted(rejected.items())),
+            num_missing=num_missing,
+            num_shards=num_shards,
+            num_bytes=num_bytes,
+        )

@@ -1,0 +1,236 @@
+"""The configuration of a conversion: the options of all parts composed, for the command line and YAML files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kconvert.catalog.release import OFFICIAL_BASE, SPLITS, Release, ReleaseName, load_release
+from kconvert.conversion.account import UnlabelledPolicy
+from kconvert.conversion.pack import ShardOptions
+from kconvert.conversion.plan import Selection
+from kconvert.conversion.shuffle import ShuffleOptions
+from kconvert.dataset.formats.open import open_format
+from kconvert.dataset.manifest import FormatName
+from kconvert.engines.engine import Engine, EngineName, RayOptions, SlurmOptions, TaskNeeds
+from kconvert.engines.open import open_engine
+from kconvert.errors import UsageError
+from kconvert.grants import WORKER_BYTES, Workers, default_workers
+from kconvert.sources.fetch.stream import FetchOptions, is_remote
+from kconvert.staging.journal import Journal
+from kconvert.storage.files import AnyPath, meant_location, to_path
+from kconvert.text import did_you_mean
+from kconvert.version import FORMAT_VERSION
+from kconvert.video.verdict import CheckOptions
+
+PRELOAD = ("kconvert.conversion.worker",)
+"""What workers import before they are forked."""
+_SPLIT_NAMES = {"validation": "val"}
+"""Other names of splits, as Hugging Face's."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Converting a release."""
+
+    release: ReleaseName
+    """Which release; also the first word of the command."""
+    out: str | None = None
+    """The folder to write to, or a place in an object store, as s3://bucket/k400. Default: RELEASE-FORMAT in the
+    current folder, as k400-webdataset."""
+    to: FormatName = "webdataset"
+    """What to write."""
+    origin: str = OFFICIAL_BASE
+    """Where the archives come from: the official server, a mirror with its layout (URL or folder), or the folder
+    that holds what the official shell scripts leave (k400_targz/ and k400/annotations/)."""
+    split: list[str] | str | None = None
+    """Only these splits, separated by commas; a later run may add others to the same folder. Default: all."""
+    classes: list[str] | str | None = None
+    """Only these labels, separated by commas, or a .txt file with a label a line; fetches only their archives where the
+    release allows it."""
+    max_archives: int | None = None
+    """Only the first so many archives of each split, for a trial."""
+    staging: str | None = None
+    """Stage checked clips here, until they are packed: a folder, or a place in an object store. Default: in --out."""
+    archives: str | None = None
+    """Keep the downloaded archives in this folder, and use them again."""
+    check: CheckOptions = field(default_factory=CheckOptions)
+    unlabelled: UnlabelledPolicy | None = None
+    """What to do with clips that have no label. Default: drop, but keep in a split that has no labels at all."""
+    shard: ShardOptions = field(default_factory=ShardOptions)
+    shuffle: ShuffleOptions = field(default_factory=ShuffleOptions)
+    fetch: FetchOptions = field(default_factory=FetchOptions)
+    engine: EngineName = "local"
+    """Where the work is done."""
+    workers: int | None = None
+    """How many tasks run at a time. Default: one for each core that the machine, the container or the cluster grants,
+    as long as there is memory for it; with slurm, 100."""
+    ray: RayOptions = field(default_factory=RayOptions)
+    slurm: SlurmOptions = field(default_factory=SlurmOptions)
+    overwrite: bool = False
+    """Start again, removing what kconvert made in the folder."""
+
+    def __post_init__(self) -> None:
+        if self.out == "":
+            raise ValueError("--out: expected the folder, or the place in an object store, to write to")
+        for name in ("max_archives", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} {value}: expected 1 or more")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits to convert, in their usual order. Raises `UsageError` for an unknown one."""
+        wanted = [_SPLIT_NAMES.get(word, word) for word in _words("--split", self.split)]
+        if unknown := sorted(set(wanted) - set(SPLITS)):
+            hint = did_you_mean(unknown[0], SPLITS)
+            raise UsageError(
+                f"--split: unknown {', '.join(map(repr, unknown))}; expected one or more of {', '.join(SPLITS)}"
+                f"{f'; {hint}' if hint else ''}"
+            )
+        return tuple(split for split in SPLITS if not wanted or split in wanted)
+
+    def require_known_words(self) -> None:
+        """Raises `UsageError` for splits and labels that the release does not have, and for what would be ignored."""
+        _ = self.splits, self.selection(load_release(self.release))
+        for group, (why, mend) in self.ignored_groups().items():
+            raise UsageError(f"--{group}.{_changed(self, group)[0]}: would be ignored, as {why}; leave it out; {mend}")
+
+    def ignored_groups(self) -> dict[str, tuple[str, str]]:
+        """The groups of options that differ from the default and change nothing: why, and what was perhaps meant."""
+        ignored: dict[str, tuple[str, str]] = {}
+        for engine in ("slurm", "ray"):
+            if self.engine != engine:
+                ignored[engine] = f"the work is done with --engine {self.engine}", f"did you mean --engine {engine}?"
+        if self.to == "archives":
+            for group in ("shard", "shuffle"):
+                ignored[group] = "--to archives keeps the archives as they are", "choose another --to"
+        return {group: why for group, why in ignored.items() if _changed(self, group)}
+
+    def without(self, group: str) -> Conversion:
+        """The same with the options of a group as they are by default."""
+        default = type(getattr(self, group))()
+        return dataclasses.replace(self, **{group: default})
+
+    def selection(self, release: Release) -> Selection:
+        """What is read of each split. Raises `UsageError` for an unknown label."""
+        classes = _words("--classes", _from_file(self.classes))
+        unknown = [label for label in classes if label not in release.label_ids]
+        if unknown:
+            hints = [hint for word in unknown if (hint := did_you_mean(word, release.labels))]
+            hints += [f"{word} is no file here" for word in unknown if word.endswith(".txt")]
+            hints.append(f"`kconvert releases {release.name}` lists them")
+            raise UsageError(f"--classes: {release.name} has no {', '.join(map(repr, unknown))}; {' '.join(hints)}")
+        return Selection(tuple(sorted(set(classes))), self.max_archives)
+
+    @property
+    def keep_folder(self) -> Path | None:
+        """Where archives are kept. Raises `UsageError` if that is no folder."""
+        if not self.archives:
+            return None
+        folder = _folder("--archives", self.archives)
+        if not isinstance(folder, Path):
+            raise UsageError(f"--archives {self.archives}: expected a folder; stores hold no archives")
+        return folder
+
+    @property
+    def out_path(self) -> AnyPath:
+        """The folder to write to, absolute. Raises `UsageError` if it cannot be one."""
+        return _folder("--out", f"{self.release}-{self.to}" if self.out is None else self.out)
+
+    @property
+    def origin_location(self) -> str:
+        """The URL, or the absolute path, of the origin. Raises `UsageError` if it cannot be one."""
+        with _naming("--origin"):
+            location = meant_location(self.origin)
+        return location if is_remote(location) else str(Path(location).expanduser().absolute())
+
+    def journal(self) -> Journal:
+        """What is done so far."""
+        return Journal(self.out_path, _folder("--staging", self.staging) if self.staging else None)
+
+    def chosen_workers(self) -> Workers | None:
+        """How many tasks run at a time, and why; `None` if only the cluster knows."""
+        if self.workers is not None:
+            return Workers(self.workers, "as --workers says")
+        return default_workers(self._task_bytes) if self.engine == "local" else None
+
+    def describe_workers(self) -> str:
+        """The same, as a person says it."""
+        return str(self.chosen_workers() or f"as many workers as {self.engine} has room for")
+
+    @property
+    def _task_bytes(self) -> int:
+        """The memory that a task needs."""
+        return WORKER_BYTES + open_format(self.to).num_shards_in_memory * self.shard.max_bytes
+
+    def open_engine(self) -> Engine:
+        """What does the work. Raises `UsageError` if that cannot be had."""
+        records = self.journal().folder / "slurm"
+        needs = TaskNeeds(self._task_bytes, PRELOAD)
+        return open_engine(self.engine, self.workers, needs, ray=self.ray, slurm=self.slurm, records=records)
+
+    def identity(self, tools: Mapping[str, str]) -> dict[str, Any]:
+        """Everything that changes the bytes that are written; a folder has one identity."""
+        release = load_release(self.release)
+        selection = self.selection(release)
+        check = dataclasses.asdict(self.check)
+        del check["timeout"]
+        options = {
+            "to": self.to,
+            "classes": list(selection.classes),
+            "max_archives": self.max_archives,
+            "check": check,
+            "unlabelled": self.unlabelled,
+            "shard": {"max_bytes": int(self.shard.max_bytes), "max_samples": self.shard.max_samples},
+            "shuffle": dataclasses.asdict(self.shuffle),
+        }
+        return {"format_version": FORMAT_VERSION, "release": self.release, "options": options, "tools": dict(tools)}
+
+
+def _folder(option: str, text: str) -> AnyPath:
+    """The folder that an option names. Raises `UsageError`."""
+    with _naming(option):
+        return to_path(text)
+
+
+@contextmanager
+def _naming(option: str) -> Iterator[None]:
+    """Has what is wrong with the value of an option begin with its name."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from error
+
+
+def _changed(conversion: Conversion, group: str) -> list[str]:
+    """The options of a group that are not as they are by default."""
+    given = getattr(conversion, group)
+    default = type(given)()
+    return [
+        field.name for field in dataclasses.fields(given) if getattr(given, field.name) != getattr(default, field.name)
+    ]
+
+
+def _from_file(value: list[str] | str | None) -> list[str] | str | None:
+    """What is given as the name of a .txt file that is there, line by line; anything else as it is."""
+    path = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if not isinstance(path, str) or not path.endswith(".txt") or not Path(path).expanduser().is_file():
+        return value
+    try:
+        return [line.strip() for line in Path(path).expanduser().read_text("utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--classes {path}: cannot be read ({error}); expected a label a line") from error
+
+
+def _words(option: str, value: list[str] | str | None) -> list[str]:
+    """The words of a comma list, or of a list of words; none for `None`. Raises `UsageError` if it holds nothing."""
+    pieces = value.split(",") if isinstance(value, str) else value or []
+    words = [word for piece in pieces if (word := piece.strip())]
+    if value is not None and not words:
+        raise UsageError(f"{option}: is empty; leave it out to have all")
+    return words

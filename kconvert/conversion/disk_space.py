@@ -1,0 +1,212 @@
+"""The room that a conversion takes on its disks: at most, by now, and what is there.
+
+A clip is staged, and then in a shard. Where the disk takes staged clips back one by one, as they are packed, only those
+of the shards that are being written are there twice; elsewhere all of a window are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kconvert.conversion.config import Conversion
+from kconvert.conversion.folder import written_format
+from kconvert.conversion.plan import SplitPlan
+from kconvert.conversion.shuffle import ShuffleOptions, windows
+from kconvert.dataset.formats.open import open_format
+from kconvert.errors import UsageError
+from kconvert.staging.journal import Journal
+from kconvert.storage.files import AnyPath, frees_at_once, make_folder
+from kconvert.storage.objects import ObjectPath
+from kconvert.units import format_bytes
+
+_EXPANSION = 1.05
+"""How much larger a part is at most than its gzipped archive: videos do not compress."""
+_LEFT_OVER = 0.05
+"""The most that stays of a part whose clips are packed: blocks that two clips share."""
+_SLACK_BYTES = 1 << 20
+"""Beside the videos: tar headers, metadata, rows, the last record of a shard, for an archive."""
+_BLOCK_BYTES = 512
+"""Of `st_blocks`, whatever the disk has."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk that a conversion fills."""
+
+    folder: Path
+    """Where; it may be made yet."""
+    holds: Literal["staging and output", "output", "staging"]
+    frees_at_once: bool
+    """Whether it takes staged clips back one by one."""
+
+    @property
+    def option(self) -> str:
+        """What a person chooses it by."""
+        return "--staging" if self.holds == "staging" else "--out"
+
+
+def max_disk_bytes(conversion: Conversion, plans: Sequence[SplitPlan]) -> int:
+    """The most that staging and output take together at any moment, wherever they are."""
+    journal = conversion.journal()
+    return _needed_bytes(conversion, plans, Disk(Path(), "staging and output", _frees_at_once(journal.staging)))
+
+
+@dataclass(frozen=True)
+class DiskNeed:
+    """What a conversion needs of a disk, and what is there."""
+
+    disk: Disk
+    needed_bytes: int
+    """At most, at any moment."""
+    there_bytes: int
+    """What is free, and what earlier runs wrote of these splits, less what kept archives will take there."""
+    advice: str
+    """What a person does where it does not fit."""
+
+    @property
+    def fits(self) -> bool:
+        return self.needed_bytes <= self.there_bytes
+
+
+def disk_needs(conversion: Conversion, journal: Journal, plans: Sequence[SplitPlan]) -> list[DiskNeed]:
+    """What each disk has to take, with the `--shuffle.window` that would fit, if there is one and it is needed."""
+    keep_folder = conversion.keep_folder
+    needs = []
+    for disk in _disks(journal):
+        kept_bytes = 0
+        if keep_folder is not None and _device(keep_folder) == _device(disk.folder):
+            kept_bytes = max(0, sum(plan.num_bytes for plan in plans) - _used_bytes(keep_folder))
+        there = shutil.disk_usage(_standing(disk.folder)).free + _present_bytes(journal, plans, disk) - kept_bytes
+        need = _needed_bytes(conversion, plans, disk)
+        needs.append(DiskNeed(disk, need, there, _advice(conversion, plans, disk, there) if need > there else ""))
+    return needs
+
+
+def require_room(conversion: Conversion, journal: Journal, plans: Sequence[SplitPlan]) -> None:
+    """Raises `UsageError` if a disk has too little room."""
+    if conversion.keep_folder is not None:
+        make_folder(conversion.keep_folder)
+    for need in disk_needs(conversion, journal, plans):
+        if not need.fits:
+            raise UsageError(
+                f"{need.disk.option}: too little disk for {need.disk.holds}: {format_bytes(need.needed_bytes)} needed "
+                f"at most, {format_bytes(need.there_bytes)} there; {need.advice}"
+            )
+
+
+def describe_room(conversion: Conversion, plans: Sequence[SplitPlan]) -> str:
+    """What a person who makes room should know."""
+    journal = conversion.journal()
+    names = ", ".join(plan.info.name for plan in plans)
+    return "; ".join(
+        f"{disk.holds} of {names} take up to {format_bytes(_needed_bytes(conversion, plans, disk))}, of which "
+        f"{format_bytes(_present_bytes(journal, plans, disk))} are there; "
+        f"{format_bytes(shutil.disk_usage(disk.folder).free)} are free"
+        for disk in _disks(journal)
+    )
+
+
+def _needed_bytes(conversion: Conversion, plans: Sequence[SplitPlan], disk: Disk) -> int:
+    """The most that a disk is filled with at any moment, splits being made one after the other."""
+    written = most = 0
+    for plan in plans:
+        staged = _staged_bytes(conversion, plan)
+        if disk.holds == "staging":
+            most = max(most, sum(staged))
+            continue
+        written += sum(_unpacked(plan.sizes.get(name)) for name in plan.inputs.archives)
+        beside = sum(staged) if disk.holds == "staging and output" else 0
+        workers = conversion.chosen_workers()
+        if disk.frees_at_once and workers is not None:
+            window, replacement = staged
+            shards_bytes = workers.number * conversion.shard.max_bytes * open_format(conversion.to).num_copies
+            twice = shards_bytes + round(window * _LEFT_OVER)
+            beside = min(beside, twice + replacement)
+        most = max(most, written + beside)
+    return most
+
+
+def _staged_bytes(conversion: Conversion, plan: SplitPlan) -> tuple[int, int]:
+    """The most that parts take: those of the largest window, and that of the replacement archive."""
+    if not plan.is_staged:
+        return 0, 0
+    groups = windows(plan.inputs.archives, conversion.shuffle, plan.info.name)
+    largest = max((sum(_unpacked(plan.sizes.get(name)) for name in group) for group in groups), default=0)
+    replacement = plan.inputs.replacement
+    return largest, _unpacked(plan.sizes.get(replacement)) if replacement else 0
+
+
+def _unpacked(size: int | None) -> int:
+    return round((size or 0) * _EXPANSION) + _SLACK_BYTES
+
+
+def _advice(conversion: Conversion, plans: Sequence[SplitPlan], disk: Disk, have: int) -> str:
+    if disk.holds == "output" or not any(plan.is_staged for plan in plans):
+        return "choose a larger disk"
+    # By bisection, as a larger window never takes much less.
+    low, high = 0, max(len(plan.inputs.archives) for plan in plans)
+    while low < high:
+        middle = (low + high + 1) // 2
+        smaller = dataclasses.replace(conversion, shuffle=ShuffleOptions(middle, conversion.shuffle.seed))
+        if _needed_bytes(smaller, plans, disk) <= have:
+            low = middle
+        else:
+            high = middle - 1
+    return f"--shuffle.window {low} would fit" if low else "not even --shuffle.window 1 would fit"
+
+
+def _disks(journal: Journal) -> list[Disk]:
+    """The disks that a conversion fills; none for what is in an object store."""
+    out, staging = journal.out, journal.staging
+    frees_at_once = _frees_at_once(staging)
+    if isinstance(out, Path) and (staging == journal.folder or _device(out) == _device(staging)):
+        return [Disk(out, "staging and output", frees_at_once)]
+    found = []
+    if isinstance(out, Path):
+        found.append(Disk(out, "output", False))
+    if isinstance(staging, Path):
+        found.append(Disk(staging, "staging", frees_at_once))
+    return found
+
+
+def _frees_at_once(staging: AnyPath) -> bool:
+    return isinstance(staging, Path) and frees_at_once(_standing(staging))
+
+
+def _device(folder: AnyPath) -> int | None:
+    """The disk that a folder is on."""
+    return None if isinstance(folder, ObjectPath) else _standing(folder).stat().st_dev
+
+
+def _standing(folder: Path) -> Path:
+    """A folder, or the one above it that is there already."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _present_bytes(journal: Journal, plans: Sequence[SplitPlan], disk: Disk) -> int:
+    """What a disk has by now of what it is to hold of these splits."""
+    names = [plan.info.name for plan in plans]
+    staging = [path / name for name in names for path in {journal.folder, journal.staging} if isinstance(path, Path)]
+    used = sum(map(_used_bytes, staging)) if disk.holds != "output" else 0
+    if disk.holds != "staging":
+        patterns = [pattern for name in names for pattern in written_format(journal).output_patterns(name)]
+        used += sum(_size(path) for pattern in patterns for path in disk.folder.glob(pattern))
+    return used
+
+
+def _used_bytes(folder: Path) -> int:
+    """What the files below a folder take."""
+    return sum(map(_size, folder.rglob("*")))
+
+
+def _size(path: Path) -> int:
+    # A worker may be at it, and rename what it wrote.
+    with suppress(FileNotFoundError):
+        return path.stat().st_blocks * _BLOCK_BYTES if path.is_file() else 0
+    return 0

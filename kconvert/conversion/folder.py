@@ -1,0 +1,238 @@
+"""The output folder: whose it is, what of it is whole, and how it is cleared.
+
+Nothing here is done twice or half: a folder that is not ours is refused, one of other options too, with the exact
+differences, and a cleared one keeps its identity until all else is gone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from kconvert.catalog.release import SPLITS
+from kconvert.conversion.finish import CARD_NAME, LABELS_NAME, names_other_manifest
+from kconvert.dataset.formats.format import Format
+from kconvert.dataset.formats.open import open_format
+from kconvert.dataset.manifest import (
+    FORMAT_NAMES,
+    JOURNAL_FOLDER,
+    MANIFEST_NAME,
+    REPORT_NAME,
+    Manifest,
+    SplitRecord,
+    read_manifest,
+)
+from kconvert.errors import ManifestError, OtherFormatError, UsageError, disk_error
+from kconvert.staging.journal import Journal, is_empty, num_at_once
+from kconvert.storage.files import AnyPath, make_folder, remove, remove_temporaries, remove_tree, sha256_of, size_of
+from kconvert.storage.objects import ObjectPath
+from kconvert.storage.threads import at_once
+
+_MAX_SHOWN = 10
+
+
+def written_format(journal: Journal) -> Format:
+    """The format that a folder is in, or is being written in; the usual one if nobody can tell any more."""
+    # An identity that was spoilt is told of by whoever needs it.
+    with suppress(UsageError, KeyError, TypeError):
+        if (identity := journal.identity()) is not None and identity["options"]["to"] in FORMAT_NAMES:
+            return open_format(identity["options"]["to"])
+    with suppress(ManifestError):
+        if (manifest := read_manifest(journal.out)) is not None:
+            return open_format(manifest.format)
+    return open_format("webdataset")
+
+
+def _folders(journal: Journal) -> list[str]:
+    """What stands in the output folder beside a folder for each split."""
+    return ["metadata", *written_format(journal).folders]
+
+
+def require_ours(out: AnyPath) -> None:
+    """Raises `UsageError` if the folder has something in it that kconvert did not make."""
+    try:
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"--out {out}: is not a folder; choose another path")
+        if not is_empty(out) and not Journal(out).exists() and not _has_manifest(out):
+            raise UsageError(f"--out {out}: is not empty and was not made by kconvert; choose another folder")
+    except OSError as error:
+        raise UsageError(f"--out: {disk_error(error)}") from error
+
+
+def require_writable(folder: AnyPath, option: str = "--out") -> None:
+    """Makes the folder if it is not there. Raises `UsageError` if it cannot be written to."""
+    try:
+        make_folder(folder)
+        if isinstance(folder, ObjectPath):
+            trial = folder / JOURNAL_FOLDER / "trial"
+            trial.write_bytes(b"")
+            trial.unlink()
+        else:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except OSError as error:
+        raise UsageError(
+            f"{option} {folder}: cannot be written to ({error.strerror}); make it writable, or choose another"
+        ) from error
+
+
+def require_same(out: AnyPath, journal: Journal, identity: Mapping[str, Any]) -> None:
+    """Raises `UsageError` with the differences if the folder is of another conversion."""
+    there = journal.identity() if journal.exists() else None
+    if there is None and (manifest := read_manifest(out)) is not None:
+        there = manifest_identity(manifest)
+    if there is not None and (found := differences(there, identity)):
+        raise UsageError(
+            f"--out {out}: was made with other options: {'; '.join(found)}; "
+            "use the same options, another folder, or --overwrite to start again"
+        )
+
+
+def require_untouched(out: AnyPath, journal: Journal) -> None:
+    """Raises `UsageError` with the differences if the manifest or a table is not what was written."""
+    manifest = read_manifest(out)
+    if manifest is not None:
+        found = differences(journal.identity() or {}, manifest_identity(manifest)) if journal.identity() else []
+        for split in manifest.splits:
+            if (record := journal.split(split).record()) is not None:
+                here = dataclasses.asdict(manifest.record(split))
+                found += differences(dataclasses.asdict(record), here, f"{split}.")
+        if found:
+            more = f"; and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
+            raise UsageError(
+                f"{out / MANIFEST_NAME}: was changed since it was written: {'; '.join(found[:_MAX_SHOWN])}{more}; "
+                "remove it to have it written again, or use --overwrite to start again"
+            )
+        is_alone = any(journal.split(split).record() is None for split in manifest.splits)
+        if is_alone and names_other_manifest(out, manifest):
+            raise UsageError(
+                f"{out / MANIFEST_NAME}: is not the one that {CARD_NAME} names by its digest: one of them was changed "
+                "since they were written; restore it, or use --overwrite to start again"
+            )
+    for record in recorded(out, journal).values():
+        path = out / record.table.path
+        if (size := size_of(path)) is not None and (sha256 := sha256_of(path)) != record.table.sha256:
+            raise UsageError(
+                f"{path}: was changed since it was written: sha256 was {record.table.sha256} "
+                f"({record.table.size_bytes:,} bytes), is now {sha256} ({size:,} bytes); "
+                "remove it to have it made again, or use --overwrite to start again"
+            )
+
+
+def differences(there: Mapping[str, Any], asked: Mapping[str, Any], above: str = "") -> list[str]:
+    """How two identities, or two records, differ, each difference by its dotted name."""
+    found: list[str] = []
+    for name in sorted({*there, *asked}):
+        one, other = (_by_place(value.get(name)) for value in (there, asked))
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found += differences(one, other, f"{above}{name}.")
+        elif one != other:
+            dotted = f"{above}{name}".removeprefix("options.")
+            found.append(f"{dotted} was {one!r}, is now {other!r}")
+    return found
+
+
+def _by_place(value: Any) -> Any:
+    """A list of records as a mapping, so that what differs in it is named; any other value as it is."""
+    is_records = isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value)
+    return {str(place): one for place, one in enumerate(value)} if is_records else value
+
+
+def manifest_identity(manifest: Manifest) -> dict[str, Any]:
+    """The identity of the conversion that wrote a manifest."""
+    return {
+        "format_version": manifest.format_version,
+        "release": manifest.release,
+        "options": dict(manifest.options),
+        "tools": dict(manifest.tools),
+    }
+
+
+def _has_manifest(out: AnyPath) -> bool:
+    """Whether there is a manifest of ours: other programs have a file of that name, too.
+
+    Raises `OtherFormatError` for one of another kconvert.
+    """
+    try:
+        return read_manifest(out) is not None
+    except OtherFormatError:
+        raise
+    except ManifestError:
+        return False
+
+
+def recorded(out: AnyPath, journal: Journal) -> dict[str, SplitRecord]:
+    """The splits that were finished once, as the journal or else the manifest has them."""
+    manifest = read_manifest(out)
+    records = {split: manifest.record(split) for split in manifest.splits} if manifest is not None else {}
+    records |= {split: record for split in SPLITS if (record := journal.split(split).record()) is not None}
+    return {split: records[split] for split in SPLITS if split in records}
+
+
+def finished(out: AnyPath, journal: Journal) -> dict[str, SplitRecord]:
+    """The splits that are whole: recorded, and with every file in place."""
+    layout = written_format(journal)
+    found = recorded(out, journal).items()
+    return {split: record for split, record in found if not files_not_in_place(out, record, layout)}
+
+
+def files_not_in_place(out: AnyPath, record: SplitRecord, layout: Format) -> list[str]:
+    """The shards and tables of a finished split that are gone, or have another size by now, or lack what stands with
+    them."""
+    sizes = {shard.path: shard.size_bytes for shard in record.shards} | {record.table.path: record.table.size_bytes}
+    found = at_once(lambda path: size_of(out / path), sizes, num_at_once(out))
+    gone = [path for path, size in zip(sizes, found, strict=True) if size != sizes[path]]
+    there = [shard.path for shard in record.shards if shard.path not in gone]
+    are_whole = at_once(lambda path: layout.is_whole(out, path), there, num_at_once(out))
+    return gone + [path for path, is_whole in zip(there, are_whole, strict=True) if not is_whole]
+
+
+def keep_records(journal: Journal, records: Mapping[str, SplitRecord]) -> None:
+    """Puts records into the journal that only a manifest has, which is about to be replaced."""
+    for split, record in records.items():
+        if journal.split(split).record() is None:
+            make_folder(journal.split(split).folder)
+            journal.split(split).set_record(record)
+
+
+def forget_records(out: AnyPath, splits: Sequence[str]) -> None:
+    """Removes what is recorded of these splits, as they are to be made anew: it will not be true of what comes.
+
+    What the manifest says of other splits is kept in their journals.
+    """
+    manifest, journal = read_manifest(out), Journal(out)
+    if manifest is not None and any(split in manifest.splits for split in splits):
+        keep_records(journal, {split: manifest.record(split) for split in manifest.splits if split not in splits})
+        remove(out / MANIFEST_NAME)
+    for split in splits:
+        journal.split(split).forget_record()
+
+
+def clear(journal: Journal) -> None:
+    """Removes what kconvert made: the manifest first, the identity last, so that a half-cleared folder is refused to
+    any other conversion. The lock stays."""
+    folders = _folders(journal)
+    for name in (MANIFEST_NAME, CARD_NAME, LABELS_NAME, REPORT_NAME):
+        remove(journal.out / name)
+    for name in (*SPLITS, *folders):
+        for folder in (journal.out, journal.folder, journal.staging):
+            remove_tree(folder / name)
+    journal.forget_identity()
+
+
+def clear_temporaries(journal: Journal) -> None:
+    """Removes what a killed run left half-written."""
+    out = journal.out
+    for folder in (out, journal.folder, journal.staging):
+        remove_temporaries(folder)
+    for name in (*SPLITS, *_folders(journal)):
+        remove_temporaries(out / name, is_deep=True)
+    for split in SPLITS:
+        for folder in (
+            journal.staging / split,
+            *(journal.folder / split / name for name in ("", "archives", "shards")),
+        ):
+            remove_temporaries(folder)

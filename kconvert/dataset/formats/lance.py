@@ -1,0 +1,155 @@
+"""Lance, through its own library: a dataset for each split, of one data file a shard.
+
+The data files are the same bytes each time. The dataset's own version files are not: Lance puts times and random names
+into them, so that the manifest does not name them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from kconvert.dataset.formats.format import (
+    MAX_ROW_BYTES,
+    Format,
+    Library,
+    Sample,
+    StoredSample,
+    WrittenShard,
+    groups_of,
+    put_in_place,
+    row_of,
+    sample_of,
+    scratch_folder,
+)
+from kconvert.dataset.manifest import Manifest
+from kconvert.storage.files import AnyPath, DigestedReader, remove_tree
+
+_VERSION = "2.1"
+"""Of the file format: fixed, so that another release of the library writes the same bytes."""
+_BATCH_BYTES = 32 << 20
+_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("label", pa.string()),
+        ("label_id", pa.int32()),
+        ("facts", pa.string()),
+        ("video", pa.large_binary()),
+    ]
+)
+
+
+class Lance(Format):
+    """Writes and reads datasets that `lance.dataset` opens."""
+
+    name = "lance"
+    title = "Lance datasets"
+    library = Library("pylance", "lance")
+    is_local = True
+    num_copies = 2
+    folders = ("train.lance", "val.lance", "test.lance")
+
+    def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
+        return f"{split}.lance/data/{number:06d}.lance"
+
+    def max_sample_bytes(self, video_bytes: int) -> int:
+        return video_bytes + MAX_ROW_BYTES
+
+    @property
+    def overhead_bytes(self) -> int:
+        return 64 << 10
+
+    def write(self, out: AnyPath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+        from lance.file import LanceFileWriter
+
+        num_samples = 0
+        with scratch_folder(out) as folder:
+            made = folder / PurePosixPath(shard).name
+            with LanceFileWriter(str(made), _SCHEMA, version=_VERSION) as writer:
+                for batch in groups_of(samples, _BATCH_BYTES):
+                    writer.write_batch(pa.RecordBatch.from_pylist([row_of(sample) for sample in batch], _SCHEMA))
+                    num_samples += len(batch)
+            written = put_in_place(made, out / shard)
+        return WrittenShard(written.size_bytes, written.sha256, (None,) * num_samples)
+
+    def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
+        from lance.file import LanceFileReader
+
+        num_rows = 0
+        try:
+            batches = LanceFileReader(str(out / shard)).read_all(batch_size=16).to_batches()
+            for batch in batches:
+                for row in batch.to_pylist():
+                    num_rows += 1
+                    yield StoredSample(sample_of(row), None)
+        except (KeyError, OSError, RuntimeError) as error:
+            raise ValueError(f"not a Lance file of clips ({error})") from error
+        if (shard, num_rows) not in _committed(out, PurePosixPath(shard).parts[0]):
+            raise ValueError(
+                "its dataset does not know it so; remove the dataset's _versions and run the conversion again"
+            )
+
+    def commit(self, out: AnyPath, manifest: Manifest) -> None:
+        for split in manifest.splits:
+            shards = [(shard.path, shard.num_samples) for shard in manifest.shards if shard.split == split]
+            if shards and shards != _committed(out, f"{split}.lance"):
+                _commit(out / f"{split}.lance", shards)
+
+    def output_patterns(self, split: str) -> Sequence[str]:
+        return (f"{split}.lance/**/*",)
+
+    def is_foreign(self, path: str) -> bool:
+        return PurePosixPath(path).parts[1:2] != ("data",) and path.split("/", maxsplit=1)[0] in self.folders
+
+    def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
+        return {}
+
+    def card_text(self) -> Sequence[str]:
+        return (
+            "`lance.dataset(DIR + '/train.lance')` opens a split; a row has `key`, `label`, `label_id`, `facts` (JSON)",
+            "and `video` (the file's bytes, unchanged).",
+        )
+
+
+FORMAT = Lance()
+
+
+def _committed(out: AnyPath, name: str) -> list[tuple[str, int]]:
+    """The shards that a dataset knows, with their numbers of rows, in order; none if there is no dataset that opens."""
+    import lance
+
+    if not (out / name / "_versions").is_dir():
+        return []
+    try:
+        fragments = lance.dataset(str(out / name)).get_fragments()
+    except (OSError, ValueError, RuntimeError):
+        return []
+    metadata = [fragment.metadata for fragment in fragments]
+    return [(f"{name}/data/{file.path}", one.physical_rows) for one in metadata for file in one.files]
+
+
+def _commit(folder: AnyPath, shards: Sequence[tuple[str, int]]) -> None:
+    """Makes a dataset of data files that are in place."""
+    import lance
+    from lance.file import LanceFileReader
+    from lance.fragment import DataFile, FragmentMetadata
+
+    for name in ("_versions", "_transactions"):
+        remove_tree(folder / name)
+    fragments = []
+    for number, (path, num_samples) in enumerate(shards):
+        file = folder / "data" / PurePosixPath(path).name
+        metadata = LanceFileReader(str(file)).metadata()
+        fields = list(range(len(_SCHEMA.names)))
+        data = DataFile(
+            file.name,
+            fields,
+            fields,
+            metadata.major_version,  # type: ignore[attr-defined]
+            metadata.minor_version,  # type: ignore[attr-defined]
+        )
+        fragments.append(FragmentMetadata(number, [data], num_samples))
+    lance.LanceDataset.commit(str(folder), lance.LanceOperation.Overwrite(_SCHEMA, fragments))

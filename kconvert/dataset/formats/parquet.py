@@ -1,0 +1,175 @@
+"""Parquet: the videos in a column that Hugging Face datasets takes for `Video`, beside the facts of each.
+
+The column is neither compressed nor dictionary-encoded, and has one page in each row group, so that a video's bytes
+stand as they are in the file: the values of a page are its last bytes, each after four bytes with its length (PLAIN
+encoding, https://parquet.apache.org/docs/file-format/data-pages/encodings/).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kconvert.catalog.release import load_release
+from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files, groups_of
+from kconvert.storage.files import AnyPath, DigestedReader, DigestingFile, make_folder, write_whole
+
+_GROUP_BYTES = 96 << 20
+"""Of a row group, in memory and in the file, beyond which another begins: readers take a whole one at a time."""
+_MAX_FACTS_BYTES = 4096
+_LENGTH_BYTES = 4
+_VIDEO = "video"
+_KINDS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+_ELSEWHERE = ("key", "label", "label_id")
+"""Facts that have a column of their own, or a name that `label` stands for."""
+
+
+class ParquetFormat(Format):
+    """Writes and reads files that `datasets.load_dataset` reads."""
+
+    name = "parquet"
+    title = "Parquet with videos"
+    folders = ("data",)
+
+    def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
+        # With a window, shards are written before their number is known.
+        of = f"-of-{num_shards:05d}" if num_shards is not None else ""
+        return f"data/{split}-{number:05d}{of}.parquet"
+
+    def output_patterns(self, split: str) -> Sequence[str]:
+        return (f"data/{split}-*",)
+
+    def max_sample_bytes(self, video_bytes: int) -> int:
+        return video_bytes + _MAX_FACTS_BYTES
+
+    @property
+    def overhead_bytes(self) -> int:
+        return 256 << 10
+
+    def write(self, out: AnyPath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+        make_folder((out / shard).parent)
+        with write_whole(out / shard) as file:
+            offsets = _write(file, samples)
+        return WrittenShard(file.size_bytes, file.sha256, offsets)
+
+    def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
+        path = out / shard
+        try:
+            with pq.ParquetFile(path if isinstance(path, Path) else pa.PythonFile(path.open_to_read())) as parquet:
+                features = json.loads(parquet.schema_arrow.metadata[b"huggingface"])["info"]["features"]
+                labels = features["label"]["names"]
+                for group in range(parquet.num_row_groups):
+                    table = parquet.read_row_group(group, use_threads=False)
+                    if table.schema.names[:3] != [_VIDEO, "label", "key"]:
+                        names = ", ".join(table.schema.names)
+                        raise ValueError(f"columns {names}, expected video, label, key and facts")
+                    offsets = _offsets(parquet.metadata, group, [len(one["bytes"]) for one in _videos(table)])
+                    for row, offset in zip(table.to_pylist(), offsets, strict=True):
+                        yield _stored(row, labels, offset)
+        except (pa.ArrowException, KeyError) as error:
+            raise ValueError(f"not a Parquet file of videos ({error})") from error
+
+    def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
+        config = data_files(splits, "data/{split}-*.parquet")
+        tables = data_files(splits, "metadata/{split}.parquet")
+        if config:
+            config["configs"] += [{**tables["configs"][0], "config_name": "metadata"}]
+        return config
+
+    def card_text(self) -> Sequence[str]:
+        return (
+            "A row is a clip: `video` (the file, unchanged), `label`, `key` and facts. With Hugging Face datasets,",
+            '`load_dataset(DIR)` gives samples and `load_dataset(DIR, "metadata")` the rows of all clips.',
+        )
+
+
+FORMAT = ParquetFormat()
+
+
+def _write(file: DigestingFile, samples: Iterable[Sample]) -> tuple[int | None, ...]:
+    """Writes the rows, a group at a time; returns where their videos begin."""
+    sizes: list[list[int]] = []
+    writer: pq.ParquetWriter | None = None
+    metadata: list[Any] = []
+    try:
+        for group in groups_of(samples, _GROUP_BYTES):
+            schema = _schema(group[0])
+            if writer is None:
+                plain = [f"{_VIDEO}.bytes", f"{_VIDEO}.path"]
+                others = [name for name in schema.names if name != _VIDEO]
+                writer = pq.ParquetWriter(
+                    file, schema, metadata_collector=metadata, write_page_index=True, use_dictionary=others,
+                    compression={**dict.fromkeys(plain, "NONE"), **dict.fromkeys(others, "ZSTD")},
+                    data_page_size=1 << 30, write_statistics=others,
+                )  # fmt: skip
+            writer.write_table(pa.Table.from_pylist([_row(sample) for sample in group], schema), row_group_size=1 << 30)
+            sizes.append([len(sample.video) for sample in group])
+        if writer is not None:
+            writer.close()
+    finally:
+        if writer is not None:
+            with suppress(OSError, pa.ArrowException):
+                writer.close()
+    groups = range(len(sizes))
+    return tuple(offset for group in groups for offset in _offsets(metadata[0], group, sizes[group]))
+
+
+def _offsets(metadata: Any, group: int, sizes: Sequence[int]) -> list[int]:
+    """Where the videos of a row group begin: they are the last bytes of their column's only page."""
+    column = metadata.row_group(group).column(0)
+    if column.path_in_schema != f"{_VIDEO}.bytes" or column.compression != "UNCOMPRESSED":
+        raise ValueError(
+            f"its first column is {column.path_in_schema} ({column.compression}), expected plain video.bytes"
+        )
+    end = column.data_page_offset + column.total_compressed_size
+    offsets = []
+    for size in reversed(sizes):
+        offsets.append(end - size)
+        end -= size + _LENGTH_BYTES
+    return offsets[::-1]
+
+
+def _schema(sample: Sample) -> pa.Schema:
+    """The columns, and what Hugging Face datasets reads of them."""
+    facts = {name: value for name, value in sample.metadata.items() if name not in _ELSEWHERE}
+    labels = load_release(sample.metadata["release"]).labels
+    kinds = {name: _KINDS[type(value)] for name, value in facts.items()}
+    spelt = {name: {"dtype": str(kind).replace("double", "float64"), "_type": "Value"} for name, kind in kinds.items()}
+    features = {
+        _VIDEO: {"_type": "Video"},
+        "label": {"names": list(labels), "_type": "ClassLabel"},
+        "key": {"dtype": "string", "_type": "Value"},
+        **spelt,
+    }
+    return pa.schema(
+        [
+            (_VIDEO, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            ("label", pa.int64()),
+            ("key", pa.string()),
+            *kinds.items(),
+        ],
+        {"huggingface": json.dumps({"info": {"features": features}})},
+    )
+
+
+def _row(sample: Sample) -> dict[str, Any]:
+    facts = {name: value for name, value in sample.metadata.items() if name not in _ELSEWHERE}
+    video = {"bytes": sample.video, "path": f"{sample.key}.mp4"}
+    return {_VIDEO: video, "label": sample.label_id, "key": sample.key, **facts}
+
+
+def _stored(row: dict[str, Any], labels: Sequence[str], offset: int) -> StoredSample:
+    video, label_id, key = row.pop(_VIDEO), row.pop("label"), row.pop("key")
+    facts = {"key": key, "label_id": label_id, "label": labels[label_id] if label_id >= 0 else "", **row}
+    return StoredSample(Sample(key, label_id, facts, video["bytes"]), offset)
+
+
+def _videos(table: pa.Table) -> list[dict[str, bytes]]:
+    videos: list[dict[str, bytes]] = table[_VIDEO].to_pylist()
+    return videos

@@ -1,0 +1,100 @@
+"""What formats have in common whose library writes a folder with an `index.json`: a shard is such a folder, as if it
+were a dataset of its own, and the index above them, which readers open, is theirs merged."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kconvert.dataset.formats.format import (
+    MAX_ROW_BYTES,
+    Format,
+    Sample,
+    StoredSample,
+    WrittenShard,
+    paths_by_split,
+    put_in_place,
+    sample_of,
+    scratch_folder,
+)
+from kconvert.dataset.manifest import Manifest
+from kconvert.storage.files import AnyPath, DigestedReader
+
+_INDEX_NAME = "index.json"
+
+
+class Subfolders(Format):
+    """A format with a folder for each shard."""
+
+    is_local = True
+    num_copies = 2
+    num_shards_in_memory = 1
+    max_shard_bytes = 1 << 32
+    """Its libraries have offsets of 32 bits."""
+    file_name: str
+    """What the library calls the only file of a dataset."""
+    own_index_name = _INDEX_NAME
+    """What the library calls the index that it writes."""
+
+    @abstractmethod
+    def write_dataset(self, folder: Path, samples: Iterable[Sample]) -> int:
+        """Has the library write a dataset of one file; returns how many samples there are."""
+
+    @abstractmethod
+    def read_dataset(self, folder: Path) -> Iterator[Mapping[str, Any]]:
+        """The rows of a dataset, as the library reads them."""
+
+    @abstractmethod
+    def merged(self, indexes: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        """The index of datasets that stand in these folders. Raises `ValueError` if an index is not the library's."""
+
+    def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
+        return f"{split}/{number:06d}/{self.file_name}"
+
+    def companion_paths(self, shard: str) -> Sequence[str]:
+        return (str(PurePosixPath(shard).with_name(_INDEX_NAME)),)
+
+    def max_sample_bytes(self, video_bytes: int) -> int:
+        return video_bytes + MAX_ROW_BYTES
+
+    @property
+    def overhead_bytes(self) -> int:
+        return 4096
+
+    def write(self, out: AnyPath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+        with scratch_folder(out) as folder:
+            num_samples = self.write_dataset(folder, samples)
+            put_in_place(folder / self.own_index_name, out / self.companion_paths(shard)[0])
+            written = put_in_place(folder / self.file_name, out / shard)
+        return WrittenShard(written.size_bytes, written.sha256, (None,) * num_samples)
+
+    def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
+        try:
+            for row in self.read_dataset(Path(str(out / shard)).parent):
+                yield StoredSample(sample_of(row), None)
+        except (KeyError, TypeError, IndexError, AttributeError, RuntimeError) as error:
+            raise ValueError(f"not what its library writes ({error!r})") from error
+
+    def index_files(self, out: AnyPath, manifest: Manifest) -> Mapping[str, bytes]:
+        return {
+            f"{split}/{_INDEX_NAME}": self._merged(out, paths)
+            for split, paths in paths_by_split(manifest).items()
+            if paths
+        }
+
+    def _merged(self, out: AnyPath, shards: Iterable[str]) -> bytes:
+        """The index of a split; nothing where that of a shard is missing or was changed, so that the two differ."""
+        try:
+            indexes = []
+            for shard in shards:
+                data = (out / self.companion_paths(shard)[0]).read_bytes()
+                indexes.append((PurePosixPath(shard).parent.name, json.loads(data)))
+            return (json.dumps(self.merged(indexes), sort_keys=True) + "\n").encode()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return b""
+
+    def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
+        return {}

@@ -1,0 +1,241 @@
+"""WebDataset: shards are plain tars, a sample three adjacent members `KEY.cls`, `KEY.json` and `KEY.mp4`.
+
+The conventions of the readers (webdataset, Hugging Face datasets, Megatron-Energon, Ray Data, DALI) that this obeys:
+no dot and no leading `.` or `__` in keys, the same members in every sample, ASCII names under 100 bytes, ustar headers
+without PAX records, integer `mtime`.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import re
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import yaml
+
+from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files
+from kconvert.dataset.manifest import Manifest, ShardEntry
+from kconvert.storage.files import AnyPath, DigestedReader, DigestingFile, make_folder, write_bytes, write_whole
+
+_BLOCK_BYTES = 512
+_RECORD_BYTES = 10240
+_MAX_JSON_BYTES = 2 * _BLOCK_BYTES
+_MODE = 0o444
+_EXTENSIONS = ("cls", "json", "mp4")
+_COPY_BYTES = 1 << 30
+"""More than any member has, so that each is written, and digested, in one go."""
+
+
+class WebDataset(Format):
+    """Writes and reads tars that `webdataset` reads, and the indexes that other readers of such tars want."""
+
+    name = "webdataset"
+    title = "WebDataset"
+    folders = ("index", ".nv-meta")
+
+    def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
+        return f"{split}/{release}-{split}-{number:06d}.tar"
+
+    def companion_paths(self, shard: str) -> Sequence[str]:
+        return (_dali_path(shard),)
+
+    def is_foreign(self, path: str) -> bool:
+        # `energon prepare` leaves an index of its own beside each shard.
+        return path.endswith(".tar.idx")
+
+    def max_sample_bytes(self, video_bytes: int) -> int:
+        return 4 * _BLOCK_BYTES + _MAX_JSON_BYTES + _padded(video_bytes)
+
+    @property
+    def overhead_bytes(self) -> int:
+        return _RECORD_BYTES
+
+    def write(self, out: AnyPath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+        index = out / _dali_path(shard)
+        make_folder((out / shard).parent)
+        make_folder(index.parent)
+        with write_whole(out / shard) as file:
+            members = write_tar(file, samples)
+            # Before the shard has its name, so that there is none without its index.
+            write_bytes(index, _dali_index(members))
+        offsets = tuple(video.offset_bytes for *_, video in members)
+        return WrittenShard(file.size_bytes, file.sha256, offsets)
+
+    def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
+        members = []
+        for label, text, video in read_tar(file):
+            key = video.name.removesuffix(".mp4")
+            members.append((label.place, text.place, video.place))
+            sample = Sample(key, int(label.content), json.loads(text.content), video.content)
+            yield StoredSample(sample, video.place.offset_bytes)
+        index = out / _dali_path(shard)
+        if not index.is_file() or index.read_bytes() != _dali_index(members):
+            raise ValueError(f"{_dali_path(shard)} is missing or not of this shard")
+
+    def index_files(self, out: AnyPath, manifest: Manifest) -> Mapping[str, bytes]:
+        shards = {split: [one for one in manifest.shards if one.split == split] for split in manifest.splits}
+        parts = {split: [_pattern([one.path for one in found])] for split, found in shards.items() if found}
+        energon = {"split_parts": parts, "exclude": []}
+        return {
+            **{f"index/{split}.json": _wids_index(manifest.release, split, found) for split, found in shards.items()},
+            ".nv-meta/dataset.yaml": _yaml({"__module__": "megatron.energon", "__class__": "CrudeWebdataset"}),
+            ".nv-meta/split.yaml": _yaml(energon),
+        }
+
+    def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
+        # No config for the tables: datasets takes the builder of the first config for all of them
+        # (`LocalDatasetModuleFactory.get_module`, datasets 5.2), so that tables beside tars would be read as tars.
+        return data_files(splits, "{split}/*.tar")
+
+    def card_text(self) -> Sequence[str]:
+        return (
+            "A sample is three adjacent members: `KEY.cls` (label id), `KEY.json` (facts) and `KEY.mp4` (the video,",
+            "unchanged). `index/SPLIT.json` is for wids, `index/*.idx` for NVIDIA DALI, `.nv-meta` for",
+            "Megatron-Energon.",
+            "",
+            "With Hugging Face datasets, `load_dataset(DIR)` gives samples and",
+            '`load_dataset(DIR + "/metadata")` the rows.',
+        )
+
+
+FORMAT = WebDataset()
+
+
+class Place(NamedTuple):
+    """Where the content of a member is in its shard."""
+
+    name: str
+    offset_bytes: int
+    size_bytes: int
+
+
+def write_tar(file: DigestingFile, samples: Iterable[Sample]) -> list[tuple[Place, ...]]:
+    """Writes samples as a tar; returns where the members of each are, the video last."""
+    places = []
+    with tarfile.TarFile(
+        fileobj=cast(BinaryIO, file), mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_COPY_BYTES
+    ) as tar:
+        for sample in samples:
+            found = []
+            for extension, content in _members(sample).items():
+                member = tarfile.TarInfo(f"{sample.key}.{extension}")
+                member.size, member.mode = len(content), _MODE
+                tar.addfile(member, io.BytesIO(content))
+                found.append(Place(member.name, tar.offset - _padded(member.size), member.size))
+            places.append(tuple(found))
+            # Else it remembers all of them.
+            tar.members.clear()  # type: ignore[attr-defined]
+    return places
+
+
+def read_tar(file: DigestedReader) -> Iterator[tuple[_Member, _Member, _Member]]:
+    """The members of each sample: label, facts, video. Raises `ValueError` if it is not exactly what is written."""
+    members = _stored_members(file)
+    for first in members:
+        yield _of_one_sample([first, *itertools.islice(members, len(_EXTENSIONS) - 1)])
+
+
+def _dali_path(shard: str) -> str:
+    return f"index/{PurePosixPath(shard).stem}.idx"
+
+
+def _dali_index(samples: Iterable[Iterable[Place]]) -> bytes:
+    """NVIDIA DALI's index of a tar: of each member its extension, offset, size and name, a sample a line."""
+    lines = [
+        " ".join(
+            f"{place.name.rpartition('.')[2]} {place.offset_bytes} {place.size_bytes} {place.name}" for place in one
+        )
+        for one in samples
+    ]
+    return "\n".join([f"v1.2 {len(lines)}", *lines, ""]).encode()
+
+
+def _wids_index(release: str, split: str, shards: Iterable[ShardEntry]) -> bytes:
+    """The index of a split for wids, which looks for `url` beside the index."""
+    content = {
+        "__kind__": "wids-shard-index-v1",
+        "wids_version": 1,
+        "name": f"{release}-{split}",
+        "shardlist": [
+            {"url": f"../{shard.path}", "nsamples": shard.num_samples, "filesize": shard.size_bytes} for shard in shards
+        ],
+    }
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def _pattern(paths: Sequence[str]) -> str:
+    """A brace pattern of numbered paths."""
+    first, last = (re.search(r"\d+(?=\.tar$)", path) for path in (paths[0], paths[-1]))
+    assert first is not None
+    assert last is not None
+    return f"{paths[0][: first.start()]}{{{first[0]}..{last[0]}}}.tar"
+
+
+def _yaml(content: Mapping[str, Any]) -> bytes:
+    text: str = yaml.safe_dump(content, sort_keys=False)
+    return text.encode()
+
+
+def _members(sample: Sample) -> dict[str, bytes]:
+    text = json.dumps(sample.metadata, ensure_ascii=True, separators=(",", ":")).encode()
+    if len(text) > _MAX_JSON_BYTES:
+        raise ValueError(f"{sample.key}: metadata of {len(text)} bytes, expected at most {_MAX_JSON_BYTES}")
+    return dict(zip(_EXTENSIONS, (str(sample.label_id).encode(), text, sample.video), strict=True))
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    content: bytes
+    place: Place
+
+
+def _stored_members(file: DigestedReader) -> Iterator[_Member]:
+    """The members of a shard up to its end, which is checked: one that was cut between two would read without an
+    error."""
+    place = 0
+    while True:
+        block = file.read(_BLOCK_BYTES)
+        try:
+            header = tarfile.TarInfo.frombuf(block, "ascii", "strict")
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            break
+        except (tarfile.HeaderError, UnicodeDecodeError) as error:
+            raise ValueError(f"not a tar: no header at byte {place:,} ({error})") from error
+        if (header.mtime, header.uid, header.gid, header.mode, header.type) != (0, 0, 0, _MODE, tarfile.REGTYPE):
+            raise ValueError(f"member {header.name} has another time, owner, mode or type than is written")
+        if header.size < 0:
+            raise ValueError(f"member {header.name} declares {header.size} bytes")
+        padded_bytes = _padded(header.size)
+        content, padding = file.read(header.size), file.read(padded_bytes - header.size)
+        if len(content) + len(padding) != padded_bytes:
+            raise ValueError(f"ends inside member {header.name}")
+        if padding.strip(b"\0"):
+            raise ValueError(f"something follows the content of member {header.name}")
+        yield _Member(header.name, content, Place(header.name, place + _BLOCK_BYTES, header.size))
+        place += _BLOCK_BYTES + padded_bytes
+    num_zeros = 2 * _BLOCK_BYTES + -(place + 2 * _BLOCK_BYTES) % _RECORD_BYTES
+    # Nothing may follow.
+    rest = block + file.read(num_zeros - _BLOCK_BYTES + 1)
+    if len(rest) != num_zeros or rest.strip(b"\0"):
+        raise ValueError(f"does not end with the end blocks of a tar after byte {place:,}")
+
+
+def _of_one_sample(members: Sequence[_Member]) -> tuple[_Member, _Member, _Member]:
+    found = [member.name for member in members]
+    key = found[0].rpartition(".")[0]
+    expected = [f"{key}.{extension}" for extension in _EXTENSIONS]
+    if found != expected:
+        raise ValueError(f"members {', '.join(found)}, expected {', '.join(expected)}")
+    label, text, video = members
+    return label, text, video
+
+
+def _padded(size: int) -> int:
+    return -(-size // _BLOCK_BYTES) * _BLOCK_BYTES

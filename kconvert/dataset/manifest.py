@@ -1,0 +1,205 @@
+"""The manifest: every shard and table of a folder with counts and digests, written last.
+
+It holds no clock, host or absolute path, so that equal inputs and options give equal bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from kconvert.catalog.release import RELEASE_NAMES
+from kconvert.errors import ManifestError, OtherFormatError, UsageError
+from kconvert.storage.files import AnyPath
+from kconvert.storage.records import build
+from kconvert.version import FORMAT_VERSION
+
+JOURNAL_FOLDER = ".kconvert"
+"""Of what a run leaves for the next, in the output folder."""
+MANIFEST_NAME = "manifest.json"
+REPORT_NAME = "report.html"
+"""What `kconvert report` writes; nothing else depends on it."""
+FormatName = Literal["webdataset", "folder", "parquet", "mds", "litdata", "lance", "archives"]
+"""What can be written; each has its module in `formats`."""
+FORMAT_NAMES: tuple[str, ...] = get_args(FormatName)
+
+
+def table_path(split: str) -> str:
+    """Of a split's table, below the output folder."""
+    return f"metadata/{split}.parquet"
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """The account of one split. It closes:
+
+    - `num_annotations` = annotated clips among the rows + `num_unread_annotations`
+    - `num_members` = `num_ignored_members` + `num_unparsed_members` + `num_unselected_members` + `num_clip_members`
+    - rows of the table = `num_written` + all of `num_rejected` + `num_missing`
+    - `num_clip_members` + `num_replacement_only` = `num_written` + all of `num_rejected`
+    """
+
+    num_annotations: int
+    """Distinct clips in the annotation file."""
+    num_repeated_annotations: int
+    """Further rows of the annotation file for a clip that it named already."""
+    num_unread_annotations: int
+    """Annotated clips that `--classes` or `--max_archives` left out."""
+    num_unannotated: int
+    """Clips in an archive that no annotation names."""
+    num_archives: int
+    """Archives read, without the replacement archive."""
+    num_members: int
+    """Members of these archives, of any kind."""
+    num_ignored_members: int
+    """Folders, links, AppleDouble files and other members that are no clips."""
+    num_unparsed_members: int
+    """Videos whose name is not a clip's; `kconvert status` lists them."""
+    num_unselected_members: int
+    """Clips that `--classes` left out."""
+    num_clip_members: int
+    """Clips."""
+    num_written: int
+    num_short: int
+    """Written clips that are short."""
+    num_replaced: int
+    """Written clips whose bytes are a replacement's."""
+    num_replacement_only: int
+    """Of these, the ones that no archive of the split holds."""
+    num_unmatched_replacements: int
+    """Replacements of a clip that is neither annotated nor hosted; `kconvert status` lists them."""
+    num_rejected: Mapping[str, int]
+    """By reason; only reasons that occurred."""
+    num_missing: int
+    """Annotated clips that no archive holds."""
+    num_shards: int
+    num_bytes: int
+    """Size of all shards."""
+
+    def contradictions(self) -> list[str]:
+        """The sums that do not add up."""
+        num_rows_of_clips = self.num_written + sum(self.num_rejected.values())
+        kinds = (
+            self.num_ignored_members,
+            self.num_unparsed_members,
+            self.num_unselected_members,
+            self.num_clip_members,
+        )
+        num_named = num_rows_of_clips - self.num_rejected.get("duplicate", 0) - self.num_unannotated + self.num_missing
+        sums = {
+            "num_members": (self.num_members, sum(kinds)),
+            "num_clip_members": (self.num_clip_members + self.num_replacement_only, num_rows_of_clips),
+            "num_annotations": (self.num_annotations, num_named + self.num_unread_annotations),
+        }
+        return [f"{name}: {one} is not {other}" for name, (one, other) in sums.items() if one != other]
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    path: str
+    """Below the folder of the manifest."""
+    split: str
+    num_samples: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TableEntry:
+    path: str
+    """Below the folder of the manifest."""
+    num_rows: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """A finished split: all that the manifest says of it."""
+
+    counts: SplitCounts
+    shards: tuple[ShardEntry, ...]
+    table: TableEntry
+
+
+@dataclass(frozen=True)
+class LabelsEntry:
+    num: int
+    sha256: str
+    """Of `labels.txt`."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    release: str
+    options: Mapping[str, Any]
+    """Those that change the bytes."""
+    splits: Mapping[str, SplitCounts]
+    shards: tuple[ShardEntry, ...]
+    tables: tuple[TableEntry, ...]
+    labels: LabelsEntry
+    tools: Mapping[str, str]
+    """What judged the clips, with versions."""
+    kconvert_version: str
+    format_version: int = field(default=FORMAT_VERSION)
+
+    @property
+    def format(self) -> str:
+        """What was written: a name of `formats`."""
+        return str(self.options["to"])
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`: keys in the documented order, two spaces of indentation, a final newline."""
+        content = dataclasses.asdict(self)
+        order = ["format_version", "kconvert_version", "release", "options", "splits", "shards", "tables", "labels"]
+        return json.dumps({key: content[key] for key in [*order, "tools"]}, indent=2, ensure_ascii=False) + "\n"
+
+    def record(self, split: str) -> SplitRecord:
+        """What the manifest says of one split. Raises `KeyError` if it has none of that name."""
+        shards = tuple(shard for shard in self.shards if shard.split == split)
+        table = next(table for table in self.tables if table.path == table_path(split))
+        return SplitRecord(self.splits[split], shards, table)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str) -> Manifest:
+        """Reads what `to_json` wrote. Raises `ManifestError`, naming `where`, for anything else."""
+        try:
+            content = json.loads(text)
+            found = content.get("format_version") if isinstance(content, dict) else None
+            if isinstance(found, int) and found != FORMAT_VERSION and "kconvert_version" in content:
+                raise OtherFormatError(
+                    f"{where}: format_version {found}, this kconvert reads {FORMAT_VERSION}; "
+                    "use the kconvert that wrote the folder, or another folder"
+                )
+            manifest = build(cls, content)
+        except (ValueError, RecursionError) as error:
+            raise ManifestError(
+                f"{where}: not a kconvert manifest ({error}); restore it, or remove it and run the conversion again"
+            ) from error
+        if manifest.release not in RELEASE_NAMES or manifest.options.get("to") not in FORMAT_NAMES:
+            raise ManifestError(
+                f"{where}: of a release or format that this kconvert does not know; use the one that wrote it"
+            )
+        if [table.path for table in manifest.tables] != [table_path(split) for split in manifest.splits]:
+            raise ManifestError(
+                f"{where}: its tables are not those of its splits; "
+                "restore it, or remove it and run the conversion again"
+            )
+        return manifest
+
+
+def read_manifest(out: AnyPath) -> Manifest | None:
+    """The manifest of a folder; `None` if there is none. Raises `ManifestError` if it is not one."""
+    path = out / MANIFEST_NAME
+    return Manifest.from_json(path.read_bytes(), str(path)) if path.is_file() else None
+
+
+def finished_manifest(out: AnyPath) -> Manifest:
+    """The manifest of a finished folder. Raises `UsageError` if there is none, `ManifestError` if it is not one."""
+    manifest = read_manifest(out)
+    if manifest is None:
+        raise UsageError(f"{out}: no {MANIFEST_NAME}; expected a folder that a conversion has finished")
+    return manifest

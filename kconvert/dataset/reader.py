@@ -1,0 +1,128 @@
+"""Reading a converted folder: a split as a sequence of clips, each by one ranged read.
+
+clips = kconvert.open("data/k400", "train")
+len(clips), clips[0].label, clips[0].video
+long = clips.filter(label=["abseiling", "zumba"]).filter(lambda column: column("duration_seconds") >= 9.5)
+loader = torch.utils.data.DataLoader(clips, num_workers=8, shuffle=True, collate_fn=...)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+from kconvert.dataset.formats.open import open_format
+from kconvert.dataset.manifest import finished_manifest, table_path
+from kconvert.dataset.table import FinalTable
+from kconvert.errors import ManifestError, UsageError
+from kconvert.storage.files import AnyPath, to_path
+from kconvert.storage.objects import ObjectPath
+from kconvert.video.frames import decode
+
+if TYPE_CHECKING:
+    import numpy
+
+
+@dataclass(frozen=True)
+class ClipData:
+    """A clip of a converted folder."""
+
+    key: str
+    label: str
+    """`""` if it has none."""
+    label_id: int
+    """-1 if it has none."""
+    facts: Mapping[str, Any]
+    """Its row in the table."""
+    video: bytes
+    """The video file's bytes."""
+
+    def frames(self) -> Iterator[numpy.ndarray[Any, Any]]:
+        """The video's frames, decoded with PyAV: arrays of height × width × 3, RGB, uint8.
+
+        Raises: `ValueError` if there is no video stream or a frame cannot be decoded, `ImportError` without numpy.
+        """
+        return (frame.to_ndarray(format="rgb24") for frame in decode(self.video))
+
+
+class Clips(Sequence[ClipData]):
+    """The written clips of a split, in the order of the shards.
+
+    Safe in the workers of a DataLoader, however they are started. Getting one raises `OSError` if its bytes cannot be
+    read.
+    """
+
+    def __init__(self, out: AnyPath, rows: FinalTable) -> None:
+        self._out = out
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> ClipData: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Clips: ...
+
+    def __getitem__(self, index: int | slice) -> ClipData | Clips:
+        if isinstance(index, slice):
+            return Clips(self._out, self._rows.part(range(len(self))[index]))
+        facts = self._rows.row(range(len(self))[index])
+        return ClipData(facts["key"], facts["label"], facts["label_id"], facts, self._video(facts))
+
+    def column(self, name: str) -> list[Any]:
+        """The values of a column of the table. Raises `KeyError` if there is none of that name."""
+        return self._rows.column(name)
+
+    def filter(self, condition: Callable[[Callable[[str], Any]], Any] | None = None, /, **values: Any) -> Clips:
+        """The clips whose columns have these values, or one of them where a list is given; no video is read.
+
+        `condition` takes a function from a column's name to its `pyarrow.compute.field`, and gives an expression:
+        `lambda column: (column("width") >= 320) & (column("fps") > 20)`. Raises `KeyError` for an unknown column.
+        """
+        return Clips(self._out, self._rows.where(condition, values))
+
+    def _video(self, facts: Mapping[str, Any]) -> bytes:
+        path, start, size = self._out / facts["shard"], facts["offset_bytes"], facts["size_bytes"]
+        if isinstance(path, ObjectPath):
+            (video,) = path.read_ranges([(path, start, start + size)])
+        else:
+            # Opened each time: that takes a fiftieth of a read, and nothing is shared by threads or processes.
+            with open(path, "rb", buffering=0) as file:
+                video = os.pread(file.fileno(), size, start)
+        if len(video) != size:
+            raise OSError(
+                f"{path}: ends after {len(video):,} of the {size:,} bytes of {facts['key']}; `kconvert verify` tells "
+                "what else differs"
+            )
+        return video
+
+
+def read_split_table(out: AnyPath, split: str) -> FinalTable:
+    """The table of a split of a finished folder. Raises `ManifestError` if it is not what a conversion writes."""
+    path = out / table_path(split)
+    try:
+        return FinalTable.read(path)
+    except ValueError as error:
+        raise ManifestError(f"{path}: {error}; `kconvert verify {out}` tells what else differs") from error
+
+
+def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:
+    """The clips of a split of a folder, or of a place in an object store, that a conversion wrote to.
+
+    Raises: `UsageError` if it is none, or is not finished, or has no such split, or is in a format that is read by its
+    own library only.
+    """
+    out = to_path(os.fspath(folder))
+    manifest = finished_manifest(out)
+    if split not in manifest.splits:
+        raise UsageError(f"{out}: no split {split!r}, expected one of {', '.join(manifest.splits)}")
+    rows = read_split_table(out, split).written(open_format(manifest.format).has_own_files)
+    if not rows.has_offsets():
+        raise UsageError(
+            f"{out}: the format {manifest.format} does not say where in a file a video is; use its library"
+        )
+    return Clips(out, rows)

@@ -1,0 +1,324 @@
+"""Tables: rows of clips as Arrow columns, in Parquet files.
+
+There are two kinds. The staged rows of an archive say what its clips are; the final table of a split says what became
+of each. Work on whole splits stays in columns: a release has 650,000 rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from kconvert.storage.files import AnyPath, DigestingFile, write_whole
+from kconvert.video.metadata import MediaFacts
+
+_STRINGS = pa.list_(pa.string())
+_GROUP_ROWS = 1 << 16
+"""Of a row group of a final table."""
+
+_FACTS = [
+    ("duration_seconds", pa.float64()),
+    ("num_frames", pa.int64()),
+    ("fps", pa.float64()),
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("pix_fmt", pa.string()),
+    ("video_codec", pa.string()),
+    ("audio_codec", pa.string()),
+    ("rotation_degrees", pa.int32()),
+    ("bit_rate", pa.int64()),
+]
+
+STAGED = pa.schema(
+    [
+        ("name", pa.string()),
+        ("member", pa.string()),
+        ("defects", _STRINGS),
+        ("detail", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("sha256", pa.string()),
+        *_FACTS,
+        ("part_offset", pa.int64()),
+        ("crc32", pa.int64()),
+    ]
+)
+
+TABLE = pa.schema(
+    [
+        ("key", pa.string()),
+        ("split", pa.string()),
+        ("youtube_id", pa.string()),
+        ("start_seconds", pa.int32()),
+        ("end_seconds", pa.int32()),
+        ("label", pa.string()),
+        ("label_id", pa.int32()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("defects", _STRINGS),
+        ("detail", pa.string()),
+        ("source", pa.string()),
+        ("original_defects", _STRINGS),
+        ("archive", pa.string()),
+        ("member", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("sha256", pa.string()),
+        *_FACTS,
+        ("shard", pa.string()),
+        ("sample_index", pa.int32()),
+        ("offset_bytes", pa.int64()),
+    ]
+)
+"""The columns of `metadata/{split}.parquet`, format 1."""
+
+
+@dataclass(frozen=True)
+class StagedClip:
+    """What is known of a clip of an archive before anything is known of the others."""
+
+    name: str
+    """The clip's official name, without `.mp4`."""
+    member: str
+    """Its path in the archive."""
+    defects: tuple[str, ...]
+    detail: str
+    size_bytes: int
+    """As declared by the archive."""
+    sha256: str
+    """Of the video's bytes; `""` if they were not loaded."""
+    facts: MediaFacts
+    part_offset: int = -1
+    """Where its bytes begin in the part; -1 if they are not staged."""
+    crc32: int = 0
+    """Of the staged bytes."""
+
+
+class StagedRows:
+    """The staged rows of some archives, one after the other; a row goes by its place."""
+
+    def __init__(self, table: pa.Table, archives: Sequence[str], lengths: Sequence[int]) -> None:
+        self._table = table
+        self._archives = archives
+        self._lengths = lengths
+
+    @classmethod
+    def read(cls, files: Mapping[str, AnyPath]) -> StagedRows:
+        """Reads the rows of archives, given by name, in that order."""
+        # `pq.read_table` would take each file for a dataset, which takes four times as long.
+        sources = [pa.BufferReader(path.read_bytes()) for path in files.values()]
+        tables = [pq.ParquetFile(source).read(use_threads=False) for source in sources]
+        lengths = [table.num_rows for table in tables]
+        joined = pa.concat_tables(tables) if tables else STAGED.empty_table()
+        return cls(joined, list(files), lengths)
+
+    def followed_by(self, others: StagedRows) -> StagedRows:
+        """These rows, and after them the others."""
+        joined = pa.concat_tables([self._table, others._table]).combine_chunks()
+        return StagedRows(joined, [*self._archives, *others._archives], [*self._lengths, *others._lengths])
+
+    def since(self, place: int) -> StagedRows:
+        """The rows from a place on, without a copy; their archives are not known."""
+        return StagedRows(self._table.slice(place), [], [])
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def archive_column(self) -> list[str]:
+        """The archive of every row."""
+        lengths = zip(self._archives, self._lengths, strict=True)
+        return [archive for archive, length in lengths for _ in range(length)]
+
+    def column(self, name: str) -> list[Any]:
+        """A column of `STAGED`."""
+        values: list[Any] = self._table.column(name).to_pylist()
+        return values
+
+    def take(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        """Some rows, as dictionaries by column name."""
+        rows: list[dict[str, Any]] = self._table.take(pa.array(places, pa.int64())).to_pylist()
+        return rows
+
+    def gather(self, places: Iterable[int | None], names: Iterable[str]) -> Iterator[tuple[str, pa.ChunkedArray]]:
+        """Columns of the rows at these places, one at a time; unknown where a place is `None`."""
+        indices = pa.array(places, pa.int64())
+        return ((name, self._table.column(name).take(indices)) for name in names)
+
+
+class StagedWriter:
+    """The staged rows of an archive being written: a bounded number of them is held in memory."""
+
+    _GROUP_ROWS = 10_000
+
+    def __init__(self, file: DigestingFile) -> None:
+        self._file = file
+        self._parquet = pq.ParquetWriter(file, STAGED, compression="zstd")
+        self._columns = _no_columns()
+        self.num_rows = 0
+
+    def add(self, clip: StagedClip) -> None:
+        """Appends a row."""
+        for field in dataclasses.fields(clip):
+            if field.name != "facts":
+                self._columns[field.name].append(getattr(clip, field.name))
+        for name, _ in _FACTS:
+            self._columns[name].append(getattr(clip.facts, name))
+        self.num_rows += 1
+        if self.num_rows % self._GROUP_ROWS == 0:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._parquet.write_table(pa.table(self._columns, schema=STAGED))
+        self._columns = _no_columns()
+
+    def finish(self) -> str:
+        """Writes what is left; returns the sha256 of the file. To be called once, after the last row."""
+        self._flush()
+        self._parquet.close()
+        return self._file.sha256
+
+    def close(self) -> None:
+        """Frees what the writer holds. Without `finish` before it, what was written is worth nothing."""
+        with suppress(OSError, pa.ArrowException):
+            self._parquet.close()
+
+
+def _no_columns() -> dict[str, list[Any]]:
+    return {name: [] for name in STAGED.names}
+
+
+@contextmanager
+def staged_writer(path: AnyPath) -> Iterator[StagedWriter]:
+    """Opens the staged rows of an archive for writing; they appear whole, when the block ends, or not at all."""
+    with write_whole(path) as file:
+        writer = StagedWriter(file)
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+
+def write_table(path: AnyPath, columns: Iterable[tuple[str, Any]]) -> str:
+    """Writes a final table from its columns, sorted by key and then by the given order; strings are never null.
+
+    Columns may be made lazily: each is given up before the next is asked for. Returns the file's sha256.
+    """
+    arrays = {name: _without_nulls(_column(values, kind := TABLE.field(name).type), kind) for name, values in columns}
+    table = pa.table([arrays[name] for name in TABLE.names], schema=TABLE)
+    order = pa.table({"key": table["key"], "place": pa.array(range(table.num_rows), pa.int64())}).sort_by(
+        [("key", "ascending"), ("place", "ascending")]
+    )["place"]
+    with write_whole(path) as file, pq.ParquetWriter(file, TABLE, compression="zstd") as writer:
+        for start in range(0, max(1, table.num_rows), _GROUP_ROWS):
+            writer.write_table(table.take(order.slice(start, _GROUP_ROWS)))
+    return file.sha256
+
+
+def _column(values: Any, kind: pa.DataType) -> pa.ChunkedArray:
+    """A column from a list or from an Arrow array."""
+    array = pa.array(values, kind) if isinstance(values, list) else values
+    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array], kind)
+
+
+def _without_nulls(array: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if kind == pa.string():
+        return array.fill_null("")
+    if kind == _STRINGS:
+        return array.fill_null([]) if array.null_count else array
+    return array
+
+
+def _known_field(name: str) -> pc.Expression:
+    if name not in TABLE.names:
+        raise KeyError(f"no column {name!r}, expected one of {', '.join(TABLE.names)}")
+    return pc.field(name)
+
+
+class FinalTable:
+    """A final table that was read."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    @classmethod
+    def read(cls, path: AnyPath) -> FinalTable:
+        """Reads a table. Raises `ValueError` if it is not one of format 1."""
+        try:
+            table = pq.read_table(pa.BufferReader(path.read_bytes()))
+            table.validate(full=True)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise ValueError(f"not a Parquet file that can be read ({error})") from error
+        if not table.schema.equals(TABLE):
+            raise ValueError("its columns are not those of format 1")
+        return cls(table)
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def column(self, name: str) -> list[Any]:
+        """A column of `TABLE`. Raises `KeyError` if there is none of that name."""
+        values: list[Any] = self._table.column(name).to_pylist()
+        return values
+
+    def row(self, place: int) -> dict[str, Any]:
+        """One row."""
+        return {name: column[place].as_py() for name, column in zip(TABLE.names, self._table.columns, strict=True)}
+
+    def part(self, places: range) -> FinalTable:
+        """Some of the rows."""
+        return FinalTable(self._table.take(pa.array(places, pa.int64())))
+
+    def written(self, has_own_files: bool) -> FinalTable:
+        """The rows of the clips that were written, in the order of the shards; `has_own_files` is the format's."""
+        rows = self._table.filter(pc.field("status") == "written")
+        names = ["sample_index"] if has_own_files else ["shard", "sample_index"]
+        return FinalTable(rows.sort_by([(name, "ascending") for name in names]).combine_chunks())
+
+    def flagged(self) -> FinalTable:
+        """The rows of clips that something was found in, or that were rejected."""
+        has_defect = pc.list_value_length(pc.field("defects")) + pc.list_value_length(pc.field("original_defects")) > 0
+        return FinalTable(self._table.filter(has_defect | (pc.field("status") == "rejected")).combine_chunks())
+
+    def rows(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Some columns of every row."""
+        return zip(*(self.column(name) for name in names), strict=True)
+
+    def has_offsets(self) -> bool:
+        """Whether every row says where its video is."""
+        return bool(self._table["offset_bytes"].null_count == 0)
+
+    def where(self, condition: Callable[[Callable[[str], Any]], Any] | None, values: Mapping[str, Any]) -> FinalTable:
+        """The rows whose columns have these values, or one of those in a list, and that meet the condition.
+
+        Raises: `KeyError` for an unknown column.
+        """
+        expressions = [] if condition is None else [condition(_known_field)]
+        for name, value in values.items():
+            wanted = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+            expressions.append(_known_field(name).isin(pa.array(wanted, TABLE.field(name).type)))
+        rows = self._table
+        for expression in expressions:
+            rows = rows.filter(expression)
+        return FinalTable(rows.combine_chunks())
+
+    def places_by_file(self) -> dict[str, list[int]]:
+        """The places of the rows whose videos are in each file, in the order of their samples."""
+        order = pc.sort_indices(
+            self._table, [("shard", "ascending"), ("sample_index", "ascending"), ("key", "ascending")]
+        ).to_pylist()
+        shards = self._table.column("shard").to_pylist()
+        found: dict[str, list[int]] = {}
+        for place in order:
+            if shards[place]:
+                found.setdefault(shards[place], []).append(place)
+        return found
+
+    def take(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        """Some rows, as dictionaries by column name."""
+        rows: list[dict[str, Any]] = self._table.take(pa.array(places, pa.int64())).to_pylist()
+        return rows

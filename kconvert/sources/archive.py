@@ -1,0 +1,167 @@
+"""Archives: the members of a tar, gzipped or plain, read once from a stream and never written to the disk.
+
+The stream is checked to its very end: the gzip around it (see `inflate`), the tar's header checksums and its two
+end blocks (POSIX.1-2017, pax, "ustar Interchange Format"), and that nothing follows them. Python's tarfile takes a
+damaged header for the end and would lose the rest in silence, so that here it only reads single headers.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from kconvert.errors import ArchiveError
+from kconvert.sources.fetch.stream import ByteStream
+from kconvert.sources.inflate import GZIP_MAGIC, InflatedStream
+
+BLOCK_BYTES = 512
+MAX_CLIP_BYTES = 1 << 28
+"""A clip that declares more is not loaded; official clips of 10 s have a few megabytes."""
+_MAX_SHOWN_CHARS = 100
+_MAX_EXTENSION_BYTES = 1 << 20
+"""A long name or a PAX header that declares more is not loaded."""
+_REGULAR = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
+
+
+@dataclass
+class Member:
+    """A member of an archive. Its data can be loaded until the next member is asked for."""
+
+    name: str
+    """As stored; bytes that are not UTF-8 stand as surrogates."""
+    is_file: bool
+    """False for folders, links, devices and everything else that carries no bytes of its own."""
+    size_bytes: int
+    """As declared."""
+    _archive: ArchiveReader
+
+    def load(self) -> bytes:
+        """The member's bytes. Raises `ArchiveError` if the archive is damaged before their end."""
+        return self._archive._load(self)
+
+
+class ArchiveReader:
+    """Iterates over the members of an archive in their order.
+
+    Raises `ArchiveError` while iterating if anything is damaged, also after the last member, and whatever the stream
+    raises. Every byte of the stream has been read and checked when the iteration ends by itself.
+    """
+
+    def __init__(self, stream: ByteStream, name: str) -> None:
+        self._name = name
+        self._bytes = InflatedStream(stream, name)
+        self._num_pending = 0
+        """Bytes of the current member, padding included, that are not read yet."""
+
+    def __iter__(self) -> Iterator[Member]:
+        overrides: dict[str, str] = {}
+        while True:
+            self._bytes.skip(self._num_pending, "inside a member")
+            self._num_pending = 0
+            header = self._header()
+            if header is None:
+                return self._finish()
+            if header.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE):
+                overrides |= self._extension(header)
+                continue
+            yield self._member(header, overrides)
+            overrides = {}
+
+    def _header(self) -> tarfile.TarInfo | None:
+        """The next header; `None` at an end block."""
+        place = self._bytes.num_read
+        block = self._bytes.take(BLOCK_BYTES)
+        if len(block) < BLOCK_BYTES:
+            raise self._damaged(f"ends at byte {place:,} without the two end blocks of a tar: it was cut")
+        try:
+            return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            return None
+        except tarfile.HeaderError as error:
+            if place == 0 and block.startswith(GZIP_MAGIC):
+                raise self._damaged(
+                    "is gzipped twice, perhaps by the server (Content-Encoding); expected a tar in the gzip"
+                ) from error
+            if place == 0:
+                raise self._damaged(f"begins with {block[:16]!r}, expected a gzip or a tar") from error
+            raise self._damaged(f"no tar header at byte {place:,} ({error})") from error
+
+    def _member(self, header: tarfile.TarInfo, overrides: dict[str, str]) -> Member:
+        if header.type == tarfile.GNUTYPE_SPARSE:
+            raise self._damaged(f"member {_shown(header.name)} is sparse, which no official archive has")
+        size = header.size
+        if "size" in overrides:
+            if not (overrides["size"].isascii() and overrides["size"].isdigit() and len(overrides["size"]) < 20):
+                raise self._damaged(f"size {overrides['size'][:40]!r} in a PAX header, expected a number")
+            size = int(overrides["size"])
+        if size < 0:
+            raise self._damaged(f"member {_shown(header.name)} declares {size} bytes")
+        is_file = header.type in _REGULAR and not header.name.endswith("/")
+        has_data = header.type in _REGULAR or header.type not in tarfile.SUPPORTED_TYPES
+        self._num_pending = _padded(size) if has_data else 0
+        return Member(overrides.get("path", header.name), is_file, size if has_data else 0, self)
+
+    def _load(self, member: Member) -> bytes:
+        data = self._bytes.take(member.size_bytes)
+        if len(data) < member.size_bytes:
+            raise self._damaged(f"ends inside member {_shown(member.name)}: it was cut")
+        self._num_pending -= member.size_bytes
+        return data
+
+    def _extension(self, header: tarfile.TarInfo) -> dict[str, str]:
+        """What a GNU long name or a PAX header says of the next member, under PAX's names."""
+        if not 0 <= header.size <= _MAX_EXTENSION_BYTES:
+            raise self._damaged(f"a header extension declares {header.size:,} bytes")
+        data = self._bytes.take(_padded(header.size))
+        if len(data) < _padded(header.size):
+            raise self._damaged("ends inside a header extension: it was cut")
+        data = data[: header.size]
+        if header.type == tarfile.GNUTYPE_LONGNAME:
+            return {"path": data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
+        return self._pax_records(data) if header.type == tarfile.XHDTYPE else {}
+
+    def _pax_records(self, data: bytes) -> dict[str, str]:
+        """`path` and `size` of records of the form `LENGTH KEY=VALUE\\n`."""
+        records = {}
+        while data:
+            length, _, _ = data.partition(b" ")
+            size = int(length) if length.isdigit() and len(length) < 8 else 0
+            key, equals, value = data[len(length) + 1 : size].partition(b"=")
+            if key.startswith(b"GNU.sparse."):
+                raise self._damaged("a member is sparse, which no official archive has")
+            if not equals or len(data) < size or not value.endswith(b"\n"):
+                raise self._damaged(f"malformed PAX header {data[:40]!r}")
+            if key in (b"path", b"size"):
+                records[key.decode()] = value[:-1].decode("utf-8", "surrogateescape")
+            data = data[size:]
+        return records
+
+    def _finish(self) -> None:
+        """After the first end block: the second, and then nothing but zeros up to the checked end of the stream."""
+        if len(self._bytes.take(BLOCK_BYTES).strip(b"\0")) or self._bytes.num_short:
+            raise self._damaged(f"one end block instead of two at byte {self._bytes.num_read:,}: it was cut or spoilt")
+        while chunk := self._bytes.take(BLOCK_BYTES * 128):
+            if chunk.strip(b"\0"):
+                raise self._damaged(f"something follows the end of the tar before byte {self._bytes.num_read:,}")
+
+    def _damaged(self, problem: str) -> ArchiveError:
+        return ArchiveError(self._name, problem)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bytes.close()
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _MAX_SHOWN_CHARS else name[:_MAX_SHOWN_CHARS] + "…")
+
+
+def _padded(size: int) -> int:
+    return -(-size // BLOCK_BYTES) * BLOCK_BYTES

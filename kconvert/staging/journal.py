@@ -1,0 +1,388 @@
+"""The journal: what is done so far of a conversion, in `DIR/.kconvert/`.
+
+    lock                            held by the run that works on the folder
+    heartbeat.json                  how far the run is that works on the folder
+    identity.json                   release, format and every option that changes bytes
+    train/inputs.json               the archives and the annotation file this split is made from
+    train/annotations               that file
+    train/selection.txt             the clips that `--classes` selects, a name a line
+    train/archives/000012.rows      what archive 12 holds (Parquet)
+    train/archives/000012.part      its clips, until they are packed; elsewhere if there is a staging folder
+    train/archives/000012.json      its receipt, written after both
+    train/archives/000012.failed    why it failed, until it succeeds
+    train/shards/000003.json        the receipt of shard 3, written after the shard
+    train/listings.json             what a person may want to look at: replacements that match nothing, …
+    train/record.json               what the manifest will say of the split, once its shards and its table are written
+
+A receipt says that something is done. Nothing in the journal is needed once the manifest is there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+from kconvert.catalog.release import SPLITS, AnnotationFile
+from kconvert.dataset.manifest import JOURNAL_FOLDER, SplitRecord
+from kconvert.errors import BusyError, UsageError
+from kconvert.events import Snapshot
+from kconvert.storage.files import AnyPath, make_folder, remove, size_of, write_bytes
+from kconvert.storage.lease import is_leased, leased
+from kconvert.storage.objects import ObjectPath
+from kconvert.storage.records import Record, build
+from kconvert.storage.threads import at_once
+
+_REFUSAL_NAME = "refused"
+_PROGRESS_NAME = "heartbeat.json"
+_LOCK_ATTEMPTS = 5
+_LOCK_PAUSE_SECONDS = 0.1
+REPLACEMENT_ID = "replacement"
+"""What the replacement archive goes by instead of a number."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a split is made from, fixed when its first run was planned."""
+
+    archives: tuple[str, ...]
+    """Official paths, in the order of the path list; only those that this conversion reads."""
+    num_listed: int
+    """Archives that the split has."""
+    replacement: str | None
+    """The official path of the replacement archive."""
+    annotations: AnnotationFile
+    """The file that `train/annotations` is a copy of."""
+
+    def ids(self) -> dict[str, str]:
+        """From archive name to the number, or word, that its files go by."""
+        ids = {name: f"{number:06d}" for number, name in enumerate(self.archives)}
+        return ids if self.replacement is None else ids | {self.replacement: REPLACEMENT_ID}
+
+
+@dataclass(frozen=True)
+class ArchiveReceipt:
+    """A read archive."""
+
+    archive: str
+    size_bytes: int | None
+    """Of the archive, compressed; `None` where the server did not say."""
+    etag: str
+    """The version that was read."""
+    num_members: int
+    num_ignored_members: int
+    num_unparsed_members: int
+    num_unselected_members: int
+    num_clips: int
+    refused: tuple[str, ...]
+    """Members that are no clips but should perhaps be, with the reason; at most `MAX_LISTED` of them."""
+    part_bytes: int
+    rows_sha256: str
+
+
+@dataclass(frozen=True)
+class ShardReceipt:
+    """A packed shard."""
+
+    path: str
+    """Below the output folder."""
+    num_samples: int
+    size_bytes: int
+    sha256: str
+    offsets: tuple[int | None, ...]
+    """Where each sample's video begins in its file, in the order of the samples; `None` if that cannot be said."""
+    plan_sha256: str
+    """Of what was planned for it: each sample's key, digest and source."""
+
+
+@dataclass(frozen=True)
+class ProgressRecord:
+    """How far a run is, for whoever asks while it goes on."""
+
+    snapshot: Snapshot
+    num_tasks_done: int
+    """Of this step."""
+    running: tuple[str, ...]
+    """Archives, or shards, that are worked on, or are about to be."""
+    unix_seconds: float
+    """When this was written."""
+
+
+@dataclass(frozen=True)
+class _Listings:
+    names: Mapping[str, tuple[str, ...]]
+
+
+MAX_LISTED = 1000
+"""Names listed of one archive; more are counted only."""
+
+
+class Journal:
+    """The journal of one output folder; parts are staged in it, or in a folder of their own below `staging`."""
+
+    def __init__(self, out: AnyPath, staging: AnyPath | None = None) -> None:
+        self.out = out
+        self.folder = out / JOURNAL_FOLDER
+        # Of this output folder alone: a scratch disk is used by many.
+        own = f"kconvert-{hashlib.sha256(os.fsencode(str(out))).hexdigest()[:16]}"
+        self.staging = self.folder if staging is None else staging / own
+
+    def exists(self) -> bool:
+        return self.folder.is_dir()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other runs off the folder. The system frees the lock when its process ends, however it ends; in an
+        object store it is a lease.
+
+        Raises `BusyError` if another run holds it.
+        """
+        with leased(self.folder / "lease") if isinstance(self.folder, ObjectPath) else self._locked() as is_ours:
+            if not is_ours:
+                raise BusyError(f"{self.out}: another kconvert is working on this folder; wait for it or stop it")
+            yield
+
+    @contextmanager
+    def _locked(self) -> Iterator[bool]:
+        make_folder(self.folder)
+        with open(str(self.folder / "lock"), "a") as file:
+            # A glance of `kconvert status` is over in a moment.
+            for _ in range(_LOCK_ATTEMPTS):
+                if _flock(file, fcntl.LOCK_EX):
+                    yield True
+                    return
+                time.sleep(_LOCK_PAUSE_SECONDS)
+            yield False
+
+    def is_locked(self) -> bool:
+        """Whether a run works on the folder now."""
+        if isinstance(self.folder, ObjectPath):
+            return is_leased(self.folder / "lease")
+        if not (self.folder / "lock").is_file():
+            return False
+        with open(self.folder / "lock") as file:
+            return not _flock(file, fcntl.LOCK_SH)
+
+    def identity(self) -> Mapping[str, Any] | None:
+        """What was written by `set_identity`; `None` if nothing was."""
+        path = self.folder / "identity.json"
+        identity: Mapping[str, Any] | None = _read(path)
+        if not isinstance(identity, Mapping | None):
+            raise _spoilt(path, ValueError("expected an object"))
+        return identity
+
+    def set_identity(self, identity: Mapping[str, Any]) -> None:
+        _write(self.folder / "identity.json", identity)
+
+    def progress(self) -> ProgressRecord | None:
+        """How far the run is that works on the folder; `None` if none told yet."""
+        try:
+            return _read_record(self.folder / _PROGRESS_NAME, ProgressRecord)
+        except UsageError:
+            return None
+
+    def set_progress(self, progress: ProgressRecord) -> None:
+        _write(self.folder / _PROGRESS_NAME, dataclasses.asdict(progress))
+
+    def forget_progress(self) -> None:
+        remove(self.folder / _PROGRESS_NAME)
+
+    def refusal(self) -> str:
+        """Why the last run was refused before it began anything; `""` if it was not."""
+        return (_content(self.folder / _REFUSAL_NAME) or b"").decode("utf-8", "replace")
+
+    def set_refusal(self, reason: str) -> None:
+        make_folder(self.folder)
+        write_bytes(self.folder / _REFUSAL_NAME, reason.encode("utf-8", "backslashreplace"))
+
+    def forget_refusal(self) -> None:
+        remove(self.folder / _REFUSAL_NAME)
+
+    def forget_identity(self) -> None:
+        remove(self.folder / "identity.json")
+
+    def split(self, name: str) -> SplitJournal:
+        return SplitJournal(self.folder / name, None if self.staging == self.folder else self.staging / name)
+
+    def splits(self) -> list[SplitJournal]:
+        """The splits that have a journal."""
+        return [journal for name in SPLITS if (journal := self.split(name)).inputs() is not None]
+
+
+@dataclass(frozen=True)
+class SplitJournal:
+    """The journal of one split. Only whole receipts count; any other file may be there or not."""
+
+    folder: AnyPath
+    staging: AnyPath | None = None
+    """Where parts are; beside the receipts if `None`."""
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def inputs(self) -> Inputs | None:
+        return _read_record(self.folder / "inputs.json", Inputs)
+
+    def set_inputs(self, inputs: Inputs, annotations: bytes, selected: Iterable[str]) -> None:
+        """Fixes what the split is made from; `selected` are the names of the clips that `--classes` selects."""
+        for folder in (self.folder / "archives", self.folder / "shards", self.parts_folder):
+            make_folder(folder)
+        write_bytes(self.annotations_path, annotations)
+        write_bytes(self.selection_path, "".join(f"{name}\n" for name in selected).encode())
+        _write(self.folder / "inputs.json", dataclasses.asdict(inputs))
+
+    @property
+    def parts_folder(self) -> AnyPath:
+        return self.folder / "archives" if self.staging is None else self.staging
+
+    @property
+    def annotations_path(self) -> AnyPath:
+        return self.folder / "annotations"
+
+    @property
+    def selection_path(self) -> AnyPath:
+        return self.folder / "selection.txt"
+
+    def rows_path(self, archive_id: str) -> AnyPath:
+        return self.folder / "archives" / f"{archive_id}.rows"
+
+    def part_path(self, archive_id: str) -> AnyPath:
+        return self.parts_folder / f"{archive_id}.part"
+
+    def archive_receipt(self, archive_id: str) -> ArchiveReceipt | None:
+        """The receipt of a read archive; `None` if it is not read, or its rows are not what the receipt says."""
+        receipt = _read_record(self.folder / "archives" / f"{archive_id}.json", ArchiveReceipt)
+        if receipt is None:
+            return None
+        rows = _content(self.rows_path(archive_id))
+        return receipt if rows is not None and hashlib.sha256(rows).hexdigest() == receipt.rows_sha256 else None
+
+    def set_archive_receipt(self, archive_id: str, receipt: ArchiveReceipt) -> None:
+        # In this order: what is done is never told as failed.
+        remove(self._failure_path(archive_id))
+        _write(self.folder / "archives" / f"{archive_id}.json", dataclasses.asdict(receipt))
+
+    def archive_receipts(self, ids: Mapping[str, str]) -> dict[str, ArchiveReceipt]:
+        """The receipts of the archives that are read, by name."""
+        found = at_once(self.archive_receipt, ids.values(), num_at_once(self.folder))
+        return {name: receipt for name, receipt in zip(ids, found, strict=True) if receipt is not None}
+
+    def staged(self, receipts: Mapping[str, ArchiveReceipt]) -> set[str]:
+        """Those read archives, given by their number, whose clips are still there to be packed."""
+        sizes = at_once(lambda number: size_of(self.part_path(number)), receipts, num_at_once(self.parts_folder))
+        found = zip(receipts.items(), sizes, strict=True)
+        return {number for (number, receipt), size in found if size == receipt.part_bytes}
+
+    def failure(self, archive_id: str) -> str:
+        """Why reading an archive failed the last time; `""` if it did not."""
+        return (_content(self._failure_path(archive_id)) or b"").decode()
+
+    def set_failure(self, archive_id: str, reason: str) -> None:
+        write_bytes(self._failure_path(archive_id), reason.encode("utf-8", "backslashreplace"))
+
+    def _failure_path(self, archive_id: str) -> AnyPath:
+        return self.folder / "archives" / f"{archive_id}.failed"
+
+    def shard_receipt(self, number: int) -> ShardReceipt | None:
+        return _read_record(self.folder / "shards" / f"{number:06d}.json", ShardReceipt)
+
+    def set_shard_receipt(self, number: int, receipt: ShardReceipt) -> None:
+        _write(self.folder / "shards" / f"{number:06d}.json", dataclasses.asdict(receipt))
+
+    def forget_shards_from(self, number: int) -> list[str]:
+        """Removes the receipts of the shards from this number on; returns the paths of the shards."""
+        paths = []
+        found: Iterable[AnyPath] = (self.folder / "shards").glob("*.json")
+        for path in sorted(found, key=str):
+            if path.stem.isdigit() and int(path.stem) >= number:
+                if (receipt := self.shard_receipt(int(path.stem))) is not None:
+                    paths.append(receipt.path)
+                remove(path)
+        return paths
+
+    def num_shard_receipts(self) -> int:
+        return len(list((self.folder / "shards").glob("*.json")))
+
+    def record(self) -> SplitRecord | None:
+        """The split as the manifest will have it; `None` while it is not finished."""
+        return _read_record(self.folder / "record.json", SplitRecord)
+
+    def set_record(self, record: SplitRecord) -> None:
+        _write(self.folder / "record.json", dataclasses.asdict(record))
+
+    def forget_record(self) -> None:
+        remove(self.folder / "record.json")
+
+    def listings(self) -> Mapping[str, Sequence[str]]:
+        """What a person may want to look at in a finished split, by kind."""
+        found = _read_record(self.folder / "listings.json", _Listings)
+        return {} if found is None else found.names
+
+    def set_listings(self, listings: Mapping[str, Sequence[str]]) -> None:
+        _write(self.folder / "listings.json", {"names": listings})
+
+
+def num_at_once(folder: AnyPath) -> int:
+    """How many files are asked for at a time: a disk answers at once."""
+    return 16 if isinstance(folder, ObjectPath) else 1
+
+
+def _flock(file: IO[str], kind: int) -> bool:
+    """Locks an open file, until it is closed, if that is possible at once."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _content(path: AnyPath) -> bytes | None:
+    """The content of a file; `None` if it is not there."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _read(path: AnyPath) -> Any:
+    """The content of a JSON file; `None` if it is not there. Raises `UsageError` if it was spoilt."""
+    content = _content(path)
+    try:
+        return None if content is None else json.loads(content.decode())
+    except ValueError as error:
+        raise _spoilt(path, error) from error
+
+
+def _read_record(path: AnyPath, kind: type[Record]) -> Record | None:
+    """A record from its file; `None` if it is not there. Raises `UsageError` if it was spoilt."""
+    content = _read(path)
+    try:
+        return None if content is None else build(kind, content)
+    except ValueError as error:
+        raise _spoilt(path, error) from error
+
+
+def _spoilt(path: AnyPath, error: ValueError) -> UsageError:
+    return UsageError(f"{path}: was changed by hand ({error}); remove it to have that step done again")
+
+
+def _write(path: AnyPath, content: Mapping[str, Any]) -> None:
+    write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=True) + "\n").encode())
+
+
+def is_empty(folder: AnyPath) -> bool:
+    """Whether a folder has nothing in it, or is not there."""
+    if isinstance(folder, ObjectPath):
+        return not folder.is_dir()
+    if not folder.exists():
+        return True
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None

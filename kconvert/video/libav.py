@@ -1,0 +1,320 @@
+"""The default prober: PyAV, that is the libraries that ffprobe is a shell of, in this process.
+
+Nothing is read twice: the container is opened from memory, `truncated` compares the container's sample index, which
+opening has built already, with the size of the file, and only depth `decode` goes through the packets.
+
+Opening decodes the first picture and the first sound to learn the pixel format, which takes three quarters of its
+time. So clips as they should be (mp4 of H.264 and AAC) are opened without decoders first, and the head of the first
+slice tells the format. At the first oddity all is done again, the usual way, so that both give the same answers.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.logging
+from av.container import InputContainer
+from av.index import IndexEntry
+from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from kconvert.video.limits import TOO_MUCH_MEMORY, bounded_memory, deadline
+from kconvert.video.metadata import MediaFacts
+from kconvert.video.verdict import CheckOptions, Fault, Probed
+
+_TOO_LARGE = re.compile("Sample size [0-9]+ is too large")
+_ROTATION = re.compile(r"rotation of (-?[0-9.]+) degrees")
+_MAX_MESSAGES = 100
+_GLANCED_CODECS = ("h264", "aac")
+_MAX_GLANCED_STREAMS = 8
+_NO_DECODER = {"codec_whitelist": "none"}
+"""Has avformat_find_stream_info take the container's word, as it finds no decoder that it may use."""
+_SLICES = (1, 5)
+"""NAL units that begin a picture."""
+_HEAD_BYTES = 64
+"""The head of a slice takes some twenty at most before the first bit of its pictures, but for weights."""
+_UNFILTERED = {"skip_loop_filter": "all"}
+"""Pictures without their last filter, a third of the work: whether they can be decoded does not depend on it."""
+_BUFFER_BYTES = 1 << 16
+"""Larger ones cost more to fill than they save."""
+_MP4 = "mp4"
+"""What libavformat calls everything that begins with a box of type `ftyp`, as official clips do."""
+_NOTHING = MediaFacts()
+
+av.logging.set_level(av.logging.ERROR)
+# Else a message that equals the one of the clip before is dropped, and a row depends on its neighbours.
+av.logging.set_skip_repeated(False)
+
+
+def versions() -> dict[str, str]:
+    """Names and versions of what judges."""
+    return {"pyav": av.__version__, "ffmpeg_libraries": str(av.ffmpeg_version_info)}
+
+
+class LibavProber:
+    """Probes with PyAV. A clip that crashes the libraries, or hangs them for longer than the timeout, ends the
+    process: whoever runs it tries again with every clip on its own (see `isolated`)."""
+
+    def __init__(self, options: CheckOptions) -> None:
+        self._options = options
+
+    def probe(self, data: bytes) -> Probed:
+        if not data:
+            return Probed(_NOTHING, Fault("empty", "0 bytes"))
+        with deadline(self._options.timeout), _captured() as messages:
+            try:
+                with bounded_memory():
+                    return self._open(data, messages)
+            # The libraries' own, and Python's.
+            except MemoryError:
+                return Probed(_NOTHING, Fault("crashed", TOO_MUCH_MEMORY))
+
+    def _open(self, data: bytes, messages: _Messages) -> Probed:
+        if self._options.depth != "decode" and (probed := self._glance(data, messages)):
+            return probed
+        messages.clear()
+        try:
+            container = _opened(data)
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError) as error:
+            return Probed(_NOTHING, Fault("unreadable", _explain(error, messages)))
+        with container:
+            # ffprobe opens every stream's decoder. One that will not open has complained by now.
+            if messages and (fault := _closed_decoder(container, messages)):
+                return Probed(_NOTHING, fault)
+            return self._look(container, len(data), messages)
+
+    def _glance(self, data: bytes, messages: _Messages) -> Probed | None:
+        """What `_open` finds, without decoding anything; `None` if that takes decoding."""
+        if data[4:8] != b"ftyp":
+            return None
+        try:
+            with _opened(data, stream_options=[_NO_DECODER] * _MAX_GLANCED_STREAMS) as container:
+                video = _first_video(container)
+                # What is odd enough to be complained of is looked at in full.
+                if messages or video is None or not all(_opens(stream) for stream in container.streams):
+                    return None
+                _decode_head(data, video.index_entries[0], video.codec_context)
+                if not video.codec_context.pix_fmt:
+                    return None
+                probed = self._look(container, len(data), [])
+                return None if probed.fault else probed
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError, IndexError):
+            return None
+
+    def _look(self, container: InputContainer, size: int, messages: _Messages) -> Probed:
+        video = _first_video(container)
+        if video is None:
+            kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
+            return Probed(_NOTHING, Fault("no_video", f"no video stream, only {kinds}"))
+        facts = _facts(container, video)
+        if self._options.depth == "header":
+            return Probed(facts)
+        if detail := _cut_index(container, size, messages):
+            return Probed(facts, Fault("truncated", detail))
+        if self._options.depth == "decode":
+            return Probed(facts, _decode(container, messages))
+        return Probed(facts)
+
+
+_Messages = list[tuple[int, str, str]]
+
+
+@contextmanager
+def _captured() -> Iterator[_Messages]:
+    """Collects what the libraries log in this thread."""
+    with av.logging.Capture(local=True) as messages:
+        yield messages
+
+
+def _opened(data: bytes, **options: Any) -> InputContainer:
+    # Told the format, the library need not ask all its 350 demuxers.
+    kind = _MP4 if data[4:8] == b"ftyp" else None
+    file = io.BytesIO(data)
+    container: InputContainer = av.open(
+        file, "r", format=kind, buffer_size=_BUFFER_BYTES, metadata_errors="replace", **options
+    )
+    return container
+
+
+def _opens(stream: Stream) -> bool:
+    """Whether this is a stream as official clips have it, and its decoder opens; that reads the stream's headers."""
+    context = stream.codec_context
+    if context is None or context.name not in _GLANCED_CODECS or not context.extradata:
+        return False
+    context.thread_count = 1
+    # A picture of which only the head is decoded would be made up from nothing.
+    context.options = {"ec": "0"}
+    context.open()
+    return True
+
+
+def _decode_head(data: bytes, first: IndexEntry, context: VideoCodecContext) -> None:
+    """Has the decoder see the head of the first picture's first slice, from which it learns the pixel format.
+
+    An H.264 sample is NAL units with their lengths before them, in as many bytes as the fifth of the `avcC` record says
+    (ISO/IEC 14496-15, 5.3.3); the type of a unit is in the five lowest bits of its first byte (H.264, 7.3.1).
+    Raises `ValueError` or `IndexError` if these are not such units.
+    """
+    length_bytes = ((context.extradata or b"")[4] & 3) + 1
+    head = bytearray()
+    place, end = first.pos, first.pos + first.size
+    has_slice = False
+    if end > len(data):
+        raise IndexError(f"the first sample ends at byte {end:,} of {len(data):,}")
+    while place < end:
+        unit = place + length_bytes
+        size = int.from_bytes(data[place:unit], "big")
+        if not size:
+            raise ValueError(f"an empty unit at byte {place:,}")
+        if not has_slice:
+            has_slice = data[unit] & 0x1F in _SLICES
+            kept = min(size, _HEAD_BYTES) if has_slice else size
+            head += kept.to_bytes(length_bytes, "big") + data[unit : unit + kept]
+        place = unit + size
+    if place != end:
+        # The decoder refuses such a sample whole.
+        raise ValueError(f"the units of the first sample end at byte {place:,}, expected {end:,}")
+    with suppress(av.FFmpegError):
+        # It complains of the missing rest. Nothing is made of the picture.
+        context.decode(av.Packet(bytes(head)))
+
+
+def _explain(error: Exception, messages: _Messages) -> str:
+    """The error's own text, and the last thing that the libraries logged before it."""
+    text = getattr(error, "strerror", None) or str(error)
+    if not messages:
+        return text
+    _, source, message = messages[-1]
+    return f"{text} ({source}: {message.strip()})" if source else f"{text} ({message.strip()})"
+
+
+def _closed_decoder(container: InputContainer, messages: _Messages) -> Fault | None:
+    """The fault of a stream whose decoder does not open, as its headers are damaged."""
+    for stream in container.streams:
+        if stream.type not in ("audio", "video") or stream.codec_context is None:
+            continue
+        try:
+            stream.codec_context.thread_count = 1
+            stream.codec_context.open()
+        except MemoryError:
+            raise
+        except (av.FFmpegError, ValueError) as error:
+            return Fault("unreadable", _explain(error, messages))
+    return None
+
+
+def _first_video(container: InputContainer) -> VideoStream | None:
+    """The first video stream that is no cover picture."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    return None
+
+
+def _facts(container: InputContainer, video: VideoStream) -> MediaFacts:
+    # There is no context for a codec that the libraries do not know.
+    context: VideoCodecContext | None = video.codec_context
+    audio = next(iter(container.streams.audio), None)
+    return MediaFacts(
+        duration_seconds=_duration(container, video),
+        num_frames=video.frames or None,
+        fps=float(video.average_rate) if video.average_rate else None,
+        width=(context.width or None) if context else None,
+        height=(context.height or None) if context else None,
+        pix_fmt=(context.pix_fmt or "") if context else "",
+        video_codec=_codec_name(video),
+        audio_codec=_codec_name(audio) if audio else "",
+        rotation_degrees=_rotation(container, video),
+        bit_rate=(context.bit_rate if context else None) or container.bit_rate or None,
+    )
+
+
+def _duration(container: InputContainer, video: VideoStream) -> float | None:
+    if video.duration is not None and video.time_base is not None:
+        return float(round(video.duration * video.time_base, 6))
+    if container.duration is not None:
+        return float(Fraction(container.duration, av.time_base))
+    return None
+
+
+def _codec_name(stream: Stream) -> str:
+    codec = getattr(stream.codec_context, "codec", None)
+    return codec.canonical_name if codec is not None else ""
+
+
+def _rotation(container: InputContainer, video: VideoStream) -> int:
+    """The display matrix is only to be had from the text that `ffmpeg -i` prints: PyAV 18 does not expose it."""
+    av.logging.set_level(av.logging.INFO)
+    try:
+        text: str = container.dumps_format()  # type: ignore[attr-defined]
+    finally:
+        av.logging.set_level(av.logging.ERROR)
+    if "rotation of" not in text:
+        return 0
+    start = text.find(f"Stream #0:{video.index}")
+    end = text.find(f"Stream #0:{video.index + 1}")
+    found = _ROTATION.search(text[start : end if end >= 0 else None])
+    return round(float(found[1])) if found else 0
+
+
+def _cut_index(container: InputContainer, size: int, messages: _Messages) -> str:
+    """What the container's index promises that a file of that size does not have; `""` if it has everything.
+
+    libavformat keeps the size of a sample in 30 bits with a sign (`AVIndexEntry`), so that a damaged one may come back
+    negative; at one that is larger still, it complains and leaves that sample and all later ones out.
+    """
+    if too_large := next((text for _, _, text in messages if _TOO_LARGE.search(text)), ""):
+        return f"the index is cut short: {too_large.strip()}"
+    entries = [entry for stream in container.streams for entry in stream.index_entries]
+    # Lists are a third faster than generators; there are hundreds of entries.
+    if min([entry.size for entry in entries], default=0) < 0 or min([entry.pos for entry in entries], default=0) < 0:
+        return "the index has a sample of a negative size or place"
+    end = max([entry.pos + entry.size for entry in entries], default=0)
+    return f"the index points to byte {end:,}, the file has {size:,}" if end > size else ""
+
+
+def _decode(container: InputContainer, messages: _Messages) -> Fault | None:
+    """Decodes all video and audio; what `ffmpeg -xerror` ends at is a fault."""
+    streams = [stream for stream in container.streams if _is_decoded(stream)]
+    if unknown := [stream.index for stream in streams if stream.codec_context is None]:
+        return Fault("undecodable", f"no decoder for the codec of stream {unknown[0]}")
+    for stream in streams:
+        if not stream.codec_context.is_open:
+            stream.codec_context.thread_count = 1
+            stream.codec_context.options = _UNFILTERED
+    num_frames = 0
+    try:
+        for packet in container.demux(*streams):
+            if packet.is_corrupt:
+                return Fault("undecodable", f"corrupt packet in stream {packet.stream.index} at byte {packet.pos}")
+            for frame in packet.decode():
+                num_frames += packet.stream.type == "video"
+                # Some decoders complain of every frame; the last words are enough.
+                del messages[:-_MAX_MESSAGES]
+                if getattr(frame, "is_corrupt", False):
+                    detail = f"corrupt frame in stream {packet.stream.index}"
+                    return Fault("undecodable", _with_last(detail, messages))
+    except MemoryError:
+        raise
+    except (av.FFmpegError, ValueError) as error:
+        return Fault("undecodable", _explain(error, messages))
+    return None if num_frames else Fault("undecodable", _with_last("no frame was decoded", messages))
+
+
+def _is_decoded(stream: Stream) -> bool:
+    return stream.type == "audio" or (stream.type == "video" and not stream.disposition & Disposition.attached_pic)
+
+
+def _with_last(detail: str, messages: _Messages) -> str:
+    return f"{detail} ({messages[-1][1]}: {messages[-1][2].strip()})" if messages else detail

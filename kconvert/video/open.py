@@ -1,0 +1,30 @@
+"""Opening a prober as the options of the check ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kconvert.video.prober import Prober
+from kconvert.video.verdict import CheckOptions
+
+
+def open_prober(options: CheckOptions) -> Prober:
+    """The prober that the options ask for. Raises `UsageError` if it is not installed."""
+    if options.prober == "ffprobe":
+        from kconvert.video.ffprobe import FfprobeProber
+
+        return FfprobeProber(options)
+    from kconvert.video.libav import LibavProber
+
+    return LibavProber(options)
+
+
+def tool_versions(options: CheckOptions) -> Mapping[str, str]:
+    """What judges the clips, with versions, for the manifest. Raises `UsageError` if it is not installed."""
+    if options.prober == "ffprobe":
+        from kconvert.video import ffprobe
+
+        return ffprobe.versions(options)
+    from kconvert.video import libav
+
+    return libav.versions()

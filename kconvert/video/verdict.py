@@ -1,0 +1,104 @@
+"""The verdict on a clip: which defects it has, and whether they reject it.
+
+A prober reports faults and facts; `judge` adds what is a matter of options. Nothing here touches a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from kconvert.video.metadata import MediaFacts
+
+Defect = Literal["empty", "unreadable", "no_video", "short", "truncated", "undecodable", "crashed", "timeout"]
+DEFECTS: tuple[Defect, ...] = get_args(Defect)
+"""All defects, in the order in which a row lists them."""
+
+Depth = Literal["header", "index", "decode"]
+
+MAX_DETAIL_CHARS = 500
+"""A tool's message is cut there: some tools repeat themselves without end."""
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """How clips are checked."""
+
+    depth: Depth = "index"
+    """How deep: header opens the container, index also compares its sample index with the file's size,
+    decode also decodes every frame."""
+    prober: Literal["libav", "ffprobe"] = "libav"
+    """What looks into the clips: libav (PyAV: ffprobe's libraries, in this process) or the ffprobe program,
+    which is 50 times slower."""
+    min_duration: float = 9.0
+    """A video that lasts less than this many seconds is short."""
+    short: Literal["keep", "drop"] = "keep"
+    """Whether short clips are written (and flagged) or rejected."""
+    timeout: float = 60.0
+    """After this many seconds the check of one clip is given up, and the clip is rejected as `timeout`."""
+
+    def __post_init__(self) -> None:
+        if not self.min_duration >= 0:
+            raise ValueError(f"--check.min_duration {self.min_duration}: expected 0 or more seconds")
+        if not 0 < self.timeout <= 86_400:
+            raise ValueError(f"--check.timeout {self.timeout}: expected more than 0 seconds, and at most a day")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that a prober found wrong."""
+
+    defect: Defect
+    """Any but `short`, which is judged, not found."""
+    detail: str
+    """The tool's own message."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a prober says of one clip."""
+
+    facts: MediaFacts
+    """What could be read; all unknown if the container did not open."""
+    fault: Fault | None = None
+    """The first fault found; deeper checks are not made after one."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one clip."""
+
+    defects: tuple[Defect, ...]
+    """In the order of `DEFECTS`."""
+    detail: str
+    """The message of the tool that found a defect, on one line; `""` if there is none."""
+
+
+def judge(probed: Probed, options: CheckOptions) -> Verdict:
+    """The defects of a clip under these options. A clip of exactly `min_duration` seconds is not short."""
+    found: set[Defect] = set()
+    details: list[str] = []
+    if probed.fault is not None:
+        found.add(probed.fault.defect)
+        details.append(probed.fault.detail)
+    duration = probed.facts.duration_seconds
+    if duration is not None and duration < options.min_duration:
+        found.add("short")
+        details.append(f"lasts {duration:.6f} s, expected at least {options.min_duration:g} s")
+    detail = clean_detail("; ".join(details))
+    return Verdict(tuple(defect for defect in DEFECTS if defect in found), detail)
+
+
+def rejecting_defect(defects: tuple[str, ...] | list[str], short: Literal["keep", "drop"]) -> str:
+    """The defect that rejects a clip, the gravest first, or `""` if the clip may be written."""
+    for defect in DEFECTS:
+        if defect != "short" and defect in defects:
+            return defect
+    return "short" if "short" in defects and short == "drop" else ""
+
+
+def clean_detail(message: str) -> str:
+    """A tool's message on one line, without control characters and of bounded length."""
+    printable = "".join(char if char.isprintable() else " " for char in message[: 4 * MAX_DETAIL_CHARS])
+    line = " ".join(printable.split())
+    return line if len(line) <= MAX_DETAIL_CHARS else line[: MAX_DETAIL_CHARS - 1] + "…"

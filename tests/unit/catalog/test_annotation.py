@@ -1,0 +1,141 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kconvert.catalog.annotation import Annotations, parse_annotations
+from kconvert.catalog.release import AnnotationForm, load_release
+from kconvert.errors import AnnotationError
+
+LABELS = load_release("k600").label_ids
+
+
+def parse(text: str | bytes, form: AnnotationForm = "csv", split: str = "train") -> Annotations:
+    data = text if isinstance(text, bytes) else text.encode()
+    return parse_annotations(data, form, "annotations/x", split, LABELS)
+
+
+def problems(text: str | bytes, form: AnnotationForm = "csv", split: str = "train") -> list[str]:
+    with pytest.raises(AnnotationError) as caught:
+        parse(text, form, split)
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("file", "release", "split", "num_rows", "has_labels"),
+    [
+        ("k400_val.csv", "k400", "val", 19_906, True),
+        ("k400_test_unlabelled.csv", "k400", "test", 38_685, False),
+        ("k600_val.csv", "k600", "val", 30_000, True),
+        ("k600_test_unlabelled.csv", "k600", "test", 72_924, False),
+        ("k700-2020_val.csv", "k700-2020", "val", 34_198, True),
+        ("k700-2020_test_unlabelled.csv", "k700-2020", "test", 67_767, False),
+    ],
+)
+def test_the_official_files_are_read_whole(
+    shared_data: Path, file: str, release: str, split: str, num_rows: int, has_labels: bool
+) -> None:
+    data = (shared_data / "annotations" / file).read_bytes()
+    found = parse_annotations(data, "csv", file, split, load_release(release).label_ids)
+    # The numbers of rows are those of `wc -l` less the header.
+    assert len(found.labels) == num_rows
+    assert found.has_labels == has_labels
+    assert found.repeated == ()
+
+
+def test_deepminds_json_is_read(shared_data: Path) -> None:
+    path = shared_data / "annotations" / "deepmind_json_subset.json"
+    found = parse_annotations(path.read_bytes(), "json", path.name, "train", load_release("k400").label_ids)
+    entries = json.loads(path.read_text())
+    assert len(found.labels) == len(entries) == 1030
+    assert found.labels["-4J9Cg84umY_000004_000014"] == "blowing glass"
+
+
+def test_csv_comes_quoted_or_not_with_is_cc_or_not_with_a_mark_or_not() -> None:
+    plain = "label,youtube_id,time_start,time_end,split\nair drumming,0wR5jVB-WPk,417,427,train\n"
+    quoted = '\ufefflabel,youtube_id,time_start,time_end,split,is_cc\r\n"air drumming",0wR5jVB-WPk,417,427,train,0\r\n'
+    assert parse(plain).labels == parse(quoted).labels == {"0wR5jVB-WPk_000417_000427": "air drumming"}
+
+
+def test_val_may_be_spelt_validate() -> None:
+    rows = "label,youtube_id,time_start,time_end,split\nabseiling,0wR5jVB-WPk,0,10,validate\n"
+    assert len(parse(rows, split="val").labels) == 1
+    assert "a row of split train" in problems(rows)[0]
+
+
+def test_all_problems_are_told_with_their_lines() -> None:
+    text = (
+        "label,youtube_id,time_start,time_end,split\n"
+        "abseiling,tooshort,0,10,train\n"
+        "abseiling,0wR5jVB-WPk,10,5,train\n"
+        "no such label,0wR5jVB-WPk,0,10,train\n"
+        "abseiling,0wR5jVB-WPk,0.5,10,train\n"
+        "abseiling,0wR5jVB-WPk,0,10\n"
+        "abseiling,0wR5jVB-WPk,0,10,train\n"
+    )
+    found = problems(text)
+    assert [problem.partition(":")[0] for problem in found] == [f"line {number}" for number in range(2, 7)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "<!DOCTYPE html><html></html>", "label,youtube_id,time_start,time_end,split\n", b"\xff\xfe\x00", "a,b\n"],
+)
+def test_what_is_no_annotation_file_is_refused(text: str | bytes) -> None:
+    assert problems(text)
+
+
+def test_a_clip_that_is_annotated_twice_counts_once_and_is_told() -> None:
+    row = "0wR5jVB-WPk,0,10,train\n"
+    found = parse("label,youtube_id,time_start,time_end,split\nabseiling," + row + "zumba," + row)
+    assert found.labels == {"0wR5jVB-WPk_000000_000010": "abseiling"}
+    assert found.repeated == ("0wR5jVB-WPk_000000_000010",)
+
+
+def test_the_listing_of_ls_is_read_in_any_order_and_depth() -> None:
+    text = (
+        "train/massaging person's head:\n0wR5jVB-WPk_000000_000010.mp4\n._0wR5jVB-WPk_000000_000010.mp4\n\n"
+        "./deep/er/train/abseiling/:\n__R5jVB-WPk_000000_000010.mp4\n\n"
+        "train:\nabseiling\nmassaging person's head\n\n.:\ntrain\n"
+    )
+    assert parse(text, "listing").labels == {
+        "0wR5jVB-WPk_000000_000010": "massaging person's head",
+        "__R5jVB-WPk_000000_000010": "abseiling",
+    }
+
+
+def test_a_listing_with_clips_in_no_class_or_other_names_in_one_is_refused() -> None:
+    text = "train/no such label:\n0wR5jVB-WPk_000000_000010.mp4\n\ntrain/abseiling:\nreadme.txt\n"
+    found = problems(text, "listing")
+    assert found[0].startswith("line 2")
+    assert found[1].startswith("line 5")
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"0wR5jVB-WPk": {}}', '{"0wR5jVB-WPk": {"annotations": {"segment": [1]}}}']
+)
+def test_malformed_json_is_refused(text: str) -> None:
+    assert problems(text, "json")
+
+
+@given(st.binary(max_size=200), st.sampled_from(["csv", "listing", "json"]))
+def test_any_bytes_give_rows_or_an_annotation_error(data: bytes, form: AnnotationForm) -> None:
+    try:
+        assert parse(data, form).labels
+    except AnnotationError as error:
+        assert error.problems
+
+
+@given(st.text("abeil,\n\"'\r:/.0_mp4-{}[]", max_size=200), st.sampled_from(["csv", "listing", "json"]))
+def test_any_text_after_a_good_row_gives_rows_or_an_annotation_error(text: str, form: AnnotationForm) -> None:
+    good = {
+        "csv": "label,youtube_id,time_start,time_end\nabseiling,0wR5jVB-WPk,0,10\n",
+        "listing": "train/abseiling:\n0wR5jVB-WPk_000000_000010.mp4\n",
+        "json": "",
+    }[form]
+    try:
+        parse(good + text, form)
+    except AnnotationError as error:
+        assert error.problems

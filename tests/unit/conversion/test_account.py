@@ -1,0 +1,135 @@
+"""The account, against what is said of it: every clip and every annotation in exactly one row, whatever comes."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from harness import write_staged
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kconvert.catalog.annotation import Annotations
+from kconvert.conversion.account import Account, Decision, Policy
+from kconvert.dataset.table import StagedClip, StagedRows
+from kconvert.video.metadata import MediaFacts
+
+NAMES = [f"clip-{number:06d}_000000_000010" for number in range(12)]
+MEMBERS = {
+    "num_archives": 0,
+    "num_members": 0,
+    "num_ignored_members": 0,
+    "num_unparsed_members": 0,
+    "num_unselected_members": 0,
+    "num_clip_members": 0,
+}
+
+clips = st.tuples(st.sampled_from(NAMES), st.sampled_from([(), ("short",), ("truncated",), ("short", "empty")]))
+archives = st.lists(st.lists(clips, max_size=6), max_size=4)
+labels = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["zumba", "abseiling", ""]), max_size=12)
+
+
+def staged(folder: Path, archive: str, contents: list[tuple[str, tuple[str, ...]]]) -> StagedRows:
+    rows = [StagedClip(name, f"./{name}.mp4", defects, "", 7, "", MediaFacts(), 0) for name, defects in contents]
+    write_staged(folder / "rows", rows)
+    return StagedRows.read({archive: folder / "rows"})
+
+
+def policy(short: str = "keep", unlabelled: str = "drop", covered: frozenset[str] | None = None) -> Policy:
+    return Policy(short, unlabelled, lambda label: covered is None or label in covered)  # type: ignore[arg-type]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    archives,
+    st.lists(clips, max_size=5),
+    labels,
+    st.sampled_from(["keep", "drop"]),
+    st.sampled_from(["keep", "drop"]),
+    st.sampled_from([None, frozenset(), frozenset({"zumba"})]),
+)
+def test_the_account_closes(
+    tmp_path_factory: pytest.TempPathFactory,
+    contents: list[list[tuple[str, tuple[str, ...]]]],
+    better: list[tuple[str, tuple[str, ...]]],
+    annotated: dict[str, str],
+    short: str,
+    unlabelled: str,
+    covered: frozenset[str] | None,
+) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    account = Account(Annotations(annotated), policy(short, unlabelled, covered))
+    account.add_replacements(staged(folder, "better", better))
+    for number, archive in enumerate(contents):
+        account.admit(staged(folder, f"archive {number}", archive))
+    account.close()
+
+    hosted = [name for archive in contents for name, _ in archive]
+    rows = account.decisions
+    # Every clip of an archive is in exactly one row: as often as it is hosted.
+    of_members = Counter(row.name for row in rows if row.original is not None or row.source == "original")
+    assert of_members == Counter(hosted)
+    # Every annotation is in exactly one row that is no duplicate, unless it is not covered and not there.
+    of_annotations = Counter(row.name for row in rows if row.reason != "duplicate" and row.name in annotated)
+    assert set(of_annotations.values()) <= {1}
+    unread = {name for name, label in annotated.items() if covered is not None and label not in covered}
+    assert set(annotated) - set(of_annotations) <= unread - set(hosted)
+    # No key is written twice, and nothing that is defective or has no label where that is asked for.
+    written = [row for row in rows if row.status == "written"]
+    assert len({row.name for row in written}) == len(written)
+    assert all(row.label or unlabelled == "keep" for row in written)
+    # A missing clip is hosted nowhere.
+    assert not {row.name for row in rows if row.status == "missing"} & set(hosted)
+    # Written, rejected and missing say so.
+    assert all((row.status == "rejected") == (row.reason != "") for row in rows)
+    assert all((row.status == "missing") == (row.place is None) for row in rows)
+
+    counts = account.counts(MEMBERS, 0, 0)
+    num_rejected = sum(counts.num_rejected.values())
+    assert counts.num_written + num_rejected + counts.num_missing == len(rows)
+    assert len(hosted) + counts.num_replacement_only == counts.num_written + num_rejected
+    assert counts.num_annotations - counts.num_unread_annotations == len(of_annotations)
+
+
+def decide(folder: Path, contents: list[tuple[str, tuple[str, ...]]], **options: object) -> list[Decision]:
+    better = options.pop("better", [])
+    annotated = options.pop("annotated", {NAMES[0]: "zumba"})
+    account = Account(Annotations(annotated), policy(**options))  # type: ignore[arg-type]
+    account.add_replacements(staged(folder, "better", better))  # type: ignore[arg-type]
+    account.admit(staged(folder, "archive", contents))
+    account.close()
+    return account.decisions
+
+
+def test_a_good_replacement_wins_also_over_a_good_original(tmp_path: Path) -> None:
+    for defects in ((), ("truncated",)):
+        (row,) = decide(tmp_path, [(NAMES[0], defects)], better=[(NAMES[0], ())])
+        assert (row.status, row.source, row.place, row.original) == ("written", "replacement", 0, 1)
+
+
+def test_a_broken_replacement_changes_nothing(tmp_path: Path) -> None:
+    better = [(NAMES[0], ("unreadable",))]
+    (row,) = decide(tmp_path, [(NAMES[0], ())], better=better)
+    assert (row.status, row.source) == ("written", "original")
+    (row,) = decide(tmp_path, [(NAMES[0], ("empty",))], better=better)
+    assert (row.status, row.reason, row.source) == ("rejected", "empty", "original")
+    (row,) = decide(tmp_path, [], better=better)
+    assert row.status == "missing"
+
+
+def test_an_annotated_clip_that_only_the_replacement_archive_has_is_written_from_it(tmp_path: Path) -> None:
+    (row,) = decide(tmp_path, [], better=[(NAMES[0], ())])
+    assert (row.status, row.source, row.original) == ("written", "replacement", None)
+
+
+def test_a_duplicate_is_told_before_a_defect_and_a_defect_before_a_missing_label(tmp_path: Path) -> None:
+    rows = decide(tmp_path, [(NAMES[1], ("empty",)), (NAMES[1], ("empty",)), (NAMES[2], ())], annotated={})
+    assert [row.reason for row in rows] == ["empty", "duplicate", "unlabelled"]
+
+
+def test_a_replacement_that_matches_nothing_is_listed(tmp_path: Path) -> None:
+    account = Account(Annotations({NAMES[0]: "zumba"}), policy())
+    account.add_replacements(staged(tmp_path, "better", [(NAMES[0], ()), (NAMES[1], ()), (NAMES[2], ())]))
+    account.admit(staged(tmp_path, "archive", [(NAMES[1], ())]))
+    account.close()
+    assert account.unmatched_replacements() == [NAMES[2]]
+    assert account.counts(MEMBERS, 0, 0).num_unmatched_replacements == 1

@@ -1,0 +1,159 @@
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kconvert.catalog.release import AnnotationFile
+from kconvert.conversion.pack import PackSample, PackTask, ShardOptions, cut, is_packed, pack
+from kconvert.dataset.formats.webdataset import FORMAT, WebDataset
+from kconvert.engines.engine import Context
+from kconvert.errors import StagingError
+from kconvert.events import Advance
+from kconvert.staging.journal import Inputs, ShardReceipt, SplitJournal
+from kconvert.staging.part import StagedBytes, is_freed
+from kconvert.storage.files import AnyPath
+from kconvert.units import ByteSize
+
+LAYOUT = WebDataset()
+
+
+@given(st.lists(st.integers(0, 300_000), max_size=40), st.integers(1, 1_000_000), st.integers(1, 10))
+def test_shards_have_no_gaps_none_is_empty_and_none_is_too_large(
+    sizes: list[int], max_bytes: int, max_samples: int
+) -> None:
+    options = ShardOptions(ByteSize(max_bytes), max_samples)
+    cuts = list(cut(((number, size) for number, size in enumerate(sizes)), options, LAYOUT, 5))
+    assert [item for planned in cuts for item in planned.items] == list(range(len(sizes)))
+    assert [planned.number for planned in cuts] == list(range(5, 5 + len(cuts)))
+    for planned in cuts:
+        assert 1 <= len(planned.items) <= max_samples
+        bound = LAYOUT.overhead_bytes + sum(LAYOUT.max_sample_bytes(sizes[item]) for item in planned.items)
+        assert bound <= max_bytes or len(planned.items) == 1
+
+
+def local(path: AnyPath) -> Path:
+    assert isinstance(path, Path)
+    return path
+
+
+def make_task(tmp_path: Path, videos: list[bytes]) -> PackTask:
+    journal = SplitJournal(tmp_path / ".kconvert" / "train")
+    journal.set_inputs(Inputs((), 0, None, AnnotationFile("x", "csv")), b"", [])
+    journal.part_path("000000").write_bytes(b"".join(videos))
+    samples = []
+    offset = 0
+    for number, video in enumerate(videos):
+        metadata: dict[str, str | int] = {
+            "key": f"train_clip{number}",
+            "label_id": number,
+            "size_bytes": len(video),
+            "sha256": hashlib.sha256(video).hexdigest(),
+            "source": "",
+        }
+        samples.append(PackSample(metadata, "000000", StagedBytes(offset, len(video), crc32(video))))
+        offset += len(video)
+    return PackTask(3, "train/x-000003.tar", tmp_path, journal, "webdataset", tuple(samples))
+
+
+def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
+    videos = [b"one" * 1000, b"", b"two" * 77]
+    task = make_task(tmp_path, videos)
+    told: list[Advance] = []
+    receipt = pack(task, Context(0, told.append))
+    shard = (tmp_path / task.path).read_bytes()
+    assert receipt == task.journal.shard_receipt(3)
+    assert receipt.size_bytes == len(shard)
+    for offset, video in zip(receipt.offsets, videos, strict=True):
+        assert offset is not None
+        assert shard[offset : offset + len(video)] == video
+    assert sum(event.num_clips for event in told) == 3
+    planned = [(str(sample.metadata["key"]), str(sample.metadata["sha256"]), "") for sample in task.samples]
+    assert is_packed(receipt, tmp_path, task.path, FORMAT, planned)
+    assert not is_packed(receipt, tmp_path, task.path, FORMAT, planned[::-1])
+    assert not is_packed(receipt, tmp_path, task.path, FORMAT, [(key, "other bytes", "") for key, _, _ in planned])
+    (tmp_path / task.path).write_bytes(b"short")
+    assert not is_packed(receipt, tmp_path, task.path, FORMAT, planned)
+
+
+def test_a_part_that_is_gone_or_cut_fails_the_shard_by_name(tmp_path: Path) -> None:
+    task = make_task(tmp_path, [b"x" * 100])
+    part = local(task.journal.part_path("000000"))
+    part.write_bytes(b"x" * 99)
+    with pytest.raises(StagingError, match=r"000000\.part"):
+        pack(task, Context(0, lambda event: None))
+    assert not part.exists()
+    with pytest.raises(StagingError, match=r"000000\.part"):
+        pack(task, Context(0, lambda event: None))
+    assert not list((tmp_path / "train").iterdir())
+
+
+def test_a_part_that_was_spoilt_fails_the_shard_and_is_given_up(tmp_path: Path) -> None:
+    task = make_task(tmp_path, [b"x" * 100, b"y" * 100])
+    part = local(task.journal.part_path("000000"))
+    part.write_bytes(b"x" * 100 + b"y" * 99 + b"z")
+    with pytest.raises(StagingError, match="are not what was staged"):
+        pack(task, Context(0, lambda event: None))
+    assert not part.exists()
+    assert not list((tmp_path / "train").iterdir())
+
+
+def test_every_spoilt_part_of_a_shard_is_given_up_at_once(tmp_path: Path) -> None:
+    """As where an output folder was copied, and the room that was given back became zeros."""
+    task = make_task(tmp_path, [b"x" * 100, b"y" * 100, b"z" * 100])
+    whole = task.journal.part_path("000000").read_bytes()
+    for name, data in (("000000", whole), ("000001", bytes(300)), ("000002", bytes(300))):
+        local(task.journal.part_path(name)).write_bytes(data)
+    samples = [replace(sample, archive_id=f"00000{number}") for number, sample in enumerate(task.samples)]
+    with pytest.raises(StagingError, match="are not what was staged"):
+        pack(replace(task, samples=tuple(samples)), Context(0, lambda event: None))
+    assert [local(task.journal.part_path(f"00000{number}")).exists() for number in range(3)] == [True, False, False]
+
+
+def test_what_a_dead_worker_did_not_give_back_is_given_back_by_the_next(tmp_path: Path) -> None:
+    task = make_task(tmp_path, [os.urandom(50_000)])
+    part = local(task.journal.part_path("000000"))
+    data = part.read_bytes()
+    receipt = pack(task, Context(0, lambda event: None))
+    part.write_bytes(data)
+    assert pack(task, Context(1, lambda event: None)) == receipt
+    assert is_freed(part, [task.samples[0].staged])
+
+
+def used(path: Path) -> int:
+    """Bytes that a file takes of its disk."""
+    return path.stat().st_blocks * 512
+
+
+def test_what_is_in_a_shard_gives_its_room_back_and_nothing_else_does(tmp_path: Path) -> None:
+    videos = [os.urandom(50_000) for _ in range(4)]
+    task = make_task(tmp_path, videos)
+    part = local(task.journal.part_path("000000"))
+    before, size = used(part), part.stat().st_size
+    chosen = (task.samples[0], task.samples[2])
+    assert not is_freed(part, (sample.staged for sample in task.samples))
+    pack(replace(task, samples=chosen), Context(0, lambda event: None))
+    assert part.stat().st_size == size
+    # Blocks that are shared with a neighbour stay.
+    assert before - 2 * 50_000 <= used(part) <= before - 2 * (50_000 - 2 * part.stat().st_blksize)
+    for sample, video in zip(task.samples, videos, strict=True):
+        assert is_freed(part, [sample.staged]) == (sample in chosen)
+        if sample not in chosen:
+            assert part.read_bytes()[slice(*sample.staged.range)] == video
+
+
+def test_two_that_are_given_one_shard_both_have_it(tmp_path: Path) -> None:
+    """As where a machine was taken for lost: the second frees what the first is still reading."""
+    task = make_task(tmp_path, [os.urandom(50_000) for _ in range(3)])
+    found: list[ShardReceipt] = []
+
+    def while_reading(event: Advance) -> None:
+        if not found:
+            found.append(pack(task, Context(1, lambda event: None)))
+
+    assert pack(task, Context(0, while_reading)) == found[0]
+    assert local(task.journal.part_path("000000")).exists()

@@ -1,0 +1,75 @@
+"""Leases on a real S3 server: one holder at a time, and none for ever."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from buckets import Store, store
+
+from kconvert.storage.lease import is_leased, leased
+from kconvert.storage.objects import ObjectPath
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    with store() as found:
+        for name, value in found.environment.items():
+            monkeypatch.setenv(name, value)
+        found.make_bucket(f"lease-{found.url.rpartition(':')[2]}")
+        yield found
+
+
+@pytest.fixture
+def path(bucket: Store) -> ObjectPath:
+    # A bucket, and with it a file system of fsspec, of this test alone.
+    return ObjectPath(f"s3://lease-{bucket.url.rpartition(':')[2]}/k400/.kconvert/lease")
+
+
+def test_one_has_it_and_gives_it_back(path: ObjectPath) -> None:
+    assert not is_leased(path)
+    with leased(path) as is_ours:
+        assert is_ours
+        assert is_leased(path)
+    assert not is_leased(path)
+    assert not path.exists()
+
+
+def test_of_many_at_once_one_has_it(path: ObjectPath) -> None:
+    held: list[bool] = []
+
+    def take() -> None:
+        with leased(path, dead_seconds=8) as is_ours:
+            held.append(is_ours)
+            time.sleep(9)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(held) == [False, False, False, True]
+
+
+def test_that_of_a_dead_process_of_this_machine_is_taken_at_once(path: ObjectPath) -> None:
+    code = (
+        "import os, signal, sys; from kconvert.storage.lease import leased; from kconvert.storage.objects import ObjectPath\n"
+        "with leased(ObjectPath(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, path.url], check=False)
+    assert path.exists()
+    start = time.monotonic()
+    with leased(path) as is_ours:
+        assert is_ours
+    assert time.monotonic() - start < 5
+
+
+def test_that_of_another_machine_is_taken_once_it_has_stood_still(path: ObjectPath) -> None:
+    path.write_bytes(b"elsewhere 4711 0123 0\n")
+    assert is_leased(path)
+    start = time.monotonic()
+    with leased(path, dead_seconds=2) as is_ours:
+        assert is_ours
+        assert time.monotonic() - start > 2
