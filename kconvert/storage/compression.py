@@ -12,7 +12,7 @@ def crc32(data: bytes) -> int:
     return int(isal_zlib.crc32(data))
 
 
-GZIP_ERRORS: tuple[type[Exception], ...] = (igzip.BadGzipFile, isal_zlib.error)
+GZIP_ERRORS: tuple[type[Exception], ...] = (igzip.BadGzipFile, isal_zlib.error)  # type: ignore[assignment]
 """What a damaged stream raises."""
 
 

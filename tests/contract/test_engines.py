@@ -21,6 +21,8 @@ from kconvert.engines.slurm import SlurmEngine
 from kconvert.errors import ArchiveError, DiskError, UnexpectedError, UsageError, WorkerDiedError
 from kconvert.events import Advance
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:

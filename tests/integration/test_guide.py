@@ -17,7 +17,7 @@ from kconvert.dataset.manifest import FORMAT_NAMES
 
 README = (ROOT / "README.md").read_text()
 TEXTS = {"README": README, **{topic: page(topic) for topic in TOPICS}}
-GUIDE = ROOT / "kconvert/guide"
+GUIDE = ROOT / "kconvert/cli/guide"
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -99,11 +99,28 @@ def test_every_topic_and_format_has_its_place() -> None:
         assert re.match(r"# [A-Z][a-z]+: \S", text), topic
         assert f"kconvert help {topic}" in listed
         assert kconvert("help", topic).out == f"{text}\n"
-        assert f"(kconvert/guide/{topic}.md)" in README
+        assert f"(kconvert/cli/guide/{topic}.md)" in README
         for other in re.findall(r"kconvert help ([a-z]+)", text):
             assert other in TOPICS, (topic, other)
     for name in FORMAT_NAMES:
         assert f"| `{name}` |" in page("formats")
+
+
+def test_the_map_of_the_code_is_the_list_of_its_folders() -> None:
+    package = ROOT / "kconvert"
+    rows = re.findall(r"^\| `([a-z]+)` \| \S", README, re.MULTILINE)
+    folders = sorted(path.parent.name for path in package.glob("*/__init__.py"))
+    assert sorted(rows) == folders
+    leaves = sorted(path.stem for path in package.glob("[a-z]*.py"))
+    text = README[README.index("At the root:") :]
+    assert sorted(re.findall(r"`([a-z]+)`", text[: text.index("`tools/rooms`")])) == leaves
+    # In the order in which they import each other.
+    said = subprocess.run([ROOT / "tools/rooms"], capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"^([a-z]+) +\d+ files", said, re.MULTILINE) == rows
+    for folder in folders:
+        text = (package / folder / "__init__.py").read_text()
+        assert re.search(r"interface", text), folder
+        assert "import " not in re.sub(r'""".*?"""', "", text, flags=re.DOTALL), folder
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:

@@ -19,6 +19,8 @@ from kconvert.sources.fetch.ahead import FETCHING, RANGE_BYTES, open_ahead
 from kconvert.sources.fetch.open import describe, open_stream, read_small
 from kconvert.sources.fetch.stream import FetchOptions, Remote
 
+pytestmark = pytest.mark.server
+
 DATA = bytes(range(256)) * 8192
 """Two megabytes."""
 NAME = "400/train/part_0.tar.gz"

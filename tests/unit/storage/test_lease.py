@@ -12,6 +12,8 @@ from buckets import Store, store
 from kconvert.storage.lease import is_leased, leased
 from kconvert.storage.objects import ObjectPath
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
