@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -86,9 +86,12 @@ class MemoryKills:
         self._num_known = num_killed_for_memory(root)
 
     def is_another(self) -> bool:
-        """Whether there was such a kill, of anybody in this process's group, since this was last asked."""
-        before, self._num_known = self._num_known, num_killed_for_memory(self._root)
-        return self._num_known > before
+        """Whether there was such a kill, of anybody in this process's group, that nobody has asked about yet."""
+        if num_killed_for_memory(self._root) <= self._num_known:
+            return False
+        # One at a time: several may have been killed at once.
+        self._num_known += 1
+        return True
 
     def limit(self) -> str:
         """What limits the memory, as a person says it; `""` if nobody knows."""
@@ -160,13 +163,10 @@ def _slurm_memory(environment: Mapping[str, str]) -> Iterator[Grant]:
 
 def _groups(root: Path) -> Iterator[tuple[str, Path]]:
     """The folders of this process's groups and of all above them, each with its controller; `""` in version 2."""
+    mounts = {controller: mount for controller, _, mount in _mounts(root)}
     for controller, group in _own_groups(root):
-        mount = next(mount for one, _, mount in _mounts(root) if one == controller)
-        yield from ((controller, folder) for folder in _up_to(group, mount))
-
-
-def _up_to(group: Path, mount: Path) -> Iterable[Path]:
-    return (folder for folder in (group, *group.parents) if folder.is_relative_to(mount))
+        folders = [group, *group.parents]
+        yield from ((controller, folder) for folder in folders if folder.is_relative_to(mounts[controller]))
 
 
 def _own_groups(root: Path) -> Iterator[tuple[str, Path]]:
@@ -193,7 +193,8 @@ def _mounts(root: Path) -> Iterator[tuple[str, str, Path]]:
         fields, kinds = mount.split(), kind.split()
         if len(fields) < 5 or len(kinds) < 3 or not kinds[0].startswith("cgroup"):
             continue
-        folder = root / fields[4].lstrip("/")
+        # A space is written as \040.
+        folder = root / re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields[4]).lstrip("/")
         for controller in [""] if kinds[0] == "cgroup2" else kinds[2].split(","):
             yield controller, fields[3], folder
 

@@ -11,8 +11,9 @@ import dataclasses
 import itertools
 import re
 import shlex
+import typing
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +31,18 @@ from kconvert.text import did_you_mean
 from kconvert.units import ByteSize
 
 _GROUPS = [field.name for field in dataclasses.fields(Conversion) if field.default_factory is not dataclasses.MISSING]
+_FLAGS = ("overwrite", "json", "quiet")
 _OVERWRITE_HELP = (
     "Start again: removes everything that kconvert made in the folder, all splits of it, once nothing can be refused "
     "any more. Without it a folder that was made with other options is refused, with the differences."
 )
 _TYPE_WORDS = {
+    "dict[str, str]": "names with values that are texts, as '{account: mine, nodes: \"2\"}'",
     "<class 'int'>": "a whole number",
     "<class 'float'>": "a number",
     "<class 'bool'>": "true or false",
-    "dict[str, str]": "names with values, as '{account: mine, qos: long}'",
+    "<class 'str'>": "a text",
+    "list[str]": "a list of texts",
 }
 
 register_type(ByteSize, serializer=str, deserializer=ByteSize.parse, fail_already_registered=False)
@@ -56,7 +60,11 @@ class Parser(ArgumentParser):
         strict = {"exit_on_error": True, "allow_abbrev": False, "default_env": False}
         super().__init__(prog=prog, description=description, **{**strict, **options})
         self.typed: list[str] = []
-        """The words as a person typed them, as far as known."""
+        """The words as a person typed them."""
+
+    def parse_args(self, args: Any = None, *more: Any, **options: Any) -> Any:
+        self.typed = self.typed or list(args or [])
+        return super().parse_args(args, *more, **options)
 
     def corrected(self, word: str, *instead: str) -> str:
         """The command as it was typed, with other words in the place of one."""
@@ -66,7 +74,7 @@ class Parser(ArgumentParser):
     def option_names(self) -> frozenset[str]:
         """The options that a file may hold, by their dotted names."""
         names = {action.dest for action in self._actions if action.option_strings}
-        return frozenset(names - {"help", "config", "print_config"})
+        return frozenset(names - {"help", "config", "print_config", "version", argparse.SUPPRESS})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises `UsageError`."""
@@ -142,30 +150,52 @@ def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Outp
     configs, others = _without_configs(words)
     release = [f"--release={_release(parser, others.pop(0))}"] if others and not others[0].startswith("-") else []
     given = Counter(word.partition("=")[0] for word in others if word.startswith("--"))
+    if release and "--release" in given:
+        given["--release"] += 1
     if twice := sorted(word for word, times in given.items() if times > 1):
         raise UsageError(f"{', '.join(twice)}: given twice; give it once, several splits or labels with commas")
     usual = usual_config()
-    files = [read_yaml(path) for path in ([usual] if usual is not None else []) + [Path(name) for name in configs]]
+    files = _read_files(parser, [*([] if usual is None else [usual]), *map(Path, configs)])
+    if usual is not None and files and files[0].path == usual and files[0].content.get("overwrite"):
+        raise UsageError(
+            f"{files[0].place('overwrite')}: --overwrite is not for a file that is always read; give it where it is due"
+        )
     known = parser.option_names()
-    for file in files:
-        file.require_known(known)
     for group, name in _group_files(others):
         read_yaml(Path(name)).require_known({one.removeprefix(f"{group}.") for one in known})
     try:
         options = parser.parse_args([*(f"--config={file.path}" for file in files), *others, *release])
         conversion = _instantiate(parser, options)
+        # What a file says that is always read is there for the runs that it is for.
+        named = [*others, *(f"--{name}" for file in files if file.path != usual for name in file.lines)]
+        for group in conversion.ignored_groups():
+            if not any(word.startswith(f"--{group}") for word in named):
+                conversion = conversion.without(group)
+        conversion.require_known_words()
+        _ = conversion.out_path, conversion.origin_location
     except UsageError as error:
         name = str(error).removeprefix("--").partition(":")[0].partition(" ")[0]
         holder = next((file for file in reversed(files) if name in file.lines), None)
         if holder is None or f"--{name}" in given:
             raise
         raise UsageError(f"{holder.place(name)}: {error}") from error
-    for group in conversion.ignored_groups() if usual is not None else ():
-        # What a file says that is always read is there for the runs that it is for.
-        named = [*others, *(f"--{name}" for file in files[1:] for name in file.lines)]
-        if not any(word.startswith(f"--{group}") for word in named):
-            conversion = conversion.without(group)
     return conversion, output_of(options, usual)
+
+
+def _read_files(parser: Parser, paths: Iterable[Path]) -> list[YamlFile]:
+    """The files of options that say something. Raises `UsageError` for what can be seen to be wrong in them."""
+    # One that holds nothing yet says nothing.
+    files = [file for file in map(read_yaml, paths) if file.content]
+    for file in files:
+        file.require_known(parser.option_names())
+        file.require_flags(_FLAGS)
+        for name in _GROUPS:
+            if name in file.content and file.content[name] is None:
+                raise UsageError(
+                    f"{file.place(name)}: --{name}: got nothing, expected options below it; leave it out to have the "
+                    "defaults"
+                )
+    return files
 
 
 def _release(parser: Parser, word: str) -> str:
@@ -218,7 +248,10 @@ def _instantiate(parser: Parser, options: Namespace) -> Conversion:
     for name in _GROUPS:
         if not isinstance(options[name], Namespace | dict):
             got = "nothing" if options[name] is None else repr(options[name])[:60]
-            raise UsageError(f"{name}: got {got}, expected options below it; leave it out to have the defaults")
+            raise UsageError(f"--{name}: got {got}, expected options below it; leave it out to have the defaults")
+    for name in _NEVER_NOTHING:
+        if options[name] is None:
+            raise UsageError(f"--{name}: got nothing, expected a value; leave it out to have the default")
     try:
         made = parser.instantiate(options)
         return Conversion(**{field.name: made[field.name] for field in dataclasses.fields(Conversion)})
@@ -226,10 +259,26 @@ def _instantiate(parser: Parser, options: Namespace) -> Conversion:
         raise UsageError(str(error)) from error
 
 
+def _required_values() -> Iterator[str]:
+    """The options that always have a value, by their dotted names: those whose type has no `None`."""
+    defaults = Conversion("k400")
+    groups = {name: type(getattr(defaults, name)) for name in _GROUPS}
+    for above, kind in {"": Conversion, **groups}.items():
+        for name, hint in typing.get_type_hints(kind).items():
+            if name not in groups and name != "overwrite" and type(None) not in typing.get_args(hint):
+                yield f"{above}.{name}".lstrip(".")
+
+
+_NEVER_NOTHING = tuple(_required_values())
+
+
 def read_batch(path: Path) -> list[Conversion]:
-    """The conversions of a batch file. Raises `UsageError` if any of them is wrong."""
+    """The conversions of a batch file, over the file of options that is always read. Raises `UsageError` if any of them
+    is wrong."""
     file = read_yaml(path)
     content = file.content
+    usual_path = usual_config()
+    usual = _usual_of_batch(usual_path) if usual_path is not None else {}
     if unknown := sorted(set(content) - {"conversions", "defaults"}, key=str):
         hint = did_you_mean(str(unknown[0]), ["conversions", "defaults"])
         raise UsageError(
@@ -250,17 +299,34 @@ def read_batch(path: Path) -> list[Conversion]:
     file.require_known(known, "defaults.")
     for number in range(len(entries)):
         file.require_known(known, f"conversions.{number}.")
-    conversions = [_entry(file, number, _merged(defaults, entry)) for number, entry in enumerate(entries)]
+    given = [_merged(defaults, entry) for entry in entries]
+    for options in given:
+        if not isinstance(options.get("overwrite", False), bool):
+            raise UsageError(f"{path}: overwrite: got {options['overwrite']!r}, expected true or false")
+    conversions = [_entry(file, number, usual, options) for number, options in enumerate(given)]
     if len({conversion.out_path for conversion in conversions}) < len(conversions):
         raise UsageError(f"{path}: two conversions write to the same folder; give each an `out` of its own")
     return conversions
 
 
-def _entry(file: YamlFile, number: int, options: dict[str, Any]) -> Conversion:
+def _usual_of_batch(path: Path) -> dict[str, Any]:
+    """What the file that is always read says for every conversion of a batch."""
+    file = read_yaml(path)
+    parser = conversion_parser("kconvert", "")
+    file.require_known(parser.option_names())
+    file.require_flags(_FLAGS)
+    # Which release, and where to, is for each conversion to say.
+    return {name: value for name, value in file.content.items() if name not in {"release", "out", *_FLAGS}}
+
+
+def _entry(file: YamlFile, number: int, usual: dict[str, Any], options: dict[str, Any]) -> Conversion:
     """One conversion of a batch file."""
     parser = conversion_parser("kconvert", "")
     try:
-        conversion = _instantiate(parser, parser.parse_object(options))
+        conversion = _instantiate(parser, parser.parse_object(_merged(usual, options)))
+        for group in conversion.ignored_groups():
+            if group not in options:
+                conversion = conversion.without(group)
         conversion.require_known_words()
         _ = conversion.out_path, conversion.origin_location
         return conversion
@@ -284,18 +350,17 @@ def _listed(words: Iterable[object]) -> str:
     return ", ".join(repr(word) for word in words)
 
 
-def _explain_choice(line: str, parser: Parser) -> str:
-    found = re.search(r'Parser key "([^"]+)": Expected a typing\.Literal\[(.*?)\]\.? .*value: (.*)$', line)
+def _explain_type(line: str, parser: Parser) -> str:
+    """Of a value that is of another type than its option's."""
+    found = re.search(r'Parser key "([^"]+)": (?!Not of type|Unable)(.*)(?:Got|Given) value:\s?(.*)$', line)
     if not found:
         return ""
-    hint = did_you_mean(found[3], re.findall("'([^']+)'", found[2]))
-    return f"--{found[1]}: got {found[3]!r}, expected one of {found[2]}{f', {hint}' if hint else ''}"
-
-
-def _explain_type(line: str, parser: Parser) -> str:
-    found = re.search(r'Parser key "([^"]+)": (.*) (?:Got|Given) value: (.*)$', line)
-    types = [word for kind, word in _TYPE_WORDS.items() if found and kind in found[2]]
-    return f"--{found[1]}: got {found[3]!r}, expected {' or '.join(types)}" if found and types else ""
+    name, wanted, value = found[1], re.sub(r"Given value type: <class '\w+'>", "", found[2]), found[3]
+    if choices := re.search(r"typing\.Literal\[(.*?)\]", wanted):
+        hint = did_you_mean(value, re.findall("'([^']+)'", choices[1]))
+        return f"--{name}: got {value!r}, expected one of {choices[1]}{f', {hint}' if hint else ''}"
+    types = [word for kind, word in _TYPE_WORDS.items() if kind in wanted]
+    return f"--{name}: got {value!r}, expected {' or '.join(types[:1]) or 'another kind of value'}"
 
 
 def _explain_size(line: str, parser: Parser) -> str:
@@ -309,8 +374,14 @@ def _explain_value(line: str, parser: Parser) -> str:
 
 
 def _explain_group(line: str, parser: Parser) -> str:
-    found = re.search(r'Parser key "([^"]+)": Unable to load config', line)
-    return f"--{found[1]}: expected a YAML file, or say --{found[1]}.OPTION VALUE" if found else ""
+    if found := re.search(r'Parser key "([^"]+)": Unable to load config', line):
+        return f"--{found[1]}: expected a YAML file, or say --{found[1]}.OPTION VALUE"
+    if found := re.match(r"Group '([^']+)' does not accept option '([^']+)'", line):
+        hint = did_you_mean(f"{found[1]}.{found[2]}", parser.option_names())
+        return f"--{found[1]}: unknown option {found[2]!r}{f', {hint}' if hint else ''}"
+    if found := re.match(r"argument (\S+?)(?:/\S+)?: ignored explicit argument", line):
+        return f"{found[1]} takes no value"
+    return ""
 
 
 def _explain_missing(line: str, parser: Parser) -> str:
@@ -326,10 +397,12 @@ def _explain_missing(line: str, parser: Parser) -> str:
 
 
 def _explain_unknown(line: str, parser: Parser) -> str:
-    found = re.fullmatch(r"unrecognized arguments: (\S+).*", line)
+    found = re.fullmatch(r"unrecognized arguments:(?: (\S+).*)?", line)
     if not found:
         return ""
     word = found[1]
+    if word is None:
+        return "an empty word, expected nothing after what was given"
     if not word.startswith("-"):
         return _explain_stray(word, parser)
     if meant := _OTHER_NAMES.get(word.partition("=")[0].lstrip("-").replace("_", "-")):
@@ -341,19 +414,20 @@ def _explain_unknown(line: str, parser: Parser) -> str:
 
 def _explain_stray(word: str, parser: Parser) -> str:
     """Of a word that is no option, and no value of one."""
+    if not any(action.dest == "release" for action in parser._actions):
+        return f"unknown {word!r}, expected nothing after what was given"
     before = parser.typed[parser.typed.index(word) - 1] if word in parser.typed[1:] else ""
-    if before in RELEASE_NAMES and word in RELEASE_NAMES:
+    if any(action.nargs == 0 and before in action.option_strings for action in parser._actions):
+        return f"unknown {word!r}: {before} takes no value"
+    if word in RELEASE_NAMES and before in RELEASE_NAMES:
         return f"unknown {word!r}: one release at a time; `kconvert batch` does several"
+    if word in SPLITS and before in SPLITS:
+        return f"unknown {word!r}, did you mean `--split {before},{word}`?"
     if word in RELEASE_NAMES:
         others = [one for one in parser.typed if one != word]
         return f"the release {word} has to be the first word: `{shlex.join([*parser.prog.split(), word, *others])}`"
-    if any(action.nargs == 0 and before in action.option_strings for action in parser._actions):
-        return f"unknown {word!r}: {before} takes no value"
-    if word in FORMAT_NAMES:
-        return f"unknown {word!r}, did you mean `{parser.corrected(word, '--to', word)}`?"
-    if word in SPLITS and parser.typed[parser.typed.index(word) - 1] in SPLITS:
-        return f"unknown {word!r}, did you mean `--split {before},{word}`?"
-    return f"unknown {word!r}, did you mean `{parser.corrected(word, '--out', word)}`?"
+    option = "--to" if word in FORMAT_NAMES else "--out"
+    return f"unknown {word!r}, did you mean `{parser.corrected(word, option, word)}`?"
 
 
 _OTHER_NAMES = {
@@ -383,7 +457,6 @@ _OTHER_NAMES = {
 }
 """What other programs call ours."""
 _EXPLANATIONS: tuple[Callable[[str, Parser], str], ...] = (
-    _explain_choice,
     _explain_type,
     _explain_size,
     _explain_value,

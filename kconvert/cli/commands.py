@@ -34,7 +34,7 @@ from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.manifest import MANIFEST_NAME, read_manifest
 from kconvert.engines.engine import TaskNeeds
 from kconvert.engines.open import open_engine
-from kconvert.errors import KconvertError, ManifestError, OtherFormatError, UsageError, disk_error
+from kconvert.errors import KconvertError, ManifestError, OtherFormatError, TaskError, UsageError, disk_error
 from kconvert.events import Observer
 from kconvert.storage.files import to_path
 from kconvert.text import closest, printable
@@ -82,7 +82,9 @@ def run_command(words: Sequence[str]) -> int:
 
 
 def _code_of(error: KconvertError) -> int:
-    return EXIT_USAGE if isinstance(error, UsageError) else EXIT_UNEXPECTED
+    if isinstance(error, UsageError):
+        return EXIT_USAGE
+    return EXIT_FAILED_TASKS if isinstance(error, TaskError) else EXIT_UNEXPECTED
 
 
 def _complain(text: str, code: int, is_json: bool) -> None:
@@ -105,7 +107,7 @@ def _command(words: list[str]) -> int:
     if not words:
         _say(_USAGE)
         return EXIT_DONE
-    if "--version" in words or first == "-V":
+    if {"--version", "-V"} & set(words):
         _say(printing.versions_text(_versions()))
         return EXIT_DONE
     if first in _COMMANDS:
@@ -130,9 +132,8 @@ def _meant(first: str, others: list[str]) -> str:
 
 def _convert(words: list[str]) -> int:
     parser = conversion_parser("kconvert", "Turn an official Kinetics release into training shards.", _COMMANDS_HELP)
-    parser.add_argument(
-        "-V", "--version", action="store_true", help="Print the versions of kconvert and of what judges clips."
-    )
+    about = "Print the versions of kconvert and of what judges clips."
+    parser.add_argument("-V", "--version", action="version", version="", help=about)
     conversion, output = parse_conversion(parser, words)
     with open_progress(output.is_quiet, output.is_json) as progress:
         _note_config(output, progress)

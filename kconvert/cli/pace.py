@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections import Counter
@@ -84,10 +85,15 @@ class Tally:
         """Bytes a second, of each kind of step as it went the last time."""
         self._done: Counter[StepKind] = Counter()
         """Bytes of the split that is made, in its steps before this one."""
-        self.begin(Step("", "verifying", "", None))
+        self.step = Step("", "verifying", "", None)
+        self.begin(self.step)
 
     def begin(self, step: Step) -> None:
         """A step begins, now that the one before has ended."""
+        if step.split in self.work and step.split != self.step.split:
+            # Splits come in their order: what is before this one is made, or failed.
+            self._done.clear()
+            self.work = dict(itertools.dropwhile(lambda item: item[0] != step.split, self.work.items()))
         self.step = step
         self.bytes = Pace(step.num_bytes)
         self.clips = Pace(step.num_clips)
@@ -132,9 +138,21 @@ class Tally:
             if expected is None:
                 return None
             is_now = split == self.step.split
+            if is_now and kind == "packing" and (sure := self._left_of_last_step()) is not None:
+                left += sure
+                continue
             done = self._done[kind] + (self.bytes.done if kind == self.step.kind else 0) if is_now else 0
             left += max(0, expected - done)
         return left
+
+    def _left_of_last_step(self) -> int | None:
+        """The bytes that are left to be packed of a split that is read, by the clips of the step: shards of an earlier
+        run are not packed again, nor clips of other classes. `None` where that is not known yet."""
+        work = self.work[self.step.split]
+        is_read = work.num_read_bytes is not None and self._done["reading"] >= work.num_read_bytes
+        if self.step.kind != "packing" or not is_read or not self.clips.total or not self.clips.done:
+            return None
+        return round((self.clips.total - self.clips.done) * self.bytes.done / self.clips.done)
 
     def snapshot(self) -> Snapshot:
         """How far the run is now."""

@@ -239,7 +239,7 @@ def status_json(status: Status) -> str:
 def status_text(status: Status) -> str:
     """How far a folder is."""
     state = "complete" if status.is_complete else "not complete; run the same command again to go on"
-    if status.refusal:
+    if status.refusal and not status.is_complete:
         state = f"{'not complete' if status.splits else 'nothing was begun'}: {status.refusal}"
     elif not status.splits and not status.is_complete:
         state = "nothing was begun; run the conversion"

@@ -12,6 +12,9 @@ import yaml
 from kconvert.errors import UsageError
 from kconvert.text import did_you_mean
 
+_MAX_VALUES = 10_000
+_MAX_DEPTH = 20
+
 
 @dataclass(frozen=True)
 class YamlFile:
@@ -25,6 +28,12 @@ class YamlFile:
     def place(self, name: str) -> str:
         """Where a key stands, as a person says it."""
         return f"{self.path}, line {self.lines[name]}" if name in self.lines else str(self.path)
+
+    def require_flags(self, names: Collection[str]) -> None:
+        """Raises `UsageError` at the first of these keys whose value is neither true nor false."""
+        for name in names:
+            if not isinstance(self.content.get(name, False), bool):
+                raise UsageError(f"{self.place(name)}: {name}: got {self.content[name]!r}, expected true or false")
 
     def require_known(self, known: Collection[str], below: str = "") -> None:
         """Raises `UsageError` at the first key, of those below a dotted name, that is not among the known ones."""
@@ -40,6 +49,8 @@ class YamlFile:
 
 def read_yaml(path: Path) -> YamlFile:
     """Reads a file. Raises `UsageError` if it is not there, is not UTF-8, is not YAML, or is no mapping."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: is no file; expected a YAML file of options, which is read more than once")
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as error:
@@ -49,14 +60,36 @@ def read_yaml(path: Path) -> YamlFile:
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        content = loader.construct_document(node) if node is not None else {}
-    # The last three of values that are written as numbers or times, and are none, and of endless nesting.
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        content = loader.construct_document(node) if node is not None else None
+        content = {} if content is None else content
+    # All but the first of values that are written as numbers or times, and are none, and of endless nesting.
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path}{_where(error)}: is no YAML ({_what(error)}); correct it") from error
     if not isinstance(content, dict):
         got = "a list" if isinstance(content, list) else repr(content)[:60]
         raise UsageError(f"{path}: got {got}, expected options, as `workers: 4` a line")
-    return YamlFile(path, content, dict(_lines(node, "", set())) if node is not None else {})
+    if _size(content, ()) > _MAX_VALUES:
+        raise UsageError(f"{path}: holds itself, or more than {_MAX_VALUES:,} values; write it without aliases")
+    lines: dict[str, int] = {}
+    for name, line in _lines(node, "", set()) if node is not None else ():
+        if name in lines:
+            raise UsageError(f"{path}, line {line}: {name} stands there twice (line {lines[name]}); remove one of them")
+        lines[name] = line
+    return YamlFile(path, content, lines)
+
+
+def _size(value: object, above: tuple[int, ...]) -> int:
+    """How many values a value holds, with all that aliases repeat; more than any file has if it holds itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) in above or len(above) > _MAX_DEPTH:
+        return _MAX_VALUES + 1
+    total = 1
+    for inner in value.values() if isinstance(value, dict) else value:
+        total += _size(inner, (*above, id(value)))
+        if total > _MAX_VALUES:
+            break
+    return total
 
 
 def _lines(node: yaml.Node, above: str, seen: set[int]) -> Iterator[tuple[str, int]]:

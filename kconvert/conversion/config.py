@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -75,8 +76,9 @@ class Conversion:
     """Start again, removing what kconvert made in the folder."""
 
     def __post_init__(self) -> None:
-        if self.out == "":
-            raise ValueError("--out: expected the folder, or the place in an object store, to write to")
+        for name in ("out", "staging", "archives", "origin"):
+            if getattr(self, name) == "":
+                raise ValueError(f"--{name}: is empty, expected a folder or a URL; leave it out to have the default")
         for name in ("max_archives", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -130,7 +132,7 @@ class Conversion:
     @property
     def keep_folder(self) -> Path | None:
         """Where archives are kept. Raises `UsageError` if that is no folder."""
-        if not self.archives:
+        if self.archives is None:
             return None
         folder = _folder("--archives", self.archives)
         if not isinstance(folder, Path):
@@ -147,7 +149,7 @@ class Conversion:
         """The URL, or the absolute path, of the origin. Raises `UsageError` if it cannot be one."""
         with _naming("--origin"):
             location = meant_location(self.origin)
-        return location if is_remote(location) else str(Path(location).expanduser().absolute())
+        return location if is_remote(location) else str(Path(os.path.expanduser(location)).absolute())
 
     def journal(self) -> Journal:
         """What is done so far."""
@@ -219,10 +221,11 @@ def _changed(conversion: Conversion, group: str) -> list[str]:
 def _from_file(value: list[str] | str | None) -> list[str] | str | None:
     """What is given as the name of a .txt file that is there, line by line; anything else as it is."""
     path = value[0] if isinstance(value, list) and len(value) == 1 else value
-    if not isinstance(path, str) or not path.endswith(".txt") or not Path(path).expanduser().is_file():
+    if not isinstance(path, str) or not path.endswith(".txt") or not Path(os.path.expanduser(path)).is_file():
         return value
     try:
-        return [line.strip() for line in Path(path).expanduser().read_text("utf-8-sig").splitlines() if line.strip()]
+        lines = Path(os.path.expanduser(path)).read_text("utf-8-sig").splitlines()
+        return [line.strip() for line in lines if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--classes {path}: cannot be read ({error}); expected a label a line") from error
 

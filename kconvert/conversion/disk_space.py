@@ -158,7 +158,7 @@ def _advice(conversion: Conversion, plans: Sequence[SplitPlan], disk: Disk, have
             low = middle
         else:
             high = middle - 1
-    return f"--shuffle.window {low} would fit" if low else "not even --shuffle.window 1 would fit"
+    return f"--shuffle.window {low} would fit" if low else "not even --shuffle.window 1 would fit: choose a larger disk"
 
 
 def _disks(journal: Journal) -> list[Disk]:

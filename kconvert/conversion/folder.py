@@ -10,6 +10,7 @@ import dataclasses
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from kconvert.catalog.release import SPLITS
@@ -56,10 +57,15 @@ def require_ours(out: AnyPath) -> None:
     try:
         if out.exists() and not out.is_dir():
             raise UsageError(f"--out {out}: is not a folder; choose another path")
-        if not is_empty(out) and not Journal(out).exists() and not _has_manifest(out):
+        if not holds_nothing(out) and not Journal(out).is_begun() and not _has_manifest(out):
             raise UsageError(f"--out {out}: is not empty and was not made by kconvert; choose another folder")
     except OSError as error:
         raise UsageError(f"--out: {disk_error(error)}") from error
+
+
+def holds_nothing(out: AnyPath) -> bool:
+    """Whether a folder is empty, but for what a run left that was refused."""
+    return is_empty(out) or (isinstance(out, Path) and {path.name for path in out.iterdir()} == {JOURNAL_FOLDER})
 
 
 def require_writable(folder: AnyPath, option: str = "--out") -> None:

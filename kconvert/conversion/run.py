@@ -23,6 +23,7 @@ from kconvert.conversion.folder import (
     files_not_in_place,
     finished,
     forget_records,
+    holds_nothing,
     keep_records,
     recorded,
     require_ours,
@@ -40,7 +41,7 @@ from kconvert.events import Observer
 from kconvert.sources.fetch.stream import is_remote
 from kconvert.sources.origin import open_origin
 from kconvert.staging.heartbeat import Heartbeat
-from kconvert.staging.journal import Journal, is_empty
+from kconvert.staging.journal import Journal
 from kconvert.storage.files import AnyPath, remove_empty
 from kconvert.units import format_bytes
 from kconvert.version import VERSION
@@ -98,8 +99,9 @@ def _remember_refusal(conversion: Conversion, error: UsageError) -> None:
     with suppress(UsageError, OSError):
         journal = conversion.journal()
         out = journal.out
-        is_empty_folder = isinstance(out, Path) and out.is_dir() and is_empty(out)
-        if is_empty_folder or (journal.exists() and read_manifest(out) is None):
+        is_unused = isinstance(out, Path) and out.is_dir() and holds_nothing(out)
+        is_ours = journal.is_begun() and read_manifest(out) is None
+        if (is_unused or is_ours) and not journal.is_locked():
             journal.set_refusal(str(error))
 
 
@@ -142,6 +144,7 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
             _finish(out, identity, records)
             if conversion.staging is not None:
                 remove_empty(journal.staging)
+        journal.forget_refusal()
         return Summary(records, failures)
 
 

@@ -8,6 +8,7 @@ do), so that ranks have different numbers of samples: as many as `len` says.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,11 +31,12 @@ class Clips(webdataset.WebDataset):  # type: ignore[misc]
     """webdataset's `WebDataset` that knows its length. (What its `with_length` makes cannot be sent to workers that are
     not forked.)"""
 
-    num_samples = 0
-    """Of this rank."""
+    apportion: _Apportion
 
     def __len__(self) -> int:
-        return self.num_samples
+        """Samples of this rank."""
+        rank, num_ranks = self.apportion.ranks()
+        return sum(self.apportion.num_samples[rank::num_ranks])
 
 
 def open_webdataset(folder: str | os.PathLike[str], split: str, *, frames: bool = False, **options: Any) -> Clips:
@@ -58,13 +60,14 @@ def open_webdataset(folder: str | os.PathLike[str], split: str, *, frames: bool 
     shards = [shard for shard in manifest.shards if shard.split == split]
     if not shards:
         raise UsageError(f"{out}: the split {split} has no shard, as none of its clips was written; see its table")
-    apportion = _Apportion(f"{split} of {out}", len(shards))
-    rank, num_ranks = apportion.require_enough(num_workers=1)
+    apportion = _Apportion(f"{split} of {out}", tuple(shard.num_samples for shard in shards))
+    apportion.require_enough(num_workers=1)
     urls = [_url(out / shard.path) for shard in shards]
     dataset = Clips(urls, nodesplitter=apportion, **{"shardshuffle": False, **options})
-    dataset.num_samples = sum(shard.num_samples for shard in shards[rank::num_ranks])
+    dataset.apportion = apportion
     decoders = [_decode_frames] if frames else []
-    found: Clips = dataset.decode(*decoders)
+    # What is to become of a clip that does not decode is the user's word.
+    found: Clips = dataset.decode(*decoders, handler=options.get("handler", webdataset.reraise_exception))
     return found
 
 
@@ -76,33 +79,37 @@ class _Apportion:
     """
 
     name: str
-    num_shards: int
+    num_samples: tuple[int, ...]
+    """Of each shard."""
     sent: tuple[int, int] | None = None
     """The rank, and how many there are, in the process that started this one; `None` in that itself."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "sent": self._ranks()}
+        return {**self.__dict__, "sent": self.ranks()}
 
-    def _ranks(self) -> tuple[int, int]:
+    def ranks(self) -> tuple[int, int]:
+        """The rank of this process, and how many there are: as it knows itself, or else as it was sent."""
         rank, num_ranks, *_ = webdataset.utils.pytorch_worker_info()
-        return self.sent or (rank, num_ranks)
+        return (rank, num_ranks) if num_ranks > 1 or self.sent is None else self.sent
 
     def __call__(self, shards: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        shards = list(shards)
-        # In whatever process this comes to be.
-        for protocol in {shard["url"].partition(":")[0] for shard in shards}:
+        rank, num_ranks = self.require_enough()
+        # Endless, where they are drawn with repetition.
+        for shard in itertools.islice(shards, rank, None, num_ranks):
+            # In whatever process this comes to be.
+            protocol = shard["url"].partition(":")[0]
             if protocol.startswith(_PREFIX):
                 webdataset.gopen_schemes[protocol] = _open
-        rank, num_ranks = self.require_enough()
-        yield from shards[rank::num_ranks]
+            yield shard
 
     def require_enough(self, num_workers: int | None = None) -> tuple[int, int]:
         """The rank of this process, and how many there are. Raises `UsageError` if there are too few shards."""
-        rank, num_ranks = self._ranks()
+        rank, num_ranks = self.ranks()
         num_workers = webdataset.utils.pytorch_worker_info()[3] if num_workers is None else num_workers
-        if self.num_shards < num_ranks * num_workers:
+        num_shards = len(self.num_samples)
+        if num_shards < num_ranks * num_workers:
             raise UsageError(
-                f"{self.name}: {self.num_shards} shards for {num_ranks} ranks of {num_workers} workers each, expected "
+                f"{self.name}: {num_shards} shards for {num_ranks} ranks of {num_workers} workers each, expected "
                 f"{num_ranks * num_workers} or more; use fewer workers, or convert with a smaller --shard.max_bytes"
             )
         return rank, num_ranks
@@ -113,7 +120,7 @@ def _url(path: AnyPath) -> str:
     if isinstance(path, ObjectPath):
         return f"{_PREFIX}{path}"
     # It takes a path for a URL, and cuts what looks like its query or its fragment.
-    return f"{_PREFIX}file://{path}" if {"?", "#", ";", "%"} & set(str(path)) else str(path)
+    return f"{_PREFIX}file://{path}" if set("?#;%\r\n\t") & set(str(path)) else str(path)
 
 
 def _open(url: str, mode: str = "rb", bufsize: int = 0, **more: Any) -> BinaryIO:

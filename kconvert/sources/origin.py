@@ -74,16 +74,17 @@ def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
         return _ScriptFolders(folder, release, early)
     raise OriginError(
         f"--origin {where}: looked for {release.root}/ (a copy of the official server) and for {scripts}/ "
-        f"(what the official shell script leaves), found neither; {_advice(where, release)}"
+        f"(what the official shell script leaves), found neither; "
+        f"{_advice(where, release) or 'give the folder that holds one of them'}"
     )
 
 
 def _advice(where: str, release: Release) -> str:
-    """What a person may have meant by an origin that is none."""
+    """What a person may have meant by an origin that is none; `""` if nobody can tell."""
     above, _, name = where.rstrip("/").rpartition("/")
     if above and (name == release.root or name == release.script_folders.archives.partition("/")[0]):
         return f"is the origin the folder above, {above}?"
-    return "give the folder that holds one of them"
+    return ""
 
 
 def _require_library(where: str) -> None:
@@ -106,7 +107,8 @@ class _Mirror:
         try:
             data = _read(location, self._options, _MAX_LIST_BYTES)
         except _AbsentError as error:
-            raise OriginError(f"{error}; {_advice(self._base, self._release)}") from error
+            advice = _advice(self._base, self._release) or "check --origin: it has to have the official layout"
+            raise OriginError(f"{error}; {advice}") from error
         names = parse_path_list(data, location, self._base, info.path_list)
         return tuple(ArchiveRef(name, self._locate(name)) for name in names)
 

@@ -41,6 +41,8 @@ from kconvert.storage.records import Record, build
 from kconvert.storage.threads import at_once
 
 _REFUSAL_NAME = "refused"
+_BESIDE_THE_WORK = {_REFUSAL_NAME, "lock"}
+"""What a run leaves that has begun nothing."""
 _PROGRESS_NAME = "heartbeat.json"
 _LOCK_ATTEMPTS = 5
 _LOCK_PAUSE_SECONDS = 0.1
@@ -136,6 +138,12 @@ class Journal:
 
     def exists(self) -> bool:
         return self.folder.is_dir()
+
+    def is_begun(self) -> bool:
+        """Whether a run has begun something, other than to look and to be refused."""
+        if isinstance(self.folder, ObjectPath):
+            return self.exists()
+        return self.exists() and any(path.name not in _BESIDE_THE_WORK for path in self.folder.iterdir())
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -283,7 +291,7 @@ class SplitJournal:
 
     def failure(self, archive_id: str) -> str:
         """Why reading an archive failed the last time; `""` if it did not."""
-        return (_content(self._failure_path(archive_id)) or b"").decode()
+        return (_content(self._failure_path(archive_id)) or b"").decode("utf-8", "replace")
 
     def set_failure(self, archive_id: str, reason: str) -> None:
         write_bytes(self._failure_path(archive_id), reason.encode("utf-8", "backslashreplace"))

@@ -52,7 +52,8 @@ def to_path(text: str) -> AnyPath:
     if text.startswith(("http://", "https://")):
         raise UsageError(f"{text}: nothing can be written there; expected a folder, or s3://… and the like")
     if not is_object_url(text):
-        return Path(text).expanduser().absolute()
+        # Which leaves a user alone whom nobody knows.
+        return Path(os.path.expanduser(text)).absolute()
     if not text.partition("://")[2].strip("/"):
         raise UsageError(f"{text}: expected the name of a bucket after {text.partition('://')[0]}://")
     if "@" in text.partition("://")[2].partition("/")[0] and text.startswith(("s3", "gs", "gcs")):
@@ -67,7 +68,8 @@ def meant_location(text: str) -> str:
     if text.startswith("file://"):
         return text.removeprefix("file://").removeprefix("localhost")
     if found := _HALF_URL.match(text):
-        raise UsageError(f"{text}: did you mean {found[1]}://{found[2]}?")
+        meant = f"/{found[2]}" if found[1].lower() == "file" else f"{found[1]}://{found[2]}"
+        raise UsageError(f"{text}: did you mean {meant}?")
     if text.partition("://")[0] in _OTHER_PROTOCOLS or _OTHER_MACHINE.match(text):
         raise UsageError(
             f"{text}: kconvert does not reach other machines that way; mount it and give the folder, or give a URL of "

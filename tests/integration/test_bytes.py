@@ -45,8 +45,9 @@ def digests(form: str, folder: Path) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {"own": {}, "library": {}, "rows": {}}
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out).as_posix()
-        # Lance's own version files hold times and random names.
-        if not path.is_file() or name.startswith(".kconvert") or name in TOLD or ".lance/_" in name:
+        # Lance's own version files hold times and random names, and what stands with a kept archive its time.
+        has_time = ".lance/_" in name or name.endswith((".etag", ".lock"))
+        if not path.is_file() or name.startswith(".kconvert") or name in TOLD or has_time:
             continue
         if name.startswith("metadata/"):
             rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()

@@ -60,7 +60,7 @@ from kconvert.catalog.release import RELEASE_NAMES
         (["k400", "--origin", "ftp://server/kinetics"], "--origin: ftp://server/kinetics: kconvert does not reach"),
         (["k400", "--archives", "s3://bucket/x"], "--archives s3://bucket/x: expected a folder"),
         (["k400", "--staging", "/absent/disk/x"], "/absent/disk is not there; is that disk mounted?"),
-        (["k400", "--slurm.parameters", "account=mine"], "expected names with values, as '{account: mine, qos: long}'"),
+        (["k400", "--slurm.parameters", "account=mine"], "expected names with values that are texts, as"),
         (["k400", "--to", "mds", "--shard.max_bytes", "5GB"], "--shard.max_bytes 5GB: expected less than 4GiB"),
         (["k400", "--check.depth"], "--check.depth: expected a value after it"),
         (["k400", "--config"], "--config: expected a YAML file after it"),

@@ -74,6 +74,24 @@ def test_the_file_of_this_folder_counts_before_that_of_the_user_and_the_words_mo
         (b"- a\n- b\n", "c.yaml: got a list, expected options"),
         (b"out: \xff\n", "c.yaml: not UTF-8 text"),
         (b"out: \0\n", "c.yaml: is no YAML"),
+        (b'overwrite: "no"\n', "c.yaml, line 1: overwrite: got 'no', expected true or false"),
+        (b"quiet: maybe\n", "c.yaml, line 1: quiet: got 'maybe', expected true or false"),
+        (b"to: null\n", "c.yaml, line 1: --to: got nothing, expected a value; leave it out to have the default"),
+        (b"shuffle:\n  seed: null\n", "c.yaml, line 2: --shuffle.seed: got nothing, expected a value"),
+        (b"shuffle:\n", "c.yaml, line 1: --shuffle: got nothing, expected options below it"),
+        (b"shuffle: {window: 1}\nout: x\nshuffle: {seed: 3}\n", "c.yaml, line 3: shuffle stands there twice (line 1)"),
+        (b"split: nope\n", "c.yaml, line 1: --split: unknown 'nope'"),
+        (b"staging: 5\n", "c.yaml, line 1: --staging: got '5', expected a text"),
+        (b"archives: []\n", "c.yaml, line 1: --archives: got '[]', expected a text"),
+        (b"unlabelled: yes\n", "c.yaml, line 1: --unlabelled: got 'True', expected one of 'keep', 'drop'"),
+        (b"slurm:\n  parameters: &a {b: *a}\n", "c.yaml: holds itself"),
+        (b"out: !!int ''\n", "c.yaml: is no YAML"),
+        (b"out: !!timestamp foo\n", "c.yaml: is no YAML"),
+        (
+            b"out: &a [x, x, x, x, x, x, x, x]\nsplit: &b [*a, *a, *a, *a, *a, *a, *a, *a]\nclasses: &c [*b, *b, *b, *b, *b, *b,"
+            b" *b, *b]\norigin: &d [*c, *c, *c, *c, *c, *c, *c, *c]\nstaging: [*d, *d, *d, *d]",
+            "values; write it without",
+        ),
         (None, "c.yaml: cannot be read (No such file or directory)"),
     ],
 )
@@ -235,3 +253,86 @@ def test_what_a_file_says_that_is_always_read_waits_for_the_runs_that_it_is_for(
         ran = at(desk, "k400", *words)
         assert ran.code == 2
         assert "--slurm.partition: would be ignored" in ran.err
+
+
+def test_a_file_that_holds_nothing_yet_says_nothing(desk: Path) -> None:
+    """As the shell leaves it of `kconvert k400 --print_config > kconvert.yaml`, before that prints."""
+    printed = at(desk, "k400", "--print_config")
+    assert printed.code == 0
+    for content in ("", "# nothing yet\n", "---\n", "null\n"):
+        (desk / CONFIG).write_text(content)
+        assert at(desk, "k400", "--print_config").code == 0
+    # What is printed can be fed back to whatever takes options.
+    (desk / CONFIG).write_text(printed.out)
+    assert at(desk, "plan", "k400").code == 0
+    batch = yaml.safe_load(printed.out)
+    for name in ("json", "quiet"):
+        del batch[name]
+    (desk / "b.yaml").write_text(yaml.safe_dump({"conversions": [{**batch, "split": "val", "out": "b"}]}))
+    ran = at(desk, "batch", "b.yaml")
+    assert ran.code == 0, ran.err
+
+
+def test_a_batch_reads_the_file_that_is_always_read_as_well(desk: Path) -> None:
+    (desk / "b.yaml").write_text("conversions: [{release: k400, split: val}, {release: k600, split: val, out: b}]")
+    ran = at(desk, "batch", "b.yaml")
+    assert ran.code == 0, ran.err
+    assert json.loads((desk / "b/manifest.json").read_text())["options"]["shard"]["max_samples"] == 5
+    assert (desk / "k400-webdataset/manifest.json").exists()
+
+
+def test_overwriting_is_never_done_by_a_file_that_nobody_named(desk: Path, mini: Path) -> None:
+    (desk / CONFIG).write_text(f"origin: {mini}\noverwrite: true\n")
+    ran = at(desk, "k400")
+    assert ran.code == 2
+    assert "kconvert.yaml, line 2: --overwrite is not for a file that is always read" in ran.err
+
+
+def test_what_a_refused_run_leaves_makes_no_folder_ours(mini: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    assert kconvert("k400", "--out", out, "--origin", tmp_path / "absent").code == 2
+    assert (out / ".kconvert/refused").exists()
+    assert kconvert("k400", "--split", "val", "--out", out, "--origin", mini).code == 0
+    assert not (out / ".kconvert/refused").exists()
+    other = tmp_path / "other"
+    other.mkdir()
+    assert kconvert("k400", "--out", other, "--origin", tmp_path / "absent").code == 2
+    (other / "train").mkdir()
+    (other / "train/mine.tar").write_bytes(b"mine")
+    for more in ([], ["--overwrite"]):
+        ran = kconvert("k400", "--out", other, "--origin", mini, *more)
+        assert ran.code == 2
+        assert "was not made by kconvert" in one_line(ran)
+    assert (other / "train/mine.tar").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "a", "b"],
+        ["verify", "a", "k400"],
+        ["report", "a", "b"],
+        ["batch", "a", "b"],
+        ["releases", "k400", "k600"],
+        ["help", "checks", "more"],
+        ["completion", "bash", "zsh"],
+    ],
+)
+def test_one_word_too_many_is_told_as_that(words: list[str]) -> None:
+    ran = kconvert(*words)
+    assert ran.code == 2
+    assert f"unknown {words[-1]!r}, expected nothing after what was given" in one_line(ran)
+
+
+def test_versions_are_printed_wherever_they_are_asked_for(tmp_path: Path) -> None:
+    ran = kconvert("k400", "--out", tmp_path / "out", "-V")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("kconvert ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_home_that_nobody_has_is_a_folder_of_that_name(mini: Path, desk: Path) -> None:
+    ran = at(desk, "k400", "--split", "val", "--out", "~nobody-here/x", "--origin", mini)
+    assert ran.code == 0, ran.err
+    assert (desk / "~nobody-here/x/manifest.json").exists()

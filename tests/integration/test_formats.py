@@ -300,7 +300,7 @@ def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
         "import importlib.util, sys\n"
         "find = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *more: None if name == 'litdata' else find(name, *more)\n"
-        "from kconvert.cli import run_command\n"
+        "from kconvert.cli.commands import run_command\n"
         "sys.exit(run_command(['k400', '--to', 'litdata', '--out', sys.argv[1]]))\n"
     )
     done = subprocess.run([sys.executable, "-c", script, tmp_path / "out"], capture_output=True, text=True, check=False)

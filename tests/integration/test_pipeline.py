@@ -1,10 +1,13 @@
 """kconvert.webdataset: webdataset's own pipeline over a folder or a bucket, split over ranks and workers."""
 
+import gc
+import itertools
 import json
 import os
+import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,13 @@ if __name__ == "__main__":
     except Exception as error:
         print(json.dumps([-1, [str(error)]]))
 """
+
+
+@pytest.fixture(autouse=True)
+def _closed_here() -> Iterator[None]:
+    """What is left to the garbage collector is collected where it is known of."""
+    yield
+    gc.collect()
 
 
 def written(out: Path, split: str = "train") -> dict[str, dict[str, Any]]:
@@ -127,6 +137,35 @@ def test_a_folder_whose_name_looks_like_a_query_is_read(converted: Path, copy_of
         assert len(list(product.webdataset(odd, "train"))) == len(written(converted))
     finally:
         odd.rename(converted.parent.parent / f"{os.getpid()}-odd")
+
+
+def test_ranks_that_are_joined_after_it_was_sent_count(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `torch.multiprocessing.spawn` sends a dataset before there are ranks."""
+    sent = pickle.dumps(product.webdataset(converted, "train"))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    keys = []
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        there = pickle.loads(sent)
+        found = [sample["__key__"] for sample in there]
+        assert len(there) == len(found)
+        keys += found
+    assert sorted(keys) == sorted(written(converted))
+
+
+def test_the_options_of_webdataset_are_obeyed(converted: Path, mini: Path, tmp_path: Path) -> None:
+    endless = product.webdataset(converted, "train", resampled=True)
+    assert len(list(itertools.islice(endless, 50))) == 50
+    out = tmp_path / "out"
+    words = ("k400", "--split", "val", "--check.depth", "header", "--out", out, "--origin", mini)
+    assert kconvert(*words).code == 0
+    # Some of its clips are cut in the middle.
+    with pytest.raises(webdataset.autodecode.DecodingError):
+        list(product.webdataset(out, "val", frames=True))
+    handler = webdataset.warn_and_continue
+    with pytest.warns(UserWarning, match="DecodingError"):
+        found = list(product.webdataset(out, "val", frames=True, handler=handler))
+    assert 0 < len(found) < len(written(out, "val"))
 
 
 def test_what_cannot_be_read_is_refused(converted: Path, mini: Path, tmp_path: Path) -> None:

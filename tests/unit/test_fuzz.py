@@ -47,7 +47,7 @@ def seeds(name: str) -> list[bytes]:
             for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT)[:2]
             for data in (_tar(form), gzip.compress(_tar(form), mtime=0))
         ],
-        "catalogue": [(ROOT / f"kconvert/releases/{name}.yaml").read_bytes() for name in RELEASE_NAMES],
+        "catalogue": [(ROOT / f"kconvert/catalog/releases/{name}.yaml").read_bytes() for name in RELEASE_NAMES],
         "manifest": [MANIFEST],
         "config": [path.read_bytes() for path in sorted((ROOT / "configs").glob("k*.yaml"))],
         "batch": [(ROOT / "configs/batch.yaml").read_bytes(), b"conversions: [{release: k400, out: x}]"],
