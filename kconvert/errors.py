@@ -150,6 +150,20 @@ _ADVICE = {
 }
 
 
+class LostLockError(TaskError):
+    """Another run has the folder by now, or nobody knows who has it: this one has ended."""
+
+    next_step = "run the same command again once nobody else works on the folder"
+
+    def __init__(self, lock: str, why: str) -> None:
+        super().__init__(lock, why)
+        self.lock = lock
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.lock}: the lock on this folder is lost, as {self.why}; the run has ended; {self.next_step}"
+
+
 class WorkerDiedError(TaskError):
     """The process that did a task died, and so did the one that tried it again."""
 

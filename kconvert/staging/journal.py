@@ -150,7 +150,7 @@ class Journal:
         """Keeps other runs off the folder. The system frees the lock when its process ends, however it ends; in an
         object store it is a lease.
 
-        Raises `BusyError` if another run holds it.
+        Raises `BusyError` if another run holds it, `LostLockError` at the end if the lease was lost.
         """
         with leased(self.folder / "lease") if isinstance(self.folder, ObjectPath) else self._locked() as is_ours:
             if not is_ours:

@@ -1,44 +1,65 @@
 """Leases: locks for object stores, which have none. An object that its holder writes anew every few seconds.
 
-No clocks are compared: whoever finds a lease watches it, and takes it over once it has stood still for so long that
-its holder must be dead, or at once if that was a process of this machine that is gone. What a run does is the same
-whoever does it, so that two of them for a moment, after a pause of a whole machine, write the same bytes.
+There is one key, and the last writer has it: whoever wants it finds nobody alive there, writes, waits for longer than a
+request may take, and reads it back. Nothing is asked of the store but that what was written is read: some ignore
+conditions, some refuse them. No clocks are compared: a lease that stands still for so long that its holder must be dead
+is taken over, or at once if that was a process of this machine that is gone.
+
+A lease that is lost ends the run, as restic's locks do: somebody else may be at work by then.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
+from kconvert.errors import LostLockError
 from kconvert.storage.objects import ObjectPath
 
-_RENEW_SECONDS = 5.0
+SETTLE_SECONDS = 2.5
+"""Between writing and reading back: what somebody else wrote at the same time is there by then. Requests that take
+longer than 2 s are not reckoned with; whoever loses by one of them ends at the next renewal."""
+RENEW_SECONDS = 5.0
+LOST_SECONDS = 20.0
+"""Without a renewal that succeeded, a holder gives up: well before others take it for dead."""
+DEAD_SECONDS = 30.0
+"""How long a lease has to stand still to be taken over."""
 _LOOK_SECONDS = 1.0
 
 
 @contextmanager
-def leased(path: ObjectPath, dead_seconds: float = 30.0) -> Iterator[bool]:
-    """Holds a lease during the block; false if somebody else has it, and has written it anew within that time."""
+def leased(path: ObjectPath, dead_seconds: float = DEAD_SECONDS) -> Iterator[bool]:
+    """Holds a lease during the block; false if somebody else has it, and has written it anew within that time.
+
+    Raises: `LostLockError` if the lease is lost meanwhile. The block is then interrupted (`KeyboardInterrupt`) if it
+    runs in the main thread.
+    """
     mine = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
     if not _take(path, mine, dead_seconds):
         yield False
         return
-    is_over = threading.Event()
-    thread = threading.Thread(target=_renew, args=(path, mine, is_over), daemon=True)
-    thread.start()
+    keeper = _Keeper(path, mine)
+    keeper.thread.start()
     try:
         yield True
+    except KeyboardInterrupt:
+        if not keeper.why_lost:
+            raise
     finally:
-        is_over.set()
-        thread.join(_RENEW_SECONDS)
+        keeper.is_over.set()
+        keeper.thread.join(RENEW_SECONDS)
         with suppress(OSError):
             if _said(path).startswith(mine):
                 path.unlink(missing_ok=True)
+    if keeper.why_lost:
+        raise LostLockError(str(path), keeper.why_lost)
 
 
 def is_leased(path: ObjectPath) -> bool:
@@ -48,22 +69,23 @@ def is_leased(path: ObjectPath) -> bool:
 
 
 def _take(path: ObjectPath, mine: str, dead_seconds: float) -> bool:
-    while not path.create(_text(mine, 0)):
-        if not _is_dead(path, dead_seconds):
-            return False
-        path.unlink(missing_ok=True)
-    return True
+    if (said := _said(path)) and not _is_dead(path, said, dead_seconds):
+        return False
+    path.write_bytes(_text(mine, 0))
+    time.sleep(SETTLE_SECONDS)
+    return _said(path).startswith(mine)
 
 
-def _is_dead(path: ObjectPath, dead_seconds: float) -> bool:
+def _is_dead(path: ObjectPath, first: str, dead_seconds: float) -> bool:
     """Watches a lease until it changes, or has not for long enough."""
-    first = _said(path)
     end = time.monotonic() + dead_seconds
     while not _is_gone(first) and time.monotonic() < end:
         time.sleep(_LOOK_SECONDS)
-        if _said(path) not in ("", first):
-            return False
-    return True
+        if (said := _said(path)) != first:
+            # Given back, or renewed.
+            return said == ""
+    # Somebody else may have watched it as long, and taken it just now.
+    return _said(path) in ("", first)
 
 
 def _is_gone(said: str) -> bool:
@@ -81,16 +103,41 @@ def _is_gone(said: str) -> bool:
     return False
 
 
-def _renew(path: ObjectPath, mine: str, is_over: threading.Event) -> None:
-    number = 0
-    while not is_over.wait(_RENEW_SECONDS):
-        number += 1
-        # A store that fails for a moment is asked again in the next one.
-        with suppress(OSError):
-            if not _said(path).startswith(mine):
-                # This machine stood still for so long that somebody else has it by now.
-                return
-            path.write_bytes(_text(mine, number))
+@dataclass
+class _Keeper:
+    """Renews a lease until it is over, or lost."""
+
+    path: ObjectPath
+    mine: str
+    is_over: threading.Event = field(default_factory=threading.Event)
+    why_lost: str = ""
+    """`""` while it is held."""
+
+    def __post_init__(self) -> None:
+        self._holder = threading.current_thread()
+        self.thread = threading.Thread(target=self._renew, daemon=True)
+
+    def _renew(self) -> None:
+        number, last = 0, time.monotonic()
+        while not self.is_over.wait(RENEW_SECONDS):
+            number += 1
+            try:
+                if not _said(self.path).startswith(self.mine):
+                    self._lose("another run has taken it over")
+                    return
+                self.path.write_bytes(_text(self.mine, number))
+                last = time.monotonic()
+            except OSError as error:
+                # A store that fails for a moment is asked again in the next one.
+                if time.monotonic() - last > LOST_SECONDS:
+                    self._lose(f"it could not be renewed for {LOST_SECONDS:.0f} s ({error.strerror or error})")
+                    return
+
+    def _lose(self, why: str) -> None:
+        self.why_lost = why
+        if self._holder is threading.main_thread() and not self.is_over.is_set():
+            # Interrupts whatever it waits for; the workers end with it.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def _text(mine: str, number: int) -> bytes:

@@ -207,15 +207,6 @@ class ObjectPath:
         with self._telling():
             self._fs.pipe_file(self._key, data)
 
-    def create(self, data: bytes) -> bool:
-        """The same if there is no such object yet; says whether that was so. For one writer of several at a time."""
-        try:
-            with self._telling():
-                self._fs.pipe_file(self._key, data, mode="create")
-        except FileExistsError:
-            return False
-        return True
-
     def unlink(self, missing_ok: bool = False) -> None:
         try:
             with self._telling():

@@ -1,14 +1,18 @@
 """Leases on a real S3 server: one holder at a time, and none for ever."""
 
+import random
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from buckets import Store, store
 
+from kconvert.errors import LostLockError
+from kconvert.storage import lease
 from kconvert.storage.lease import is_leased, leased
 from kconvert.storage.objects import ObjectPath
 
@@ -75,3 +79,55 @@ def test_that_of_another_machine_is_taken_once_it_has_stood_still(path: ObjectPa
     with leased(path, dead_seconds=2) as is_ours:
         assert is_ours
         assert time.monotonic() - start > 2
+
+
+def test_of_two_that_find_a_dead_one_at_once_exactly_one_has_it(bucket: Store) -> None:
+    """Fifty rounds, all of them at the same time, with requests that are up to a second late."""
+    name = f"s3://lease-{bucket.url.rpartition(':')[2]}"
+    paths = [ObjectPath(f"{name}/{number}/lease") for number in range(50)]
+    for path in paths:
+        path.write_bytes(b"elsewhere 4711 0123 0\n")
+    bucket.misbehave = lambda asked: "late"
+    held: dict[str, list[bool]] = {path.url: [] for path in paths}
+    all_have_tried = threading.Barrier(2 * len(paths))
+
+    def take(path: ObjectPath) -> None:
+        time.sleep(random.random())
+        with leased(path, dead_seconds=3) as is_ours:
+            held[path.url].append(is_ours)
+            all_have_tried.wait(60)
+
+    threads = [threading.Thread(target=take, args=(path,)) for path in paths for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [sorted(found) for found in held.values()] == [[False, True]] * len(paths)
+
+
+def test_one_that_is_taken_over_is_told_when_it_ends(path: ObjectPath) -> None:
+    def work() -> None:
+        with leased(path) as is_ours:
+            assert is_ours
+            path.write_bytes(b"elsewhere 4711 0123 0\n")
+            time.sleep(6)
+
+    with ThreadPoolExecutor() as pool, pytest.raises(LostLockError, match="another run has taken it over"):
+        pool.submit(work).result()
+    assert path.read_bytes() == b"elsewhere 4711 0123 0\n"
+
+
+def test_one_that_cannot_be_renewed_is_lost(path: ObjectPath, bucket: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(lease, "LOST_SECONDS", 1.0)
+
+    def work() -> None:
+        with leased(path):
+            bucket.misbehave = lambda asked: "500"
+            time.sleep(30)
+
+    started = time.monotonic()
+    with pytest.raises(LostLockError, match="could not be renewed"):
+        work()
+    # What waits in the main thread is interrupted.
+    assert time.monotonic() - started < 25

@@ -55,12 +55,6 @@ def test_it_looks_like_a_path(root: ObjectPath) -> None:
     assert not root.exists()
 
 
-def test_of_two_writers_one_creates(root: ObjectPath) -> None:
-    assert (root / "lease").create(b"mine")
-    assert not (root / "lease").create(b"yours")
-    assert (root / "lease").read_bytes() == b"mine"
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
