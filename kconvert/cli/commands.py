@@ -34,7 +34,15 @@ from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.manifest import MANIFEST_NAME, read_manifest
 from kconvert.engines.engine import TaskNeeds
 from kconvert.engines.open import open_engine
-from kconvert.errors import KconvertError, ManifestError, OtherFormatError, TaskError, UsageError, disk_error
+from kconvert.errors import (
+    DiskError,
+    KconvertError,
+    LostLockError,
+    ManifestError,
+    OtherFormatError,
+    UsageError,
+    disk_error,
+)
 from kconvert.events import Observer
 from kconvert.storage.files import to_path
 from kconvert.text import closest, printable
@@ -84,7 +92,7 @@ def run_command(words: Sequence[str]) -> int:
 def _code_of(error: KconvertError) -> int:
     if isinstance(error, UsageError):
         return EXIT_USAGE
-    return EXIT_FAILED_TASKS if isinstance(error, TaskError) else EXIT_UNEXPECTED
+    return EXIT_FAILED_TASKS if isinstance(error, DiskError | LostLockError) else EXIT_UNEXPECTED
 
 
 def _complain(text: str, code: int, is_json: bool) -> None:
