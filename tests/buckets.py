@@ -24,6 +24,19 @@ from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 KEY, SECRET = "AKIATESTTESTTEST", "secret-that-nobody-may-write-down"
 
 
+def aws_environment(url: str) -> dict[str, str]:
+    """What an AWS program finds a server by, and nothing else."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+
+
 @dataclass(frozen=True)
 class Asked:
     """A request."""
@@ -63,15 +76,7 @@ class Store:
     @property
     def environment(self) -> dict[str, str]:
         """What an AWS program finds it by."""
-        return {
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        }
+        return aws_environment(self.url)
 
     def client(self) -> Any:
         """AWS's own client, the reference."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kconvert.dataset.table import StagedClip, staged_writer
 from kconvert.sources.fetch.stream import FetchOptions
-from kconvert.storage.files import AnyPath
+from kconvert.storage.store import StorePath
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -84,7 +84,7 @@ def one_line(ran: Ran) -> str:
     return lines[0]
 
 
-def write_staged(path: AnyPath, clips: Iterable[StagedClip]) -> str:
+def write_staged(path: StorePath, clips: Iterable[StagedClip]) -> str:
     """Writes the staged rows of an archive; returns the file's sha256."""
     with staged_writer(path) as rows:
         for clip in clips:

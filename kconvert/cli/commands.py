@@ -44,7 +44,8 @@ from kconvert.errors import (
     disk_error,
 )
 from kconvert.events import Observer
-from kconvert.storage.files import to_path
+from kconvert.storage.open import to_path
+from kconvert.storage.store import StorePath
 from kconvert.text import closest, printable
 from kconvert.video.open import tool_versions
 from kconvert.video.verdict import CheckOptions
@@ -210,11 +211,17 @@ def _report(words: list[str]) -> int:
     parser.add_argument("--out", type=str | None, default=None, help="Write the page to this file instead.")
     options = parser.parse_args(words)
     elsewhere = to_path(options.out) if options.out else None
-    if isinstance(elsewhere, Path) and (elsewhere.is_dir() or not elsewhere.parent.is_dir()):
+    if elsewhere is not None and (elsewhere.is_dir() or not _can_stand(elsewhere)):
         raise UsageError(f"--out {options.out}: expected a file, in a folder that is there")
     path = write_report(to_path(options.dir), elsewhere)
     _say(printing.report_json(path) if options.json else str(path))
     return EXIT_DONE
+
+
+def _can_stand(path: StorePath) -> bool:
+    """Whether there is a folder for a file, where one is needed."""
+    here = path.local_path
+    return here is None or here.parent.is_dir()
 
 
 def _status(words: list[str]) -> int:

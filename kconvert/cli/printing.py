@@ -17,7 +17,7 @@ from kconvert.conversion.run import Forecast, Summary
 from kconvert.conversion.verification import Difference
 from kconvert.dataset.manifest import MANIFEST_NAME, Manifest, SplitCounts, SplitRecord, table_path
 from kconvert.staging.journal import ProgressRecord
-from kconvert.storage.files import AnyPath, size_of
+from kconvert.storage.store import StorePath
 from kconvert.text import printable_lines
 from kconvert.units import format_bytes, format_rate
 
@@ -212,7 +212,7 @@ def forecast_json(conversion: Conversion, forecast: Forecast) -> str:
     )
 
 
-def differences_text(out: AnyPath, manifest: Manifest | None, found: Sequence[Difference]) -> str:
+def differences_text(out: StorePath, manifest: Manifest | None, found: Sequence[Difference]) -> str:
     """What `verify` found; without a manifest that can be read, that is a difference."""
     if found or manifest is None:
         advice = "remove the shards and tables named, and run the conversion again: it makes them anew"
@@ -228,8 +228,8 @@ def differences_json(found: Sequence[Difference]) -> str:
     return _json([dataclasses.asdict(difference) for difference in found])
 
 
-def report_json(path: AnyPath) -> str:
-    return _json({"path": str(path), "size_bytes": size_of(path)})
+def report_json(path: StorePath) -> str:
+    return _json({"path": str(path), "size_bytes": path.size_bytes()})
 
 
 def status_json(status: Status) -> str:

@@ -20,7 +20,7 @@ from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, SplitCounts, finished_manifest
 from kconvert.dataset.reader import Clips, read_split_table
 from kconvert.dataset.table import FinalTable
-from kconvert.storage.files import AnyPath, write_bytes
+from kconvert.storage.store import StorePath
 from kconvert.video.frames import stills
 
 _NUM_SAMPLED = 12
@@ -34,7 +34,7 @@ _BIN_SECONDS = 0.25
 _FLAGGED_COLUMNS = ("key", "label", "status", "reason", "defects", "detail", "source", "original_defects")
 
 
-def write_report(out: AnyPath, path: AnyPath | None = None) -> AnyPath:
+def write_report(out: StorePath, path: StorePath | None = None) -> StorePath:
     """Writes the report of a finished folder, by default as `report.html` in it; returns its path.
 
     Raises: `UsageError` if the folder is not a finished one, `ManifestError` if a table is not what it should be.
@@ -42,11 +42,11 @@ def write_report(out: AnyPath, path: AnyPath | None = None) -> AnyPath:
     manifest = finished_manifest(out)
     tables = {split: read_split_table(out, split) for split in manifest.splits}
     path = path or out / REPORT_NAME
-    write_bytes(path, _page(_facts(out, manifest, tables)).encode())
+    path.write_bytes(_page(_facts(out, manifest, tables)).encode())
     return path
 
 
-def _facts(out: AnyPath, manifest: Manifest, tables: Mapping[str, FinalTable]) -> dict[str, Any]:
+def _facts(out: StorePath, manifest: Manifest, tables: Mapping[str, FinalTable]) -> dict[str, Any]:
     """All that the page shows, for its script."""
     release = load_release(manifest.release)
     has_own_files = open_format(manifest.format).has_own_files
@@ -195,14 +195,14 @@ def _flagged(tables: Mapping[str, FinalTable]) -> tuple[list[list[str]], int]:
     return found[:_MAX_FLAGGED], max(0, len(found) - _MAX_FLAGGED)
 
 
-def _sheets(out: AnyPath, written: Mapping[str, FinalTable]) -> dict[str, Any]:
+def _sheets(out: StorePath, written: Mapping[str, FinalTable]) -> dict[str, Any]:
     """The contact sheets, by title."""
     flagged = {split: rows.flagged() for split, rows in written.items()}
     sheets = {"A random sample": written, "Flagged clips that were written": flagged}
     return {title: _sheet(out, rows) for title, rows in sheets.items()}
 
 
-def _sheet(out: AnyPath, tables: Mapping[str, FinalTable]) -> list[dict[str, Any]]:
+def _sheet(out: StorePath, tables: Mapping[str, FinalTable]) -> list[dict[str, Any]]:
     """Stills of some clips: always the same ones, drawn by a digest of their keys."""
     drawn = sorted(
         (hashlib.sha256(key.encode()).digest(), split, place)

@@ -11,7 +11,7 @@ from kconvert.dataset.manifest import MANIFEST_NAME, SplitCounts, read_manifest
 from kconvert.engines.slurm import read_elements
 from kconvert.errors import UsageError
 from kconvert.staging.journal import Journal, ProgressRecord, SplitJournal
-from kconvert.storage.files import AnyPath
+from kconvert.storage.store import StorePath
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Status:
     """What the last run gave to Slurm and is not done: from an element's number there to its archive or shard."""
 
 
-def read_status(out: AnyPath) -> Status:
+def read_status(out: StorePath) -> Status:
     """Raises `UsageError` if the folder has nothing of kconvert in it."""
     journal = Journal(out)
     manifest = read_manifest(out)
@@ -89,7 +89,7 @@ def _undone_elements(journal: Journal) -> dict[str, str]:
     return {element: name for element, name in elements.items() if name not in done}
 
 
-def _split_status(out: AnyPath, journal: SplitJournal, counts: SplitCounts | None, layout: Format) -> SplitStatus:
+def _split_status(out: StorePath, journal: SplitJournal, counts: SplitCounts | None, layout: Format) -> SplitStatus:
     inputs = journal.inputs()
     assert inputs is not None
     ids = inputs.ids()

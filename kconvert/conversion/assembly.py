@@ -30,7 +30,6 @@ from kconvert.errors import DiskFullError, StagingError, TaskError, UnexpectedEr
 from kconvert.events import Observer, SplitDone, Step
 from kconvert.staging.journal import REPLACEMENT_ID, ArchiveReceipt, SplitJournal
 from kconvert.staging.part import StagedBytes, free_staged, is_freed
-from kconvert.storage.files import AnyPath, remove, remove_empty, size_of
 
 T = TypeVar("T", bound=Task)
 _MAX_REASON_CHARS = 4000
@@ -235,7 +234,7 @@ class Assembly:
         needed = dict.fromkeys(archives[_place(decision)] for planned in unpacked for decision in planned.items)
         receipts = self._receipts(needed)
         if self._layout.keeps_archives:
-            sizes = {name: size_of(self._out / name) for name in needed}
+            sizes = {name: (self._out / name).size_bytes() for name in needed}
             return [name for name, size in sizes.items() if name not in receipts or size != receipts[name].size_bytes]
         staged = self.journal.staged({self._ids[name]: receipt for name, receipt in receipts.items()})
         unstaged = [name for name in needed if self._ids[name] not in staged]
@@ -252,7 +251,7 @@ class Assembly:
         paths = {name: self.journal.part_path(self._ids[name]) for name in names}
         freed = [name for name in names if is_freed(paths[name], clips[name])]
         for name in freed:
-            remove(paths[name])
+            paths[name].remove()
         return freed
 
     def _free_packed(self, packed: Sequence[Cut[Decision]], rows: StagedRows) -> None:
@@ -304,7 +303,7 @@ class Assembly:
 
     def _remove_parts(self, names: Iterable[str]) -> None:
         for name in names:
-            remove(self.journal.part_path(self._ids[name]))
+            self.journal.part_path(self._ids[name]).remove()
 
     def _finish(self, account: Account, rows: StagedRows, cuts: Sequence[Cut[Decision]]) -> SplitRecord:
         placements: dict[str, Placement] = {}
@@ -323,14 +322,14 @@ class Assembly:
         current = {shard.path for shard in shards}
         for path in self.journal.forget_shards_from(len(cuts)):
             for name in (path, *self._layout.companion_paths(path)) if path not in current else ():
-                remove(self._out / name)
+                (self._out / name).remove()
         table = write_split_table(self._out, self.release, self._split, rows, account.decisions, placements)
         num_bytes = sum(shard.size_bytes for shard in shards)
         if self._layout.has_own_files:
             sizes = rows.column("size_bytes")
             num_bytes += sum(sizes[_place(decision)] for planned in cuts for decision in planned.items)
             self._remove_strays({placement.shard for placement in placements.values()})
-        remove_empty(self._out / self._split)
+        (self._out / self._split).remove_empty()
         counts = account.counts(self._member_counts(), len(shards), num_bytes)
         if problems := counts.contradictions():
             raise StagingError(
@@ -359,10 +358,9 @@ class Assembly:
 
     def _remove_strays(self, known: set[str]) -> None:
         """Removes the videos that an earlier plan of the split had, and this one has not."""
-        found: Iterable[AnyPath] = (self._out / self._split).rglob("*")
-        for path in sorted(found, key=str):
-            if path.is_file() and path.relative_to(self._out).as_posix() not in known:  # type: ignore[arg-type]
-                remove(path)
+        for path, kind in list((self._out / self._split).walk()):
+            if kind == "file" and path.relative_to(self._out).as_posix() not in known:
+                path.remove()
 
     def _member_counts(self) -> Mapping[str, int]:
         """What the receipts of the split's own archives add up to."""

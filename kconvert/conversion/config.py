@@ -23,7 +23,8 @@ from kconvert.errors import UsageError
 from kconvert.grants import WORKER_BYTES, Workers, default_workers
 from kconvert.sources.fetch.stream import FetchOptions, is_remote
 from kconvert.staging.journal import Journal
-from kconvert.storage.files import AnyPath, meant_location, to_path
+from kconvert.storage.open import meant_location, to_path
+from kconvert.storage.store import StorePath
 from kconvert.text import did_you_mean
 from kconvert.version import FORMAT_VERSION
 from kconvert.video.verdict import CheckOptions
@@ -134,13 +135,13 @@ class Conversion:
         """Where archives are kept. Raises `UsageError` if that is no folder."""
         if self.archives is None:
             return None
-        folder = _folder("--archives", self.archives)
-        if not isinstance(folder, Path):
+        folder = _folder("--archives", self.archives).local_path
+        if folder is None:
             raise UsageError(f"--archives {self.archives}: expected a folder; stores hold no archives")
         return folder
 
     @property
-    def out_path(self) -> AnyPath:
+    def out_path(self) -> StorePath:
         """The folder to write to, absolute. Raises `UsageError` if it cannot be one."""
         return _folder("--out", f"{self.release}-{self.to}" if self.out is None else self.out)
 
@@ -194,7 +195,7 @@ class Conversion:
         return {"format_version": FORMAT_VERSION, "release": self.release, "options": options, "tools": dict(tools)}
 
 
-def _folder(option: str, text: str) -> AnyPath:
+def _folder(option: str, text: str) -> StorePath:
     """The folder that an option names. Raises `UsageError`."""
     with _naming(option):
         return to_path(text)

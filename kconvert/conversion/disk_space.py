@@ -21,8 +21,7 @@ from kconvert.conversion.shuffle import ShuffleOptions, windows
 from kconvert.dataset.formats.open import open_format
 from kconvert.errors import UsageError
 from kconvert.staging.journal import Journal
-from kconvert.storage.files import AnyPath, frees_at_once, make_folder
-from kconvert.storage.objects import ObjectPath
+from kconvert.storage.files import frees_at_once, make_folder
 from kconvert.units import format_bytes
 
 _EXPANSION = 1.05
@@ -54,7 +53,9 @@ class Disk:
 def max_disk_bytes(conversion: Conversion, plans: Sequence[SplitPlan]) -> int:
     """The most that staging and output take together at any moment, wherever they are."""
     journal = conversion.journal()
-    return _needed_bytes(conversion, plans, Disk(Path(), "staging and output", _frees_at_once(journal.staging)))
+    return _needed_bytes(
+        conversion, plans, Disk(Path(), "staging and output", _frees_at_once(journal.staging.local_path))
+    )
 
 
 @dataclass(frozen=True)
@@ -163,25 +164,21 @@ def _advice(conversion: Conversion, plans: Sequence[SplitPlan], disk: Disk, have
 
 def _disks(journal: Journal) -> list[Disk]:
     """The disks that a conversion fills; none for what is in an object store."""
-    out, staging = journal.out, journal.staging
+    out, staging = journal.out.local_path, journal.staging.local_path
     frees_at_once = _frees_at_once(staging)
-    if isinstance(out, Path) and (staging == journal.folder or _device(out) == _device(staging)):
+    if out is not None and staging is not None and (staging.is_relative_to(out) or _device(out) == _device(staging)):
         return [Disk(out, "staging and output", frees_at_once)]
-    found = []
-    if isinstance(out, Path):
-        found.append(Disk(out, "output", False))
-    if isinstance(staging, Path):
-        found.append(Disk(staging, "staging", frees_at_once))
-    return found
+    found = [] if out is None else [Disk(out, "output", False)]
+    return found if staging is None else [*found, Disk(staging, "staging", frees_at_once)]
 
 
-def _frees_at_once(staging: AnyPath) -> bool:
-    return isinstance(staging, Path) and frees_at_once(_standing(staging))
+def _frees_at_once(staging: Path | None) -> bool:
+    return staging is not None and frees_at_once(_standing(staging))
 
 
-def _device(folder: AnyPath) -> int | None:
+def _device(folder: Path) -> int:
     """The disk that a folder is on."""
-    return None if isinstance(folder, ObjectPath) else _standing(folder).stat().st_dev
+    return _standing(folder).stat().st_dev
 
 
 def _standing(folder: Path) -> Path:
@@ -192,7 +189,8 @@ def _standing(folder: Path) -> Path:
 def _present_bytes(journal: Journal, plans: Sequence[SplitPlan], disk: Disk) -> int:
     """What a disk has by now of what it is to hold of these splits."""
     names = [plan.info.name for plan in plans]
-    staging = [path / name for name in names for path in {journal.folder, journal.staging} if isinstance(path, Path)]
+    folders = {folder.local_path for folder in (journal.folder, journal.staging)} - {None}
+    staging = [folder / name for name in names for folder in folders if folder is not None]
     used = sum(map(_used_bytes, staging)) if disk.holds != "output" else 0
     if disk.holds != "staging":
         patterns = [pattern for name in names for pattern in written_format(journal).output_patterns(name)]

@@ -15,7 +15,7 @@ from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.manifest import MANIFEST_NAME, LabelsEntry, Manifest, TableEntry, table_path
 from kconvert.dataset.table import StagedRows, write_table
 from kconvert.engines.imports import with_arrays
-from kconvert.storage.files import AnyPath, make_folder, size_of, write_bytes
+from kconvert.storage.store import StorePath
 
 LABELS_NAME = "labels.txt"
 CARD_NAME = "README.md"
@@ -63,7 +63,7 @@ def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release
 
 
 def write_split_table(
-    out: AnyPath,
+    out: StorePath,
     release: Release,
     split: str,
     rows: StagedRows,
@@ -72,9 +72,9 @@ def write_split_table(
 ) -> TableEntry:
     """Writes the table of a split; `placements` are those of the written clips, by name."""
     path = table_path(split)
-    make_folder((out / path).parent)
+    ((out / path).parent).make_folder()
     sha256 = write_table(out / path, _table_columns(release, split, rows, decisions, placements))
-    return TableEntry(path, len(decisions), size_of(out / path) or 0, sha256)
+    return TableEntry(path, len(decisions), (out / path).size_bytes() or 0, sha256)
 
 
 def _table_columns(
@@ -111,7 +111,7 @@ def _digest_line(manifest: Manifest) -> str:
     return f"{_DIGEST_WORDS}`{hashlib.sha256(manifest.to_json().encode()).hexdigest()}`."
 
 
-def names_other_manifest(out: AnyPath, manifest: Manifest) -> bool:
+def names_other_manifest(out: StorePath, manifest: Manifest) -> bool:
     """Whether the card of a folder has the digest of another manifest; a card without any says nothing."""
     path = out / CARD_NAME
     text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
@@ -128,25 +128,25 @@ def labels_entry(release: Release) -> LabelsEntry:
     return LabelsEntry(len(release.labels), hashlib.sha256(labels_text(release)).hexdigest())
 
 
-def finish(out: AnyPath, manifest: Manifest) -> None:
+def finish(out: StorePath, manifest: Manifest) -> None:
     """Writes what belongs to all splits; the manifest last, as it says that everything else is there."""
     for name, data in whole_files(out, manifest).items():
-        make_folder((out / name).parent)
-        write_bytes(out / name, data)
+        ((out / name).parent).make_folder()
+        (out / name).write_bytes(data)
     layout = open_format(manifest.format)
     if layout.library is not None:
         with_arrays()
     layout.commit(out, manifest)
-    write_bytes(out / MANIFEST_NAME, manifest.to_json().encode())
+    (out / MANIFEST_NAME).write_bytes(manifest.to_json().encode())
 
 
-def is_finished(out: AnyPath, manifest: Manifest) -> bool:
+def is_finished(out: StorePath, manifest: Manifest) -> bool:
     """Whether `finish` has nothing to do."""
     contents = {**whole_files(out, manifest), MANIFEST_NAME: manifest.to_json().encode()}.items()
     return all((out / name).is_file() and (out / name).read_bytes() == data for name, data in contents)
 
 
-def whole_files(out: AnyPath, manifest: Manifest) -> dict[str, bytes]:
+def whole_files(out: StorePath, manifest: Manifest) -> dict[str, bytes]:
     """The files that belong to all splits, by path. The manifest names none of them, but all can be made again from it
     and from what it names; the card has its digest, so that a change of either is found."""
     return {

@@ -7,10 +7,8 @@ differences, and a cleared one keeps its identity until all else is gone.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from kconvert.catalog.release import SPLITS
@@ -27,9 +25,8 @@ from kconvert.dataset.manifest import (
     read_manifest,
 )
 from kconvert.errors import ManifestError, OtherFormatError, UsageError, disk_error
-from kconvert.staging.journal import Journal, is_empty, num_at_once
-from kconvert.storage.files import AnyPath, make_folder, remove, remove_temporaries, remove_tree, sha256_of, size_of
-from kconvert.storage.objects import ObjectPath
+from kconvert.staging.journal import Journal
+from kconvert.storage.store import TEMPORARY_SUFFIX, StorePath
 from kconvert.storage.threads import at_once
 
 _MAX_SHOWN = 10
@@ -52,7 +49,7 @@ def _folders(journal: Journal) -> list[str]:
     return ["metadata", *written_format(journal).folders]
 
 
-def require_ours(out: AnyPath) -> None:
+def require_ours(out: StorePath) -> None:
     """Raises `UsageError` if the folder has something in it that kconvert did not make."""
     try:
         if out.exists() and not out.is_dir():
@@ -63,29 +60,23 @@ def require_ours(out: AnyPath) -> None:
         raise UsageError(f"--out: {disk_error(error)}") from error
 
 
-def holds_nothing(out: AnyPath) -> bool:
-    """Whether a folder is empty, but for what a run left that was refused."""
-    return is_empty(out) or (isinstance(out, Path) and {path.name for path in out.iterdir()} == {JOURNAL_FOLDER})
+def holds_nothing(out: StorePath) -> bool:
+    """Whether a folder is empty, but for what a run left that was refused, or that another one tries out."""
+    return all(name == JOURNAL_FOLDER or name.endswith(TEMPORARY_SUFFIX) for name in out.children())
 
 
-def require_writable(folder: AnyPath, option: str = "--out") -> None:
+def require_writable(folder: StorePath, option: str = "--out") -> None:
     """Makes the folder if it is not there. Raises `UsageError` if it cannot be written to."""
     try:
-        make_folder(folder)
-        if isinstance(folder, ObjectPath):
-            trial = folder / JOURNAL_FOLDER / "trial"
-            trial.write_bytes(b"")
-            trial.unlink()
-        else:
-            with tempfile.TemporaryFile(dir=folder):
-                pass
+        folder.make_folder()
+        folder.try_writing()
     except OSError as error:
         raise UsageError(
             f"{option} {folder}: cannot be written to ({error.strerror}); make it writable, or choose another"
         ) from error
 
 
-def require_same(out: AnyPath, journal: Journal, identity: Mapping[str, Any]) -> None:
+def require_same(out: StorePath, journal: Journal, identity: Mapping[str, Any]) -> None:
     """Raises `UsageError` with the differences if the folder is of another conversion."""
     there = journal.identity() if journal.exists() else None
     if there is None and (manifest := read_manifest(out)) is not None:
@@ -97,7 +88,7 @@ def require_same(out: AnyPath, journal: Journal, identity: Mapping[str, Any]) ->
         )
 
 
-def require_untouched(out: AnyPath, journal: Journal) -> None:
+def require_untouched(out: StorePath, journal: Journal) -> None:
     """Raises `UsageError` with the differences if the manifest or a table is not what was written."""
     manifest = read_manifest(out)
     if manifest is not None:
@@ -120,7 +111,7 @@ def require_untouched(out: AnyPath, journal: Journal) -> None:
             )
     for record in recorded(out, journal).values():
         path = out / record.table.path
-        if (size := size_of(path)) is not None and (sha256 := sha256_of(path)) != record.table.sha256:
+        if (size := path.size_bytes()) is not None and (sha256 := path.sha256()) != record.table.sha256:
             raise UsageError(
                 f"{path}: was changed since it was written: sha256 was {record.table.sha256} "
                 f"({record.table.size_bytes:,} bytes), is now {sha256} ({size:,} bytes); "
@@ -157,7 +148,7 @@ def manifest_identity(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _has_manifest(out: AnyPath) -> bool:
+def _has_manifest(out: StorePath) -> bool:
     """Whether there is a manifest of ours: other programs have a file of that name, too.
 
     Raises `OtherFormatError` for one of another kconvert.
@@ -170,7 +161,7 @@ def _has_manifest(out: AnyPath) -> bool:
         return False
 
 
-def recorded(out: AnyPath, journal: Journal) -> dict[str, SplitRecord]:
+def recorded(out: StorePath, journal: Journal) -> dict[str, SplitRecord]:
     """The splits that were finished once, as the journal or else the manifest has them."""
     manifest = read_manifest(out)
     records = {split: manifest.record(split) for split in manifest.splits} if manifest is not None else {}
@@ -178,21 +169,21 @@ def recorded(out: AnyPath, journal: Journal) -> dict[str, SplitRecord]:
     return {split: records[split] for split in SPLITS if split in records}
 
 
-def finished(out: AnyPath, journal: Journal) -> dict[str, SplitRecord]:
+def finished(out: StorePath, journal: Journal) -> dict[str, SplitRecord]:
     """The splits that are whole: recorded, and with every file in place."""
     layout = written_format(journal)
     found = recorded(out, journal).items()
     return {split: record for split, record in found if not files_not_in_place(out, record, layout)}
 
 
-def files_not_in_place(out: AnyPath, record: SplitRecord, layout: Format) -> list[str]:
+def files_not_in_place(out: StorePath, record: SplitRecord, layout: Format) -> list[str]:
     """The shards and tables of a finished split that are gone, or have another size by now, or lack what stands with
     them."""
     sizes = {shard.path: shard.size_bytes for shard in record.shards} | {record.table.path: record.table.size_bytes}
-    found = at_once(lambda path: size_of(out / path), sizes, num_at_once(out))
+    found = at_once(lambda path: (out / path).size_bytes(), sizes, out.store.max_requests)
     gone = [path for path, size in zip(sizes, found, strict=True) if size != sizes[path]]
     there = [shard.path for shard in record.shards if shard.path not in gone]
-    are_whole = at_once(lambda path: layout.is_whole(out, path), there, num_at_once(out))
+    are_whole = at_once(lambda path: layout.is_whole(out, path), there, out.store.max_requests)
     return gone + [path for path, is_whole in zip(there, are_whole, strict=True) if not is_whole]
 
 
@@ -200,11 +191,11 @@ def keep_records(journal: Journal, records: Mapping[str, SplitRecord]) -> None:
     """Puts records into the journal that only a manifest has, which is about to be replaced."""
     for split, record in records.items():
         if journal.split(split).record() is None:
-            make_folder(journal.split(split).folder)
+            journal.split(split).folder.make_folder()
             journal.split(split).set_record(record)
 
 
-def forget_records(out: AnyPath, splits: Sequence[str]) -> None:
+def forget_records(out: StorePath, splits: Sequence[str]) -> None:
     """Removes what is recorded of these splits, as they are to be made anew: it will not be true of what comes.
 
     What the manifest says of other splits is kept in their journals.
@@ -212,7 +203,7 @@ def forget_records(out: AnyPath, splits: Sequence[str]) -> None:
     manifest, journal = read_manifest(out), Journal(out)
     if manifest is not None and any(split in manifest.splits for split in splits):
         keep_records(journal, {split: manifest.record(split) for split in manifest.splits if split not in splits})
-        remove(out / MANIFEST_NAME)
+        (out / MANIFEST_NAME).remove()
     for split in splits:
         journal.split(split).forget_record()
 
@@ -222,23 +213,24 @@ def clear(journal: Journal) -> None:
     any other conversion. The lock stays."""
     folders = _folders(journal)
     for name in (MANIFEST_NAME, CARD_NAME, LABELS_NAME, REPORT_NAME):
-        remove(journal.out / name)
+        (journal.out / name).remove()
     for name in (*SPLITS, *folders):
         for folder in (journal.out, journal.folder, journal.staging):
-            remove_tree(folder / name)
+            (folder / name).remove_tree()
     journal.forget_identity()
 
 
-def clear_temporaries(journal: Journal) -> None:
-    """Removes what a killed run left half-written."""
+def clear_temporaries(journal: Journal) -> Sequence[str]:
+    """Removes what a killed run left half-written; returns what a person should know of what could not be done."""
     out = journal.out
-    for folder in (out, journal.folder, journal.staging):
-        remove_temporaries(folder)
+    notes = [note for folder in (out, journal.folder, journal.staging) for note in folder.remove_temporaries()]
     for name in (*SPLITS, *_folders(journal)):
-        remove_temporaries(out / name, is_deep=True)
+        (out / name).remove_temporaries(is_deep=True)
     for split in SPLITS:
         for folder in (
             journal.staging / split,
             *(journal.folder / split / name for name in ("", "archives", "shards")),
         ):
-            remove_temporaries(folder)
+            folder.remove_temporaries()
+    # Of folders in one store, each says the same.
+    return notes[:1]

@@ -23,9 +23,10 @@ from kconvert.sources.fetch.ahead import open_ahead
 from kconvert.sources.fetch.open import open_stream
 from kconvert.sources.fetch.stream import ByteStream, FetchOptions, is_remote
 from kconvert.sources.origin import ArchiveRef
-from kconvert.staging.journal import MAX_LISTED, ArchiveReceipt, SplitJournal
+from kconvert.staging.journal import MAX_LISTED, ArchiveReceipt, SplitJournal, guarded
 from kconvert.staging.part import PartWriter, part_writer
-from kconvert.storage.files import AnyPath, size_of
+from kconvert.storage.folders import local
+from kconvert.storage.store import StorePath
 from kconvert.text import printable
 from kconvert.video.isolated import IsolatedProber
 from kconvert.video.metadata import MediaFacts
@@ -74,7 +75,7 @@ def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
     # After a crash the guilty clip is found by giving every clip a process of its own.
     prober: Prober = IsolatedProber(task.check) if context.attempt else open_prober(task.check)
     for restart in range(task.fetch.max_restarts + 1):
-        counted = _Counted(context.emit)
+        counted = _Counted(guarded(journal, context.emit))
         try:
             receipt = _read(task, journal, prober, counted)
         except SourceChangedError:
@@ -97,7 +98,7 @@ def is_there(task: IngestTask, receipt: ArchiveReceipt) -> bool:
     """Whether what was made of a read archive is there: its part, or the archive itself."""
     if task.is_staged or task.keep_folder is None:
         return bool(task.journal.staged({task.archive_id: receipt}))
-    return size_of(task.keep_folder / task.name) == receipt.size_bytes
+    return local(task.keep_folder / task.name).size_bytes() == receipt.size_bytes
 
 
 def _read(task: IngestTask, journal: SplitJournal, prober: Prober, counted: _Counted) -> ArchiveReceipt:
@@ -139,8 +140,8 @@ def _open(task: IngestTask, counted: _Counted) -> ByteStream:
 
 
 @functools.lru_cache(maxsize=2)
-def _selection(path: AnyPath) -> frozenset[str]:
-    return frozenset(path.read_text("utf-8").split())
+def _selection(path: StorePath) -> frozenset[str]:
+    return frozenset(path.read_text().split())
 
 
 @dataclass

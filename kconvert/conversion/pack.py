@@ -19,9 +19,9 @@ from kconvert.engines.engine import Context
 from kconvert.engines.imports import with_arrays
 from kconvert.errors import StagingError
 from kconvert.events import Advance
-from kconvert.staging.journal import ShardReceipt, SplitJournal
+from kconvert.staging.journal import ShardReceipt, SplitJournal, guarded
 from kconvert.staging.part import StagedBytes, free_staged, read_staged
-from kconvert.storage.files import AnyPath, remove, size_of
+from kconvert.storage.store import StorePath
 from kconvert.units import ByteSize
 
 Item = TypeVar("Item")
@@ -62,7 +62,7 @@ class PackTask:
     number: int
     path: str
     """Of the shard, below the output folder."""
-    out: AnyPath
+    out: StorePath
     journal: SplitJournal
     format: str
     samples: tuple[PackSample, ...]
@@ -122,7 +122,7 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
     if found is not None and found.path != task.path and not layout.keeps_archives:
         # Of an earlier plan with another number of shards.
         for name in (found.path, *layout.companion_paths(found.path)):
-            remove(task.out / name)
+            (task.out / name).remove()
     try:
         if layout.library is not None:
             with_arrays()
@@ -161,12 +161,12 @@ def _remove_spoilt(task: PackTask) -> None:
             deque(read_staged((path, clip) for clip in clips), maxlen=0)
         except StagingError as error:
             if error.part is not None:
-                remove(error.part)
+                error.part.remove()
 
 
-def _by_part(task: PackTask) -> dict[AnyPath, list[StagedBytes]]:
+def _by_part(task: PackTask) -> dict[StorePath, list[StagedBytes]]:
     """The staged clips of each part."""
-    found: dict[AnyPath, list[StagedBytes]] = {}
+    found: dict[StorePath, list[StagedBytes]] = {}
     for sample in task.samples:
         found.setdefault(task.journal.part_path(sample.archive_id), []).append(sample.staged)
     return found
@@ -176,16 +176,17 @@ def _samples(task: PackTask, context: Context) -> Iterator[Sample]:
     videos: Iterable[bytes] = itertools.repeat(b"", len(task.samples))
     if not open_format(task.format).keeps_archives:
         videos = read_staged((task.journal.part_path(planned.archive_id), planned.staged) for planned in task.samples)
+    emit = guarded(task.journal, context.emit)
     for planned, video in zip(task.samples, videos, strict=True):
         metadata = planned.metadata
         yield Sample(metadata["key"], metadata["label_id"], metadata, video)
-        context.emit(Advance(num_bytes=len(video), num_clips=1))
+        emit(Advance(num_bytes=len(video), num_clips=1))
 
 
 def is_packed(
-    receipt: ShardReceipt | None, out: AnyPath, path: str, layout: Format, samples: Iterable[tuple[str, str, str]]
+    receipt: ShardReceipt | None, out: StorePath, path: str, layout: Format, samples: Iterable[tuple[str, str, str]]
 ) -> bool:
     """Whether a shard of these samples (see `plan_digest`) is in place."""
     if receipt is None or receipt.path != path or receipt.plan_sha256 != plan_digest(samples):
         return False
-    return size_of(out / path) == receipt.size_bytes and layout.is_whole(out, path)
+    return (out / path).size_bytes() == receipt.size_bytes and layout.is_whole(out, path)

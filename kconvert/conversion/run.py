@@ -6,7 +6,7 @@ fails its split only, and the manifest waits until every split that was asked fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +42,8 @@ from kconvert.sources.fetch.stream import is_remote
 from kconvert.sources.origin import open_origin
 from kconvert.staging.heartbeat import Heartbeat
 from kconvert.staging.journal import Journal
-from kconvert.storage.files import AnyPath, remove_empty
+from kconvert.storage.folders import local
+from kconvert.storage.store import StorePath
 from kconvert.units import format_bytes
 from kconvert.version import VERSION
 from kconvert.video.open import tool_versions
@@ -99,7 +100,7 @@ def _remember_refusal(conversion: Conversion, error: UsageError) -> None:
     with suppress(UsageError, OSError):
         journal = conversion.journal()
         out = journal.out
-        is_unused = isinstance(out, Path) and out.is_dir() and holds_nothing(out)
+        is_unused = out.is_dir() and holds_nothing(out)
         is_ours = journal.is_begun() and read_manifest(out) is None
         if (is_unused or is_ours) and not journal.is_locked():
             journal.set_refusal(str(error))
@@ -120,15 +121,14 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
                 f"--shard.max_bytes {conversion.shard.max_bytes}: less than a clip has, so that each gets a shard of "
                 "its own"
             )
-        for note in [_announcement(conversion, plans), *notes] if plans else notes:
-            observer.note(note)
+        _note_all(observer, [_announcement(conversion, plans), *notes] if plans else notes)
         failures: list[Failure] = []
         if plans:
             require_room(conversion, journal, plans)
         journal.forget_refusal()
         if conversion.overwrite:
             clear(journal)
-        clear_temporaries(journal)
+        _note_all(observer, clear_temporaries(journal))
         if plans:
             journal.set_identity(identity)
             forget_records(out, [plan.info.name for plan in plans])
@@ -143,9 +143,14 @@ def _convert(conversion: Conversion, observer: Observer) -> Summary:
         if not failures:
             _finish(out, identity, records)
             if conversion.staging is not None:
-                remove_empty(journal.staging)
+                journal.staging.remove_empty()
         journal.forget_refusal()
         return Summary(records, failures)
+
+
+def _note_all(observer: Observer, notes: Iterable[str]) -> None:
+    for note in notes:
+        observer.note(note)
 
 
 def forecast(conversion: Conversion, observer: Observer) -> Forecast:
@@ -182,8 +187,8 @@ def _checked_identity(conversion: Conversion) -> dict[str, Any]:
 def _require_parent(conversion: Conversion) -> None:
     """Raises `UsageError` if `--staging` is to be made in a folder that is not there: a disk that is not mounted."""
     staging = conversion.journal().staging
-    if conversion.staging is not None and isinstance(staging, Path):
-        folder = staging.parent
+    if conversion.staging is not None and (here := staging.local_path) is not None:
+        folder = here.parent
         if not folder.exists() and not folder.parent.is_dir():
             raise UsageError(
                 f"--staging {conversion.staging}: {folder.parent} is not there; is that disk mounted? Make the folder, "
@@ -300,7 +305,7 @@ def _assemble(
     return failures
 
 
-def _finish(out: AnyPath, identity: Mapping[str, Any], records: Mapping[str, SplitRecord]) -> None:
+def _finish(out: StorePath, identity: Mapping[str, Any], records: Mapping[str, SplitRecord]) -> None:
     """Writes labels, card and manifest, if they are not there already."""
     manifest = Manifest(
         release=identity["release"],
@@ -319,11 +324,11 @@ def _finish(out: AnyPath, identity: Mapping[str, Any], records: Mapping[str, Spl
 
 def _shared_folders(conversion: Conversion, journal: Journal) -> tuple[Written, Read]:
     """What every machine that works must reach: the folders that are written, and those that are only read."""
-    written: list[tuple[str, AnyPath]] = [("--out", journal.folder)]
+    written: list[tuple[str, StorePath]] = [("--out", journal.folder)]
     if conversion.staging is not None:
         written.append(("--staging", journal.staging))
     if conversion.keep_folder is not None:
-        written.append(("--archives", conversion.keep_folder))
+        written.append(("--archives", local(conversion.keep_folder)))
     origin = conversion.origin_location
     read = [] if is_remote(origin) else [("--origin", Path(origin))]
     return tuple(written), tuple(read)

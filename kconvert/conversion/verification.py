@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -25,7 +25,8 @@ from kconvert.dataset.table import FinalTable
 from kconvert.engines.engine import Context, Engine, Failed
 from kconvert.engines.imports import with_arrays
 from kconvert.events import Advance, Observer, Step
-from kconvert.storage.files import AnyPath, DigestedReader, sha256_of, size_of
+from kconvert.storage.digests import DigestedReader
+from kconvert.storage.store import StorePath
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Difference:
         return f"{self.path}: {self.problem}"
 
 
-def verify(out: AnyPath, manifest: Manifest, engine: Engine, observer: Observer) -> list[Difference]:
+def verify(out: StorePath, manifest: Manifest, engine: Engine, observer: Observer) -> list[Difference]:
     """Everything in the folder that differs from its manifest and its tables, by path."""
     found = list(folder_differences(out, manifest))
     num_bytes = sum(shard.size_bytes for shard in manifest.shards)
@@ -60,7 +61,7 @@ def verify(out: AnyPath, manifest: Manifest, engine: Engine, observer: Observer)
 class ShardTask:
     """One shard to be verified."""
 
-    out: AnyPath
+    out: StorePath
     entry: ShardEntry
     format: str
     rows: tuple[Mapping[str, Any], ...] | None
@@ -71,7 +72,7 @@ class ShardTask:
         return self.entry.path
 
 
-def shard_tasks(out: AnyPath, manifest: Manifest, unreadable: set[str]) -> Iterator[ShardTask]:
+def shard_tasks(out: StorePath, manifest: Manifest, unreadable: set[str]) -> Iterator[ShardTask]:
     """A task for each shard of the manifest, with its rows unless its table is `unreadable`."""
     for split in SPLITS:
         shards = [entry for entry in manifest.shards if entry.split == split]
@@ -91,7 +92,7 @@ def verify_shard(task: ShardTask, context: Context) -> tuple[Difference, ...]:
     path, entry = task.out / task.entry.path, task.entry
     if not path.is_file():
         return (Difference(entry.path, "is missing"),)
-    with DigestedReader(path) as file:
+    with path.digested() as file:
         inside = tuple(_sample_differences(task, file, context))
         sha256 = file.finish()
     context.emit(Advance(num_bytes=entry.size_bytes))
@@ -150,7 +151,7 @@ def _sample_problem(stored: StoredSample, index: int, row: Mapping[str, Any] | N
     return f"differs from its row in {', '.join(wrong)}" if wrong else ""
 
 
-def folder_differences(out: AnyPath, manifest: Manifest) -> Iterator[Difference]:
+def folder_differences(out: StorePath, manifest: Manifest) -> Iterator[Difference]:
     """Everything that differs outside the shards."""
     release = load_release(manifest.release)
     contents = {MANIFEST_NAME: manifest.to_json().encode(), **whole_files(out, manifest)}
@@ -185,7 +186,7 @@ def folder_differences(out: AnyPath, manifest: Manifest) -> Iterator[Difference]
     yield from _unexpected_files(out, layout, known)
 
 
-def _content_differences(out: AnyPath, name: str, expected: bytes) -> Iterator[Difference]:
+def _content_differences(out: StorePath, name: str, expected: bytes) -> Iterator[Difference]:
     path = out / name
     if not path.is_file():
         yield Difference(name, "is missing")
@@ -193,23 +194,25 @@ def _content_differences(out: AnyPath, name: str, expected: bytes) -> Iterator[D
         yield Difference(name, "differs from what was written")
 
 
-def _file_differences(path: AnyPath, name: str, size_bytes: int, sha256: str) -> Iterator[Difference]:
+def _file_differences(path: StorePath, name: str, size_bytes: int, sha256: str) -> Iterator[Difference]:
     if path.is_file():
-        yield from _whole_differences(name, path, (size_bytes, sha256), sha256_of(path))
+        yield from _whole_differences(name, path, (size_bytes, sha256), path.sha256())
     else:
         yield Difference(name, "is missing")
 
 
-def _whole_differences(name: str, path: AnyPath, expected: tuple[int, str], sha256: str) -> Iterator[Difference]:
+def _whole_differences(name: str, path: StorePath, expected: tuple[int, str], sha256: str) -> Iterator[Difference]:
     """How size and digest of a file differ from those in the manifest."""
-    size = size_of(path)
+    size = path.size_bytes()
     if size != expected[0]:
         yield Difference(name, f"{size or 0:,} bytes, the manifest says {expected[0]:,}")
     elif sha256 != expected[1]:
         yield Difference(name, f"sha256 {sha256}, the manifest says {expected[1]}")
 
 
-def _table_differences(out: AnyPath, entry: TableEntry, table: FinalTable, manifest: Manifest) -> Iterator[Difference]:
+def _table_differences(
+    out: StorePath, entry: TableEntry, table: FinalTable, manifest: Manifest
+) -> Iterator[Difference]:
     """How the rows of a split differ from what the manifest says of them."""
     if len(table) != entry.num_rows:
         yield Difference(entry.path, f"{len(table):,} rows, the manifest says {entry.num_rows:,}")
@@ -247,7 +250,7 @@ def _table_differences(out: AnyPath, entry: TableEntry, table: FinalTable, manif
         yield Difference(entry.path, "its rows are not sorted by key")
 
 
-def _video_files(out: AnyPath, manifest: Manifest, shard: ShardEntry) -> Sequence[str]:
+def _video_files(out: StorePath, manifest: Manifest, shard: ShardEntry) -> Sequence[str]:
     """The files that hold the videos of a shard; none if it cannot be read, which reading it will tell."""
     try:
         return open_format(manifest.format).video_files(out, shard.path)
@@ -255,16 +258,15 @@ def _video_files(out: AnyPath, manifest: Manifest, shard: ShardEntry) -> Sequenc
         return ()
 
 
-def _unexpected_files(out: AnyPath, layout: Format, known: set[str]) -> Iterator[Difference]:
+def _unexpected_files(out: StorePath, layout: Format, known: set[str]) -> Iterator[Difference]:
     """What nobody wrote, the journal apart; a reader that globs might take it in."""
     known = known | {str(parent) for name in known for parent in PurePosixPath(name).parents}
-    found: Iterable[AnyPath] = out.rglob("*")
-    for path in sorted(found, key=str):
-        name = path.relative_to(out)  # type: ignore[arg-type]
+    for path, kind in out.walk():
+        name = path.relative_to(out)
         if name.parts[0].startswith("."):
             # The journal, and what readers keep there; nobody globs it. What is ours in it was looked at.
             continue
-        if path.is_symlink():
+        if kind == "link":
             yield Difference(name.as_posix(), "is a link")
         elif name.as_posix() not in known and not layout.is_foreign(name.as_posix()):
             yield Difference(name.as_posix(), "is not in the manifest")

@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args
 
 from kconvert.catalog.release import RELEASE_NAMES
 from kconvert.errors import ManifestError, OtherFormatError, UsageError
-from kconvert.storage.files import AnyPath
 from kconvert.storage.records import build
+from kconvert.storage.store import StorePath
 from kconvert.version import FORMAT_VERSION
 
 JOURNAL_FOLDER = ".kconvert"
@@ -191,13 +191,13 @@ class Manifest:
         return manifest
 
 
-def read_manifest(out: AnyPath) -> Manifest | None:
+def read_manifest(out: StorePath) -> Manifest | None:
     """The manifest of a folder; `None` if there is none. Raises `ManifestError` if it is not one."""
     path = out / MANIFEST_NAME
     return Manifest.from_json(path.read_bytes(), str(path)) if path.is_file() else None
 
 
-def finished_manifest(out: AnyPath) -> Manifest:
+def finished_manifest(out: StorePath) -> Manifest:
     """The manifest of a finished folder. Raises `UsageError` if there is none, `ManifestError` if it is not one."""
     manifest = read_manifest(out)
     if manifest is None:

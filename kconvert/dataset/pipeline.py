@@ -19,8 +19,8 @@ import webdataset
 
 from kconvert.dataset.manifest import finished_manifest
 from kconvert.errors import UsageError
-from kconvert.storage.files import AnyPath, to_path
-from kconvert.storage.objects import ObjectPath
+from kconvert.storage.open import to_path
+from kconvert.storage.store import StorePath
 from kconvert.video.frames import decode
 
 _PREFIX = "kconvert+"
@@ -115,9 +115,9 @@ class _Apportion:
         return rank, num_ranks
 
 
-def _url(path: AnyPath) -> str:
+def _url(path: StorePath) -> str:
     """What webdataset is to open a shard by."""
-    if isinstance(path, ObjectPath):
+    if path.local_path is None:
         return f"{_PREFIX}{path}"
     # It takes a path for a URL, and cuts what looks like its query or its fragment.
     return f"{_PREFIX}file://{path}" if set("?#;%\r\n\t") & set(str(path)) else str(path)
@@ -125,8 +125,7 @@ def _url(path: AnyPath) -> str:
 
 def _open(url: str, mode: str = "rb", bufsize: int = 0, **more: Any) -> BinaryIO:
     """Opens one of our URLs; webdataset calls it."""
-    path = to_path(url.removeprefix(_PREFIX))
-    return path.open_to_read() if isinstance(path, ObjectPath) else open(path, "rb")
+    return to_path(url.removeprefix(_PREFIX)).open_to_read()
 
 
 def _decode_frames(name: str, data: bytes) -> Any:

@@ -17,8 +17,8 @@ from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.manifest import finished_manifest, table_path
 from kconvert.dataset.table import FinalTable
 from kconvert.errors import ManifestError, UsageError
-from kconvert.storage.files import AnyPath, to_path
-from kconvert.storage.objects import ObjectPath
+from kconvert.storage.open import to_path
+from kconvert.storage.store import StorePath
 from kconvert.video.frames import decode
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Clips(Sequence[ClipData]):
     read.
     """
 
-    def __init__(self, out: AnyPath, rows: FinalTable) -> None:
+    def __init__(self, out: StorePath, rows: FinalTable) -> None:
         self._out = out
         self._rows = rows
 
@@ -87,12 +87,7 @@ class Clips(Sequence[ClipData]):
 
     def _video(self, facts: Mapping[str, Any]) -> bytes:
         path, start, size = self._out / facts["shard"], facts["offset_bytes"], facts["size_bytes"]
-        if isinstance(path, ObjectPath):
-            (video,) = path.read_ranges([(path, start, start + size)])
-        else:
-            # Opened each time: that takes a fiftieth of a read, and nothing is shared by threads or processes.
-            with open(path, "rb", buffering=0) as file:
-                video = os.pread(file.fileno(), size, start)
+        video: bytes = path.read_range(start, start + size)
         if len(video) != size:
             raise OSError(
                 f"{path}: ends after {len(video):,} of the {size:,} bytes of {facts['key']}; `kconvert verify` tells "
@@ -101,7 +96,7 @@ class Clips(Sequence[ClipData]):
         return video
 
 
-def read_split_table(out: AnyPath, split: str) -> FinalTable:
+def read_split_table(out: StorePath, split: str) -> FinalTable:
     """The table of a split of a finished folder. Raises `ManifestError` if it is not what a conversion writes."""
     path = out / table_path(split)
     try:

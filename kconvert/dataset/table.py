@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kconvert.storage.files import AnyPath, DigestingFile, write_whole
+from kconvert.storage.digests import DigestingFile
+from kconvert.storage.store import StorePath
 from kconvert.video.metadata import MediaFacts
 
 _STRINGS = pa.list_(pa.string())
@@ -108,7 +109,7 @@ class StagedRows:
         self._lengths = lengths
 
     @classmethod
-    def read(cls, files: Mapping[str, AnyPath]) -> StagedRows:
+    def read(cls, files: Mapping[str, StorePath]) -> StagedRows:
         """Reads the rows of archives, given by name, in that order."""
         # `pq.read_table` would take each file for a dataset, which takes four times as long.
         sources = [pa.BufferReader(path.read_bytes()) for path in files.values()]
@@ -193,9 +194,9 @@ def _no_columns() -> dict[str, list[Any]]:
 
 
 @contextmanager
-def staged_writer(path: AnyPath) -> Iterator[StagedWriter]:
+def staged_writer(path: StorePath) -> Iterator[StagedWriter]:
     """Opens the staged rows of an archive for writing; they appear whole, when the block ends, or not at all."""
-    with write_whole(path) as file:
+    with path.write_whole() as file:
         writer = StagedWriter(file)
         try:
             yield writer
@@ -203,7 +204,7 @@ def staged_writer(path: AnyPath) -> Iterator[StagedWriter]:
             writer.close()
 
 
-def write_table(path: AnyPath, columns: Iterable[tuple[str, Any]]) -> str:
+def write_table(path: StorePath, columns: Iterable[tuple[str, Any]]) -> str:
     """Writes a final table from its columns, sorted by key and then by the given order; strings are never null.
 
     Columns may be made lazily: each is given up before the next is asked for. Returns the file's sha256.
@@ -213,7 +214,7 @@ def write_table(path: AnyPath, columns: Iterable[tuple[str, Any]]) -> str:
     order = pa.table({"key": table["key"], "place": pa.array(range(table.num_rows), pa.int64())}).sort_by(
         [("key", "ascending"), ("place", "ascending")]
     )["place"]
-    with write_whole(path) as file, pq.ParquetWriter(file, TABLE, compression="zstd") as writer:
+    with path.write_whole() as file, pq.ParquetWriter(file, TABLE, compression="zstd") as writer:
         for start in range(0, max(1, table.num_rows), _GROUP_ROWS):
             writer.write_table(table.take(order.slice(start, _GROUP_ROWS)))
     return file.sha256
@@ -246,7 +247,7 @@ class FinalTable:
         self._table = table
 
     @classmethod
-    def read(cls, path: AnyPath) -> FinalTable:
+    def read(cls, path: StorePath) -> FinalTable:
         """Reads a table. Raises `ValueError` if it is not one of format 1."""
         try:
             table = pq.read_table(pa.BufferReader(path.read_bytes()))

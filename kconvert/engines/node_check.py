@@ -11,9 +11,9 @@ from pathlib import Path
 
 from kconvert.engines.engine import Engine
 from kconvert.errors import UsageError
-from kconvert.storage.files import AnyPath, make_folder, remove, remove_tree, write_bytes
+from kconvert.storage.store import StorePath
 
-Written = tuple[tuple[str, AnyPath], ...]
+Written = tuple[tuple[str, StorePath], ...]
 """Folders that are written to, by the option that names them."""
 Read = tuple[tuple[str, Path], ...]
 """Folders that are only read, by the option that names them."""
@@ -45,8 +45,8 @@ class Reach:
                 )
             trial = folder / _MARKS / f"{here}-{uuid.uuid4().hex}"
             try:
-                write_bytes(trial, b"")
-                remove(trial)
+                trial.write_bytes(b"")
+                trial.remove()
             except OSError as error:
                 raise UsageError(
                     f"{option} {folder}: {here} cannot write there ({error.strerror}); "
@@ -71,10 +71,10 @@ def within_reach(engine: Engine, written: Written, read: Read) -> Iterator[None]
     reach = Reach(uuid.uuid4().hex, written, read)
     try:
         for _, folder in written:
-            make_folder(folder / _MARKS)
-            write_bytes(folder / _MARKS / _TOKEN, reach.token.encode())
+            (folder / _MARKS).make_folder()
+            (folder / _MARKS / _TOKEN).write_bytes(reach.token.encode())
         engine.prepare(reach)
         yield
     finally:
         for _, folder in written:
-            remove_tree(folder / _MARKS)
+            (folder / _MARKS).remove_tree()

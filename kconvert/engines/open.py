@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kconvert.engines.engine import Engine, EngineName, RayOptions, SlurmOptions, TaskNeeds
-from kconvert.storage.files import AnyPath
+from kconvert.storage.store import StorePath
 
 
 def open_engine(
@@ -13,7 +13,7 @@ def open_engine(
     *,
     ray: RayOptions | None = None,
     slurm: SlurmOptions | None = None,
-    records: AnyPath | None = None,
+    records: StorePath | None = None,
 ) -> Engine:
     """The engine of that name, for at most so many tasks at a time; by default as many as there are cores for, and what
     each of them needs.

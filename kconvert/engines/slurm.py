@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import time
 import uuid
 from collections import deque
@@ -35,7 +36,8 @@ from kconvert.engines.engine import (
 from kconvert.errors import OutOfMemoryError, TaskError, UsageError, WorkerDiedError
 from kconvert.events import Accumulator, Advance, Emit
 from kconvert.grants import default_workers
-from kconvert.storage.files import AnyPath, make_folder, remove, remove_tree, write_bytes
+from kconvert.storage.files import make_folder
+from kconvert.storage.store import StorePath
 
 ELEMENTS_NAME = "elements.json"
 _MAX_ARRAY = 1000
@@ -67,7 +69,7 @@ class _Element:
 class SlurmEngine:
     """Runs tasks in job arrays, at most `max_tasks` elements at a time, by default 100."""
 
-    def __init__(self, max_tasks: int | None, options: SlurmOptions, records: AnyPath | None) -> None:
+    def __init__(self, max_tasks: int | None, options: SlurmOptions, records: StorePath | None) -> None:
         try:
             import submitit
         except ImportError as error:
@@ -89,11 +91,12 @@ class SlurmEngine:
     def _working_folder(self) -> Path:
         if self._options.folder is not None:
             return Path(self._options.folder).expanduser().absolute() / f"kconvert-{uuid.uuid4().hex[:12]}"
-        if not isinstance(self._records, Path):
+        here = None if self._records is None else (self._records / "jobs").local_path
+        if here is None:
             raise UsageError(
                 "--engine slurm: expected --slurm.folder, a folder on a shared file system, as --out is an object store"
             )
-        return self._records / "jobs"
+        return here
 
     def _open_executor(self) -> Any:
         make_folder(self._folder)
@@ -218,8 +221,8 @@ class SlurmEngine:
 
     def _write_down(self) -> None:
         if self._records is not None:
-            make_folder(self._records)
-            write_bytes(self._records / ELEMENTS_NAME, json.dumps(self._undone, indent=1).encode())
+            self._records.make_folder()
+            (self._records / ELEMENTS_NAME).write_bytes(json.dumps(self._undone, indent=1).encode())
 
     def _cancel_former(self) -> None:
         """Cancels what a killed driver left in the queue."""
@@ -238,11 +241,11 @@ class SlurmEngine:
             self._write_down()
         else:
             if self._records is not None:
-                remove(self._records / ELEMENTS_NAME)
-            remove_tree(self._folder)
+                (self._records / ELEMENTS_NAME).remove()
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def read_elements(records: AnyPath) -> dict[str, str]:
+def read_elements(records: StorePath) -> dict[str, str]:
     """The elements that were submitted and did not succeed, as far as the driver lived to see it: from Slurm's name of
     each to the task's."""
     try:

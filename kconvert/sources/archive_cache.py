@@ -10,7 +10,7 @@ from kconvert.errors import SourceChangedError
 from kconvert.sources.fetch.ahead import open_ahead
 from kconvert.sources.fetch.open import describe
 from kconvert.sources.fetch.stream import FetchOptions, OnBytes, Remote, is_remote
-from kconvert.storage.files import make_folder, naming, remove
+from kconvert.storage.files import make_folder, naming
 
 
 def keep_archive(
@@ -39,7 +39,7 @@ def keep_archive(
 
 def discard(folder: Path, name: str) -> None:
     """Removes a kept archive that turned out to be damaged, so that it is downloaded again."""
-    remove(folder / name)
+    (folder / name).unlink(missing_ok=True)
 
 
 def _download(location: str, path: Path, remote: Remote, options: FetchOptions, on_bytes: OnBytes) -> None:
@@ -49,7 +49,7 @@ def _download(location: str, path: Path, remote: Remote, options: FetchOptions, 
         offset = 0
     if offset == 0:
         # In this order: a partial file is never to stand beside the version of another one.
-        remove(partial)
+        partial.unlink(missing_ok=True)
         _etag_file(partial).write_text(remote.etag, "utf-8")
     on_bytes(offset)
     try:
@@ -63,7 +63,7 @@ def _download(location: str, path: Path, remote: Remote, options: FetchOptions, 
             file.flush()
             os.fsync(file.fileno())
     except SourceChangedError:
-        remove(partial)
+        partial.unlink(missing_ok=True)
         raise
     partial.replace(path)
     _etag_file(partial).replace(_etag_file(path))

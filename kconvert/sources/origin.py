@@ -18,7 +18,7 @@ from kconvert.catalog.release import OFFICIAL_BASE, AnnotationFile, Release, Spl
 from kconvert.errors import FetchError, NotFoundError, OriginError
 from kconvert.sources.fetch.open import describe, read_small
 from kconvert.sources.fetch.stream import FetchOptions, is_remote, is_url, without_patience
-from kconvert.storage.objects import ObjectPath
+from kconvert.storage.objects import object_path
 
 _MAX_LIST_BYTES = 16 << 20
 _MAX_ANNOTATION_BYTES = 1 << 30
@@ -89,7 +89,7 @@ def _advice(where: str, release: Release) -> str:
 
 def _require_library(where: str) -> None:
     try:
-        ObjectPath(where).require_library()
+        object_path(where).store.require_usable()
     except OSError as error:
         raise OriginError(f"--origin {where}: {error.strerror}") from error
 

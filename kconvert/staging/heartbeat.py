@@ -10,10 +10,7 @@ from typing import Self
 from kconvert.errors import disk_error
 from kconvert.events import Advance, Observer, Snapshot, SplitDone, SplitWork, Step
 from kconvert.staging.journal import Journal, ProgressRecord
-from kconvert.storage.objects import ObjectPath
 
-_INTERVAL_SECONDS = 2.0
-_STORE_INTERVAL_SECONDS = 15.0
 _MAX_TASKS = 1000
 
 
@@ -22,7 +19,7 @@ class Heartbeat:
 
     def __init__(self, journal: Journal, observer: Observer) -> None:
         self._journal = journal
-        self._interval = _STORE_INTERVAL_SECONDS if isinstance(journal.folder, ObjectPath) else _INTERVAL_SECONDS
+        self._interval = journal.folder.store.renewal_seconds
         self._observer = observer
         self._running: dict[str, None] = {}
         self._num_done = 0

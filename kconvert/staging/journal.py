@@ -2,6 +2,7 @@
 
     lock                            held by the run that works on the folder
     heartbeat.json                  how far the run is that works on the folder
+    number                          which conversion this is: what another one left late is nothing to it
     identity.json                   release, format and every option that changes bytes
     train/inputs.json               the archives and the annotation file this split is made from
     train/annotations               that file
@@ -20,32 +21,33 @@ A receipt says that something is done. Nothing in the journal is needed once the
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
+import re
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 from kconvert.catalog.release import SPLITS, AnnotationFile
 from kconvert.dataset.manifest import JOURNAL_FOLDER, SplitRecord
-from kconvert.errors import BusyError, UsageError
-from kconvert.events import Snapshot
-from kconvert.storage.files import AnyPath, make_folder, remove, size_of, write_bytes
-from kconvert.storage.lease import is_leased, leased
-from kconvert.storage.objects import ObjectPath
+from kconvert.errors import BusyError, LostLockError, UsageError
+from kconvert.events import Advance, Emit, Snapshot
 from kconvert.storage.records import Record, build
+from kconvert.storage.store import StorePath
 from kconvert.storage.threads import at_once
 
 _REFUSAL_NAME = "refused"
-_BESIDE_THE_WORK = {_REFUSAL_NAME, "lock"}
+_LOCK_NAME = "lock"
+_NUMBER_NAME = "number"
+_LOOK_SECONDS = 10.0
+"""How long a task works on before it looks again whether its conversion has the folder."""
+_BESIDE_THE_WORK = {_REFUSAL_NAME, _LOCK_NAME, f"{_LOCK_NAME}.lease"}
 """What a run leaves that has begun nothing."""
 _PROGRESS_NAME = "heartbeat.json"
-_LOCK_ATTEMPTS = 5
-_LOCK_PAUSE_SECONDS = 0.1
 REPLACEMENT_ID = "replacement"
 """What the replacement archive goes by instead of a number."""
 
@@ -129,7 +131,7 @@ MAX_LISTED = 1000
 class Journal:
     """The journal of one output folder; parts are staged in it, or in a folder of their own below `staging`."""
 
-    def __init__(self, out: AnyPath, staging: AnyPath | None = None) -> None:
+    def __init__(self, out: StorePath, staging: StorePath | None = None) -> None:
         self.out = out
         self.folder = out / JOURNAL_FOLDER
         # Of this output folder alone: a scratch disk is used by many.
@@ -141,42 +143,22 @@ class Journal:
 
     def is_begun(self) -> bool:
         """Whether a run has begun something, other than to look and to be refused."""
-        if isinstance(self.folder, ObjectPath):
-            return self.exists()
-        return self.exists() and any(path.name not in _BESIDE_THE_WORK for path in self.folder.iterdir())
+        return bool(self.folder.children() - _BESIDE_THE_WORK)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps other runs off the folder. The system frees the lock when its process ends, however it ends; in an
-        object store it is a lease.
+        """Keeps other runs off the folder.
 
-        Raises `BusyError` if another run holds it, `LostLockError` at the end if the lease was lost.
+        Raises `BusyError` if another run holds it, `LostLockError` at the end if the lock was lost.
         """
-        with leased(self.folder / "lease") if isinstance(self.folder, ObjectPath) else self._locked() as is_ours:
+        with (self.folder / _LOCK_NAME).lock() as is_ours:
             if not is_ours:
                 raise BusyError(f"{self.out}: another kconvert is working on this folder; wait for it or stop it")
             yield
 
-    @contextmanager
-    def _locked(self) -> Iterator[bool]:
-        make_folder(self.folder)
-        with open(str(self.folder / "lock"), "a") as file:
-            # A glance of `kconvert status` is over in a moment.
-            for _ in range(_LOCK_ATTEMPTS):
-                if _flock(file, fcntl.LOCK_EX):
-                    yield True
-                    return
-                time.sleep(_LOCK_PAUSE_SECONDS)
-            yield False
-
     def is_locked(self) -> bool:
         """Whether a run works on the folder now."""
-        if isinstance(self.folder, ObjectPath):
-            return is_leased(self.folder / "lease")
-        if not (self.folder / "lock").is_file():
-            return False
-        with open(self.folder / "lock") as file:
-            return not _flock(file, fcntl.LOCK_SH)
+        return (self.folder / _LOCK_NAME).is_locked()
 
     def identity(self) -> Mapping[str, Any] | None:
         """What was written by `set_identity`; `None` if nothing was."""
@@ -187,6 +169,9 @@ class Journal:
         return identity
 
     def set_identity(self, identity: Mapping[str, Any]) -> None:
+        """Writes down what is being converted; if nothing was until now, this is a conversion with a new number."""
+        if self.identity() is None:
+            (self.folder / _NUMBER_NAME).write_bytes(uuid.uuid4().hex.encode())
         _write(self.folder / "identity.json", identity)
 
     def progress(self) -> ProgressRecord | None:
@@ -200,24 +185,26 @@ class Journal:
         _write(self.folder / _PROGRESS_NAME, dataclasses.asdict(progress))
 
     def forget_progress(self) -> None:
-        remove(self.folder / _PROGRESS_NAME)
+        (self.folder / _PROGRESS_NAME).remove()
 
     def refusal(self) -> str:
         """Why the last run was refused before it began anything; `""` if it was not."""
         return (_content(self.folder / _REFUSAL_NAME) or b"").decode("utf-8", "replace")
 
     def set_refusal(self, reason: str) -> None:
-        make_folder(self.folder)
-        write_bytes(self.folder / _REFUSAL_NAME, reason.encode("utf-8", "backslashreplace"))
+        self.folder.make_folder()
+        (self.folder / _REFUSAL_NAME).write_bytes(reason.encode("utf-8", "backslashreplace"))
 
     def forget_refusal(self) -> None:
-        remove(self.folder / _REFUSAL_NAME)
+        (self.folder / _REFUSAL_NAME).remove()
 
     def forget_identity(self) -> None:
-        remove(self.folder / "identity.json")
+        (self.folder / _NUMBER_NAME).remove()
+        (self.folder / "identity.json").remove()
 
     def split(self, name: str) -> SplitJournal:
-        return SplitJournal(self.folder / name, None if self.staging == self.folder else self.staging / name)
+        staging = None if self.staging == self.folder else self.staging / name
+        return SplitJournal(self.folder / name, staging, _number(self.folder))
 
     def splits(self) -> list[SplitJournal]:
         """The splits that have a journal."""
@@ -228,9 +215,16 @@ class Journal:
 class SplitJournal:
     """The journal of one split. Only whole receipts count; any other file may be there or not."""
 
-    folder: AnyPath
-    staging: AnyPath | None = None
+    folder: StorePath
+    staging: StorePath | None = None
     """Where parts are; beside the receipts if `None`."""
+    number: str = ""
+    """Of the conversion whose receipts count; `""` while it has none."""
+
+    def require_current(self) -> None:
+        """Raises `LostLockError` if another conversion has the folder by now."""
+        if _number(self.folder.parent) != self.number:
+            raise LostLockError(str(self.folder.parent.parent), "another conversion has begun there")
 
     @property
     def name(self) -> str:
@@ -242,50 +236,64 @@ class SplitJournal:
     def set_inputs(self, inputs: Inputs, annotations: bytes, selected: Iterable[str]) -> None:
         """Fixes what the split is made from; `selected` are the names of the clips that `--classes` selects."""
         for folder in (self.folder / "archives", self.folder / "shards", self.parts_folder):
-            make_folder(folder)
-        write_bytes(self.annotations_path, annotations)
-        write_bytes(self.selection_path, "".join(f"{name}\n" for name in selected).encode())
+            folder.make_folder()
+        self.annotations_path.write_bytes(annotations)
+        self.selection_path.write_bytes("".join(f"{name}\n" for name in selected).encode())
         _write(self.folder / "inputs.json", dataclasses.asdict(inputs))
 
     @property
-    def parts_folder(self) -> AnyPath:
+    def parts_folder(self) -> StorePath:
         return self.folder / "archives" if self.staging is None else self.staging
 
     @property
-    def annotations_path(self) -> AnyPath:
+    def annotations_path(self) -> StorePath:
         return self.folder / "annotations"
 
     @property
-    def selection_path(self) -> AnyPath:
+    def selection_path(self) -> StorePath:
         return self.folder / "selection.txt"
 
-    def rows_path(self, archive_id: str) -> AnyPath:
+    def rows_path(self, archive_id: str) -> StorePath:
         return self.folder / "archives" / f"{archive_id}.rows"
 
-    def part_path(self, archive_id: str) -> AnyPath:
+    def part_path(self, archive_id: str) -> StorePath:
         return self.parts_folder / f"{archive_id}.part"
 
     def archive_receipt(self, archive_id: str) -> ArchiveReceipt | None:
         """The receipt of a read archive; `None` if it is not read, or its rows are not what the receipt says."""
-        receipt = _read_record(self.folder / "archives" / f"{archive_id}.json", ArchiveReceipt)
+        receipt = self._receipt(self.folder / "archives" / f"{archive_id}.json", ArchiveReceipt)
         if receipt is None:
             return None
         rows = _content(self.rows_path(archive_id))
         return receipt if rows is not None and hashlib.sha256(rows).hexdigest() == receipt.rows_sha256 else None
 
     def set_archive_receipt(self, archive_id: str, receipt: ArchiveReceipt) -> None:
+        self.require_current()
         # In this order: what is done is never told as failed.
-        remove(self._failure_path(archive_id))
-        _write(self.folder / "archives" / f"{archive_id}.json", dataclasses.asdict(receipt))
+        self._failure_path(archive_id).remove()
+        _write(self.folder / "archives" / f"{archive_id}.json", self._numbered(receipt))
+
+    def _numbered(self, receipt: ArchiveReceipt | ShardReceipt) -> dict[str, Any]:
+        return {"number": self.number, **dataclasses.asdict(receipt)}
+
+    def _receipt(self, path: StorePath, kind: type[Record]) -> Record | None:
+        """A receipt of this conversion; `None` if there is none."""
+        content = _read(path)
+        # One that a task of another conversion wrote, when this one had begun, is of other options.
+        if isinstance(content, dict) and content.pop("number", "") != self.number:
+            return None
+        return _record(path, content, kind)
 
     def archive_receipts(self, ids: Mapping[str, str]) -> dict[str, ArchiveReceipt]:
         """The receipts of the archives that are read, by name."""
-        found = at_once(self.archive_receipt, ids.values(), num_at_once(self.folder))
+        found = at_once(self.archive_receipt, ids.values(), self.folder.store.max_requests)
         return {name: receipt for name, receipt in zip(ids, found, strict=True) if receipt is not None}
 
     def staged(self, receipts: Mapping[str, ArchiveReceipt]) -> set[str]:
         """Those read archives, given by their number, whose clips are still there to be packed."""
-        sizes = at_once(lambda number: size_of(self.part_path(number)), receipts, num_at_once(self.parts_folder))
+        sizes = at_once(
+            lambda number: self.part_path(number).size_bytes(), receipts, self.parts_folder.store.max_requests
+        )
         found = zip(receipts.items(), sizes, strict=True)
         return {number for (number, receipt), size in found if size == receipt.part_bytes}
 
@@ -294,30 +302,38 @@ class SplitJournal:
         return (_content(self._failure_path(archive_id)) or b"").decode("utf-8", "replace")
 
     def set_failure(self, archive_id: str, reason: str) -> None:
-        write_bytes(self._failure_path(archive_id), reason.encode("utf-8", "backslashreplace"))
+        self._failure_path(archive_id).write_bytes(reason.encode("utf-8", "backslashreplace"))
 
-    def _failure_path(self, archive_id: str) -> AnyPath:
+    def _failure_path(self, archive_id: str) -> StorePath:
         return self.folder / "archives" / f"{archive_id}.failed"
 
     def shard_receipt(self, number: int) -> ShardReceipt | None:
-        return _read_record(self.folder / "shards" / f"{number:06d}.json", ShardReceipt)
+        return self._receipt(self._shard_receipt_path(number), ShardReceipt)
 
     def set_shard_receipt(self, number: int, receipt: ShardReceipt) -> None:
-        _write(self.folder / "shards" / f"{number:06d}.json", dataclasses.asdict(receipt))
+        self.require_current()
+        _write(self._shard_receipt_path(number), self._numbered(receipt))
 
     def forget_shards_from(self, number: int) -> list[str]:
         """Removes the receipts of the shards from this number on; returns the paths of the shards."""
         paths = []
-        found: Iterable[AnyPath] = (self.folder / "shards").glob("*.json")
-        for path in sorted(found, key=str):
-            if path.stem.isdigit() and int(path.stem) >= number:
-                if (receipt := self.shard_receipt(int(path.stem))) is not None:
+        for found in self._shard_numbers():
+            if found >= number:
+                if (receipt := self.shard_receipt(found)) is not None:
                     paths.append(receipt.path)
-                remove(path)
+                self._shard_receipt_path(found).remove()
         return paths
 
+    def _shard_receipt_path(self, number: int) -> StorePath:
+        return self.folder / "shards" / f"{number:06d}.json"
+
+    def _shard_numbers(self) -> list[int]:
+        """Of the shards that have a receipt, in order."""
+        names = (self.folder / "shards").children()
+        return sorted(int(name.removesuffix(".json")) for name in names if re.fullmatch("[0-9]{6,}.json", name))
+
     def num_shard_receipts(self) -> int:
-        return len(list((self.folder / "shards").glob("*.json")))
+        return len(self._shard_numbers())
 
     def record(self) -> SplitRecord | None:
         """The split as the manifest will have it; `None` while it is not finished."""
@@ -327,7 +343,7 @@ class SplitJournal:
         _write(self.folder / "record.json", dataclasses.asdict(record))
 
     def forget_record(self) -> None:
-        remove(self.folder / "record.json")
+        (self.folder / "record.json").remove()
 
     def listings(self) -> Mapping[str, Sequence[str]]:
         """What a person may want to look at in a finished split, by kind."""
@@ -338,21 +354,30 @@ class SplitJournal:
         _write(self.folder / "listings.json", {"names": listings})
 
 
-def num_at_once(folder: AnyPath) -> int:
-    """How many files are asked for at a time: a disk answers at once."""
-    return 16 if isinstance(folder, ObjectPath) else 1
+def guarded(journal: SplitJournal, emit: Emit) -> Emit:
+    """Passes on what a task has to tell, and now and then makes sure that its conversion still has the folder: one
+    that lost it, and does not know, is at work no longer than that.
+
+    What it makes raises `LostLockError`.
+    """
+    next_look = time.monotonic() + _LOOK_SECONDS
+
+    def tell(event: Advance) -> None:
+        nonlocal next_look
+        if time.monotonic() > next_look:
+            journal.require_current()
+            next_look = time.monotonic() + _LOOK_SECONDS
+        emit(event)
+
+    return tell
 
 
-def _flock(file: IO[str], kind: int) -> bool:
-    """Locks an open file, until it is closed, if that is possible at once."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _number(folder: StorePath) -> str:
+    """Of the conversion that a journal is of; `""` if it has none."""
+    return (_content(folder / _NUMBER_NAME) or b"").decode("utf-8", "replace")
 
 
-def _content(path: AnyPath) -> bytes | None:
+def _content(path: StorePath) -> bytes | None:
     """The content of a file; `None` if it is not there."""
     try:
         return path.read_bytes()
@@ -360,7 +385,7 @@ def _content(path: AnyPath) -> bytes | None:
         return None
 
 
-def _read(path: AnyPath) -> Any:
+def _read(path: StorePath) -> Any:
     """The content of a JSON file; `None` if it is not there. Raises `UsageError` if it was spoilt."""
     content = _content(path)
     try:
@@ -369,28 +394,21 @@ def _read(path: AnyPath) -> Any:
         raise _spoilt(path, error) from error
 
 
-def _read_record(path: AnyPath, kind: type[Record]) -> Record | None:
+def _read_record(path: StorePath, kind: type[Record]) -> Record | None:
     """A record from its file; `None` if it is not there. Raises `UsageError` if it was spoilt."""
-    content = _read(path)
+    return _record(path, _read(path), kind)
+
+
+def _record(path: StorePath, content: Any, kind: type[Record]) -> Record | None:
     try:
         return None if content is None else build(kind, content)
     except ValueError as error:
         raise _spoilt(path, error) from error
 
 
-def _spoilt(path: AnyPath, error: ValueError) -> UsageError:
+def _spoilt(path: StorePath, error: ValueError) -> UsageError:
     return UsageError(f"{path}: was changed by hand ({error}); remove it to have that step done again")
 
 
-def _write(path: AnyPath, content: Mapping[str, Any]) -> None:
-    write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=True) + "\n").encode())
-
-
-def is_empty(folder: AnyPath) -> bool:
-    """Whether a folder has nothing in it, or is not there."""
-    if isinstance(folder, ObjectPath):
-        return not folder.is_dir()
-    if not folder.exists():
-        return True
-    with os.scandir(folder) as entries:
-        return next(entries, None) is None
+def _write(path: StorePath, content: Mapping[str, Any]) -> None:
+    path.write_bytes((json.dumps(content, indent=1, ensure_ascii=True) + "\n").encode())

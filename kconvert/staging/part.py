@@ -6,19 +6,15 @@ The room of clips that are in a shard is given back, where the disk can do that,
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from kconvert.errors import StagingError
 from kconvert.storage.compression import crc32
-from kconvert.storage.files import AnyPath, CountingFile, free_ranges, has_holes, write_whole_undigested
-from kconvert.storage.objects import ObjectPath
-
-_AHEAD_BYTES = 32 << 20
-"""What is read at once from a store, where each question takes its time."""
+from kconvert.storage.digests import CountingFile
+from kconvert.storage.store import Range, StorePath
 
 
 @dataclass(frozen=True)
@@ -54,65 +50,48 @@ class PartWriter:
 
 
 @contextmanager
-def part_writer(path: AnyPath) -> Iterator[PartWriter]:
+def part_writer(path: StorePath) -> Iterator[PartWriter]:
     """Opens a part for writing; it appears whole, when the block ends, or not at all."""
-    with write_whole_undigested(path) as file:
+    with path.write_whole_undigested() as file:
         yield PartWriter(file)
 
 
-def read_staged(clips: Iterable[tuple[AnyPath, StagedBytes]]) -> Iterator[bytes]:
+def read_staged(clips: Iterable[tuple[StorePath, StagedBytes]]) -> Iterator[bytes]:
     """The bytes of clips, given by their part and their place in it, in the same order.
 
     Raises: `StagingError` if a part is not what was written.
     """
-    ahead: list[tuple[ObjectPath, StagedBytes]] = []
-    for path, staged in clips:
-        if not isinstance(path, ObjectPath):
-            yield _checked(path, staged, _read(path, staged))
-            continue
-        ahead.append((path, staged))
-        if sum(staged.size for _, staged in ahead) >= _AHEAD_BYTES:
-            yield from _read_objects(ahead)
-            ahead = []
-    yield from _read_objects(ahead)
-
-
-def free_staged(path: AnyPath, clips: Iterable[StagedBytes]) -> None:
-    """Gives the room of these clips of a part back, as nobody reads them any more; in a store nothing can be done."""
-    if isinstance(path, Path):
-        free_ranges(path, (clip.range for clip in clips))
-
-
-def is_freed(path: AnyPath, clips: Iterable[StagedBytes]) -> bool:
-    """Whether the room of one of these clips of a part was given back."""
-    return isinstance(path, Path) and has_holes(path, (clip.range for clip in clips))
-
-
-def _read(path: Path, staged: StagedBytes) -> bytes:
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return os.pread(file.fileno(), staged.size, staged.offset)
-    except FileNotFoundError as error:
-        raise _gone(path) from error
-
-
-def _read_objects(clips: list[tuple[ObjectPath, StagedBytes]]) -> Iterator[bytes]:
-    if not clips:
-        return
-    first = clips[0][0]
-    try:
-        data = first.read_ranges([(path, *staged.range) for path, staged in clips])
-    except FileNotFoundError as error:
-        raise _gone(first.parent) from error
-    for (path, staged), found in zip(clips, data, strict=True):
+    listed, ranges = itertools.tee(clips)
+    data = _in_their_stores((path, Range(path.key, *staged.range)) for path, staged in ranges)
+    for path, staged in listed:
+        try:
+            found = next(data)
+        except FileNotFoundError as error:
+            raise _gone(str(error.filename or path)) from error
         yield _checked(path, staged, found)
 
 
-def _gone(path: AnyPath) -> StagingError:
+def _in_their_stores(ranges: Iterable[tuple[StorePath, Range]]) -> Iterator[bytes]:
+    """The bytes of ranges; those that follow each other in one store are read together."""
+    for store, group in itertools.groupby(ranges, lambda found: found[0].store):
+        yield from store.read_ranges(wanted for _, wanted in group)
+
+
+def free_staged(path: StorePath, clips: Iterable[StagedBytes]) -> None:
+    """Gives the room of these clips of a part back, as nobody reads them any more."""
+    path.free_ranges(clip.range for clip in clips)
+
+
+def is_freed(path: StorePath, clips: Iterable[StagedBytes]) -> bool:
+    """Whether the room of one of these clips of a part was given back."""
+    return path.has_holes(clip.range for clip in clips)
+
+
+def _gone(path: str) -> StagingError:
     return StagingError(f"{path}: is gone, or something in it; run again, its archive is then read again")
 
 
-def _checked(path: AnyPath, staged: StagedBytes, data: bytes) -> bytes:
+def _checked(path: StorePath, staged: StagedBytes, data: bytes) -> bytes:
     if len(data) != staged.size or crc32(data) != staged.crc32:
         raise StagingError(
             f"{path}: bytes {staged.offset:,} to {staged.offset + staged.size:,} are not what was staged; run again: "

@@ -1,4 +1,5 @@
-"""Files and objects: whole or not at all, with digests, ranges and locks; gzip and its checksum.
+"""Stores of files: whole or not at all, with digests, ranges and locks; gzip and its checksum.
 
-Nothing here knows what is stored. It owns no interface yet: `files.AnyPath` is a folder's path or an object's.
+Here live the folders of this machine, buckets, and leases. Nothing here knows what is stored. The interface is `Store`,
+in `store`; `open` finds the one that a person names.
 """

@@ -1,4 +1,4 @@
-"""Leases: locks for object stores, which have none. An object that its holder writes anew every few seconds.
+"""Leases: locks for stores that have none. A file that its holder writes anew every few seconds.
 
 There is one key, and the last writer has it: whoever wants it finds nobody alive there, writes, waits for longer than a
 request may take, and reads it back. Nothing is asked of the store but that what was written is read: some ignore
@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from kconvert.errors import LostLockError
-from kconvert.storage.objects import ObjectPath
+from kconvert.storage.store import StorePath
 
 SETTLE_SECONDS = 2.5
 """Between writing and reading back: what somebody else wrote at the same time is there by then. Requests that take
@@ -35,7 +35,7 @@ _LOOK_SECONDS = 1.0
 
 
 @contextmanager
-def leased(path: ObjectPath, dead_seconds: float = DEAD_SECONDS) -> Iterator[bool]:
+def leased(path: StorePath, dead_seconds: float = DEAD_SECONDS) -> Iterator[bool]:
     """Holds a lease during the block; false if somebody else has it, and has written it anew within that time.
 
     Raises: `LostLockError` if the lease is lost meanwhile. The block is then interrupted (`KeyboardInterrupt`) if it
@@ -57,26 +57,26 @@ def leased(path: ObjectPath, dead_seconds: float = DEAD_SECONDS) -> Iterator[boo
         keeper.thread.join(RENEW_SECONDS)
         with suppress(OSError):
             if _said(path).startswith(mine):
-                path.unlink(missing_ok=True)
+                path.remove()
     if keeper.why_lost:
         raise LostLockError(str(path), keeper.why_lost)
 
 
-def is_leased(path: ObjectPath) -> bool:
+def is_leased(path: StorePath) -> bool:
     """Whether somebody seems to hold a lease: at a glance, one that stands still is taken for held."""
     said = _said(path)
     return said != "" and not _is_gone(said)
 
 
-def _take(path: ObjectPath, mine: str, dead_seconds: float) -> bool:
+def _take(path: StorePath, mine: str, dead_seconds: float) -> bool:
     if (said := _said(path)) and not _is_dead(path, said, dead_seconds):
         return False
-    path.write_bytes(_text(mine, 0))
+    path.put(_text(mine, 0))
     time.sleep(SETTLE_SECONDS)
     return _said(path).startswith(mine)
 
 
-def _is_dead(path: ObjectPath, first: str, dead_seconds: float) -> bool:
+def _is_dead(path: StorePath, first: str, dead_seconds: float) -> bool:
     """Watches a lease until it changes, or has not for long enough."""
     end = time.monotonic() + dead_seconds
     while not _is_gone(first) and time.monotonic() < end:
@@ -107,7 +107,7 @@ def _is_gone(said: str) -> bool:
 class _Keeper:
     """Renews a lease until it is over, or lost."""
 
-    path: ObjectPath
+    path: StorePath
     mine: str
     is_over: threading.Event = field(default_factory=threading.Event)
     why_lost: str = ""
@@ -125,7 +125,7 @@ class _Keeper:
                 if not _said(self.path).startswith(self.mine):
                     self._lose("another run has taken it over")
                     return
-                self.path.write_bytes(_text(self.mine, number))
+                self.path.put(_text(self.mine, number))
                 last = time.monotonic()
             except OSError as error:
                 # A store that fails for a moment is asked again in the next one.
@@ -144,7 +144,7 @@ def _text(mine: str, number: int) -> bytes:
     return f"{mine} {number}\n".encode()
 
 
-def _said(path: ObjectPath) -> str:
+def _said(path: StorePath) -> str:
     try:
         return path.read_bytes().decode("utf-8", "replace")
     except FileNotFoundError:

@@ -20,6 +20,7 @@ from kconvert.engines.open import open_engine
 from kconvert.engines.slurm import SlurmEngine
 from kconvert.errors import ArchiveError, DiskError, UnexpectedError, UsageError, WorkerDiedError
 from kconvert.events import Advance
+from kconvert.storage.folders import local
 
 pytestmark = pytest.mark.server
 
@@ -53,7 +54,7 @@ def engine(
     name, _, num = request.param.partition("-")
     slurm = SlurmOptions(executor="local")
     records = tmp_path_factory.mktemp("records") / "records"
-    engine = open_engine(name, int(num) if num else None, slurm=slurm, records=records)
+    engine = open_engine(name, int(num) if num else None, slurm=slurm, records=local(records))
     yield engine
     engine.close()
     assert not records.exists() or list(records.iterdir()) == [] or name == "slurm"

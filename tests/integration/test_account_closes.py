@@ -22,6 +22,7 @@ from kconvert.dataset.manifest import read_manifest
 from kconvert.engines.open import open_engine
 from kconvert.errors import OriginError
 from kconvert.events import Silent
+from kconvert.storage.folders import local
 
 LABELS = ("abseiling", "zumba", "")
 ROWS = [Row(f"clip-{number:06d}", number, number + 10, LABELS[number % 3]) for number in range(9)]
@@ -88,10 +89,10 @@ def test_every_row_and_every_member_is_in_the_tables_once_and_in_one_status(
     assert counts["num_annotations"] == len(annotated)
     assert counts["num_members"] == sum(hosted.values()) + 3 * len(made)
     assert counts["num_clip_members"] == sum(hosted.values())
-    manifest = read_manifest(out)
+    manifest = read_manifest(local(out))
     assert manifest is not None
     with closing(open_engine("local", 1)) as engine:
-        assert verify(out, manifest, engine, Silent()) == []
+        assert verify(local(out), manifest, engine, Silent()) == []
 
 
 @pytest.mark.parametrize("is_empty_list", [True, False])

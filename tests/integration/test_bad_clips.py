@@ -25,6 +25,7 @@ from kconvert.conversion.ingest import IngestTask, ingest
 from kconvert.engines.engine import Context
 from kconvert.sources.origin import ArchiveRef
 from kconvert.staging.journal import Inputs, SplitJournal
+from kconvert.storage.folders import local
 from kconvert.video.isolated import IsolatedProber
 from kconvert.video.verdict import CheckOptions
 
@@ -190,7 +191,7 @@ def _ingest_and_tell(
 ) -> None:
     found = []
     for num_clips in nums:
-        journal = SplitJournal(folder / f"{num_clips}")
+        journal = SplitJournal(local(folder / f"{num_clips}"))
         journal.set_inputs(Inputs((), 0, None, AnnotationFile("x", "csv")), b"", [])
         ref = ArchiveRef("x", str(folder / f"{num_clips}.tar.gz"))
         check = CheckOptions(prober=prober)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from harness import COMMAND, kconvert, one_line, tree
 from miniature.server import Handler, Server, serving
 
 from kconvert.staging.journal import Journal
+from kconvert.storage.folders import local
 
 SMALL = ("--shard.max_samples", "5")
 QUICK = (
@@ -108,7 +109,7 @@ def test_an_archive_that_is_replaced_while_it_is_read_is_started_again(
 
 
 def kconvert_is_working(out: Path) -> bool:
-    return out.is_dir() and Journal(out).is_locked()
+    return out.is_dir() and Journal(local(out)).is_locked()
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

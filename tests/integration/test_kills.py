@@ -17,6 +17,7 @@ from interrupting import Job, boundaries, one_of_each_kind
 from miniature.server import Handler, serving
 
 from kconvert.staging.journal import Journal
+from kconvert.storage.folders import local
 
 
 def test_all_that_is_written_goes_through_a_flush_and_a_rename(job: Job, operations: list[Operation]) -> None:
@@ -160,7 +161,7 @@ def test_a_lock_that_a_killed_run_left_is_taken_over(
     shutil.rmtree(out / ".kconvert/train")
     (out / "manifest.json").unlink()
     shutil.rmtree(out / "train")
-    assert not Journal(out).is_locked()
+    assert not Journal(local(out)).is_locked()
     ran = kconvert("k400", "--out", out, "--origin", mini, "--shard.max_samples", 5)
     assert ran.code == 0, ran.err
     assert tree(out) == tree(converted)

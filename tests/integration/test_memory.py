@@ -16,6 +16,7 @@ from kconvert.conversion.ingest import IngestTask, ingest
 from kconvert.engines.engine import Context
 from kconvert.sources.origin import ArchiveRef
 from kconvert.staging.journal import Inputs, SplitJournal
+from kconvert.storage.folders import local
 from kconvert.video.verdict import CheckOptions
 
 CLIP_BYTES = 2_000_000
@@ -48,7 +49,7 @@ def peak_bytes(archive: Path, folder: Path) -> int:
 
 
 def _ingest(sender: "multiprocessing.connection.Connection", archive: Path, folder: Path) -> None:
-    journal = SplitJournal(folder)
+    journal = SplitJournal(local(folder))
     journal.set_inputs(Inputs((), 0, None, AnnotationFile("x", "csv")), b"", [])
     task = IngestTask(ArchiveRef("x", str(archive)), "000000", journal, CheckOptions(), QUICK, None, True, False)
     receipt = ingest(task, Context(0, lambda event: None))

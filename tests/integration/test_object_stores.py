@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 from buckets import KEY, SECRET, Asked, Misbehave, Store, store
 from harness import COMMAND, Ran, kconvert, one_line, tree
-from miniature.server import Handler, serving
 
 SHARDS = ["--shard.max_samples", "5"]
 
@@ -43,7 +42,9 @@ def left(store: Store) -> list[str]:
     """What a finished run should not leave in a bucket."""
     names = [*store.objects("data"), *store.uploads("data")]
     return [
-        name for name in names if name.endswith((".part", ".failed", "lease", "trial")) or name in store.uploads("data")
+        name
+        for name in names
+        if name.endswith((".part", ".failed", ".kconvert-tmp", "lock")) or name in store.uploads("data")
     ]
 
 
@@ -287,52 +288,3 @@ def test_other_formats_are_the_same_bytes_in_a_bucket(name: str, mini: Path, buc
     assert verified.code == 0, verified.out
     reported = kconvert("report", "s3://data/k400", env=bucket.environment)
     assert (reported.code, reported.out) == (0, "s3://data/k400/report.html\n"), reported.err
-
-
-class Unhurried(Handler):
-    """Takes a while for each archive, so that a run is still at it when something is done to it."""
-
-    def send_data(self, name: str, data: bytes) -> None:
-        if name.endswith("gz"):
-            time.sleep(6)
-        super().send_data(name, data)
-
-
-def start(bucket: Store, origin: str) -> subprocess.Popen[str]:
-    command = [str(COMMAND), "k400", "--out", "s3://data/k400", "--origin", origin, "--split", "val", *SHARDS]
-    environment = {**os.environ, **bucket.environment}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_of_three_runs_at_once_one_works_and_two_are_refused(mini: Path, one_split: Path, bucket: Store) -> None:
-    with serving(mini, Unhurried) as http:
-        runs = [start(bucket, http.url) for _ in range(3)]
-        said = [run.communicate(timeout=120) for run in runs]
-    assert sorted(run.returncode for run in runs) == [0, 2, 2], said
-    refused = [err for run, (_, err) in zip(runs, said, strict=True) if run.returncode == 2]
-    assert all("another kconvert is working on this folder" in err for err in refused)
-    assert bucket.tree("data", "k400/") == tree(one_split)
-    assert left(bucket) == []
-
-
-def test_a_run_whose_lock_is_taken_away_ends_before_it_writes_more(mini: Path, one_split: Path, bucket: Store) -> None:
-    key = "k400/.kconvert/lease"
-    with serving(mini, Unhurried) as http:
-        running = start(bucket, http.url)
-        until = time.monotonic() + 30
-        while key not in bucket.objects("data") and time.monotonic() < until:
-            time.sleep(0.1)
-        # It is held once it was read back.
-        time.sleep(3.5)
-        bucket.client().put_object(Bucket="data", Key=key, Body=b"elsewhere 4711 0123 0\n")
-        out, err = running.communicate(timeout=60)
-    assert running.returncode == 3, out + err
-    assert "the lock on this folder is lost, as another run has taken it over" in err
-    assert "Traceback" not in err
-    # What is somebody else's by now is left alone.
-    assert bucket.objects("data")[key] == b"elsewhere 4711 0123 0\n"
-    assert bucket.tree("data", "k400/") == {}
-    bucket.client().delete_object(Bucket="data", Key=key)
-    ran = run(bucket, mini, "--split", "val")
-    assert ran.code == 0, ran.err
-    assert bucket.tree("data", "k400/") == tree(one_split)

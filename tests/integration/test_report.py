@@ -20,6 +20,7 @@ from kconvert.cli.report import expected_classes, flow, longest_run
 from kconvert.conversion.finish import finish, labels_entry
 from kconvert.dataset.manifest import Manifest, ShardEntry, SplitCounts, TableEntry
 from kconvert.dataset.table import TABLE, write_table
+from kconvert.storage.folders import local
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>"
@@ -185,7 +186,7 @@ def made_release(out: Path, num_rows: int, detail: str) -> None:
         )
         columns.setdefault(name, [empty] * num_rows)
     (out / "metadata").mkdir(parents=True)
-    sha256 = write_table(out / "metadata" / "train.parquet", columns.items())
+    sha256 = write_table(local(out / "metadata" / "train.parquet"), columns.items())
     shards = tuple(
         ShardEntry(
             f"train/{number:06d}.tar", "train", min(per_shard, len(written) - number * per_shard), 10**9, "0" * 64
@@ -202,7 +203,7 @@ def made_release(out: Path, num_rows: int, detail: str) -> None:
         (TableEntry("metadata/train.parquet", num_rows, (out / "metadata" / "train.parquet").stat().st_size, sha256),),
         labels_entry(release), {"prober": "libav"}, "0",
     )  # fmt: skip
-    finish(out, manifest)
+    finish(local(out), manifest)
 
 
 def test_a_whole_release_stays_under_ten_megabytes_and_its_messages_are_text(browser: Browser, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from kconvert.dataset.manifest import read_manifest
 from kconvert.engines.open import open_engine
 from kconvert.errors import ManifestError
 from kconvert.events import Silent
+from kconvert.storage.folders import local
 
 FoundIn = Callable[[Path], list[str]]
 
@@ -26,9 +27,9 @@ def found_in() -> Iterator[FoundIn]:
     with closing(open_engine("local", 2)) as engine:
 
         def find(out: Path) -> list[str]:
-            manifest = read_manifest(out)
+            manifest = read_manifest(local(out))
             assert manifest is not None
-            return sorted({difference.path for difference in verify(out, manifest, engine, Silent())})
+            return sorted({difference.path for difference in verify(local(out), manifest, engine, Silent())})
 
         yield find
 
@@ -135,9 +136,9 @@ def test_a_flipped_bit_anywhere_in_the_small_files_is_found(
         place, bit = draw.randrange(len(data)), 1 << draw.randrange(8)
         (out / name).write_bytes(data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :])
         try:
-            manifest = read_manifest(out)
+            manifest = read_manifest(local(out))
             assert manifest is not None
-            found = list(folder_differences(out, manifest))
+            found = list(folder_differences(local(out), manifest))
         except ManifestError:
             continue
         assert found, (place, bit)

@@ -34,7 +34,6 @@ from kconvert.dataset.table import StagedClip, staged_writer
 from kconvert.engines.engine import Finished
 from kconvert.events import Emit, Silent
 from kconvert.staging.journal import ArchiveReceipt, ShardReceipt
-from kconvert.storage.files import make_folder
 from kconvert.video.metadata import MediaFacts
 
 _CLIPS = {"train": 536_489, "val": 33_966, "test": 64_535}
@@ -115,11 +114,11 @@ class _NoBytes:
         sample = layout.max_sample_bytes(_CLIP_BYTES)
         size = layout.overhead_bytes + sample * len(task.samples)
         path = task.out / task.path
-        make_folder(path.parent)
+        path.parent.make_folder()
         path.write_bytes(b"")
         os.truncate(str(path), size)
         for name in layout.companion_paths(task.path):
-            make_folder((task.out / name).parent)
+            (task.out / name).parent.make_folder()
             (task.out / name).write_bytes(b"")
         planned = ((s.metadata["key"], s.metadata["sha256"], s.metadata["source"]) for s in task.samples)
         offsets = tuple(range(0, sample * len(task.samples), sample))

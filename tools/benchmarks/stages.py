@@ -20,7 +20,7 @@ from kconvert.sources.fetch.ahead import open_ahead
 from kconvert.sources.fetch.open import open_stream
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.staging.part import StagedBytes, part_writer, read_staged
-from kconvert.storage.files import write_whole
+from kconvert.storage.folders import local
 from kconvert.video.open import open_prober
 from kconvert.video.verdict import CheckOptions
 
@@ -87,7 +87,7 @@ def _probe(clips: Sequence[bytes], options: CheckOptions) -> None:
 
 
 def _stage(folder: Path, clips: Sequence[bytes]) -> list[StagedBytes]:
-    with part_writer(folder / "part") as part:
+    with part_writer(local(folder / "part")) as part:
         return [part.append(data) for data in clips]
 
 
@@ -96,11 +96,11 @@ def _read_back(folder: Path, clips: Sequence[bytes]) -> None:
 
     offsets = itertools.accumulate((len(data) for data in clips), initial=0)
     staged = (StagedBytes(offset, len(data), crc32(data)) for offset, data in zip(offsets, clips, strict=False))
-    for _ in read_staged((folder / "part", one) for one in staged):
+    for _ in read_staged((local(folder / "part"), one) for one in staged):
         pass
 
 
 def _pack(folder: Path, clips: Sequence[bytes]) -> None:
     samples = (Sample(f"k{number}", 1, {"key": f"k{number}"}, data) for number, data in enumerate(clips))
-    with write_whole(folder / "shard") as file:
+    with local(folder / "shard").write_whole() as file:
         write_tar(file, samples)

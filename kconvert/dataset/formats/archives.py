@@ -8,7 +8,8 @@ from typing import Any
 
 from kconvert.catalog.release import RELEASE_NAMES, load_release
 from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard
-from kconvert.storage.files import AnyPath, DigestedReader, sha256_of, size_of
+from kconvert.storage.digests import DigestedReader
+from kconvert.storage.store import StorePath
 
 
 class Archives(Format):
@@ -37,10 +38,10 @@ class Archives(Format):
     def overhead_bytes(self) -> int:
         return 0
 
-    def write(self, out: AnyPath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
-        return WrittenShard(size_of(out / shard) or 0, sha256_of(out / shard), tuple(None for _ in samples))
+    def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+        return WrittenShard((out / shard).size_bytes() or 0, (out / shard).sha256(), tuple(None for _ in samples))
 
-    def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
+    def read(self, out: StorePath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
         raise NotImplementedError("the digest of an archive is that of all its clips")
 
     def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ clip, in shuffled order, as MMAction2, PyTorchVideo and SlowFast read it; a shar
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,8 @@ from typing import Any
 
 from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files, paths_by_split
 from kconvert.dataset.manifest import Manifest
-from kconvert.storage.files import AnyPath, DigestedReader, make_folder, write_bytes
+from kconvert.storage.digests import DigestedReader
+from kconvert.storage.store import StorePath
 
 _MAX_LINE_BYTES = 256
 _UNLABELLED = "unlabelled"
@@ -35,10 +37,10 @@ class Folder(Format):
     def video_path(self, shard: str, split: str, name: str, label: str) -> str:
         return f"{split}/{label_folder(label)}/{name}.mp4"
 
-    def video_files(self, out: AnyPath, shard: str) -> Sequence[str]:
+    def video_files(self, out: StorePath, shard: str) -> Sequence[str]:
         return [path for path, _ in _entries((out / shard).read_bytes())]
 
-    def is_whole(self, out: AnyPath, shard: str) -> bool:
+    def is_whole(self, out: StorePath, shard: str) -> bool:
         # A store would be asked for each clip.
         return not isinstance(out, Path) or all((out / path).is_file() for path in self.video_files(out, shard))
 
@@ -49,25 +51,26 @@ class Folder(Format):
     def overhead_bytes(self) -> int:
         return 0
 
-    def write(self, out: AnyPath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+    def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
         lines = []
         for sample in samples:
             split, name = sample.metadata["split"], sample.key.partition("_")[2]
             path = self.video_path(shard, split, name, sample.metadata["label"])
-            make_folder((out / path).parent)
-            write_bytes(out / path, sample.video)
+            ((out / path).parent).make_folder()
+            (out / path).write_bytes(sample.video)
             lines.append(f"{path} {sample.label_id}\n")
-        make_folder((out / shard).parent)
+        ((out / shard).parent).make_folder()
         data = "".join(lines).encode()
-        return WrittenShard(len(data), write_bytes(out / shard, data), (0,) * len(lines))
+        (out / shard).write_bytes(data)
+        return WrittenShard(len(data), hashlib.sha256(data).hexdigest(), (0,) * len(lines))
 
-    def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
+    def read(self, out: StorePath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
         for path, label_id in _entries(file.read(sys.maxsize)):
             place = PurePosixPath(path)
             key = f"{place.parts[0]}_{place.stem}"
             yield StoredSample(Sample(key, label_id, {}, (out / path).read_bytes()), 0)
 
-    def index_files(self, out: AnyPath, manifest: Manifest) -> Mapping[str, bytes]:
+    def index_files(self, out: StorePath, manifest: Manifest) -> Mapping[str, bytes]:
         return {
             f"{split}.csv": b"".join((out / path).read_bytes() for path in paths if (out / path).is_file())
             for split, paths in paths_by_split(manifest).items()

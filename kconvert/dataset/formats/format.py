@@ -22,8 +22,9 @@ from typing import IO, Any, NamedTuple, cast
 from kconvert.dataset.manifest import JOURNAL_FOLDER, Manifest
 from kconvert.errors import UsageError
 from kconvert.installation import how_to_install
-from kconvert.storage.files import AnyPath, DigestedReader, DigestingFile, make_folder, size_of, write_whole
-from kconvert.storage.objects import TEMPORARY_SUFFIX
+from kconvert.storage.digests import DigestedReader, DigestingFile
+from kconvert.storage.files import make_folder
+from kconvert.storage.store import TEMPORARY_SUFFIX, StorePath
 from kconvert.units import ByteSize
 
 _COPY_BYTES = 1 << 20
@@ -98,14 +99,14 @@ class Format(ABC):
     keeps_archives = False
     """Whether the archives themselves are the shards: nothing is staged, mixed or copied then."""
 
-    def require(self, out: AnyPath, max_bytes: int) -> None:
+    def require(self, out: StorePath, max_bytes: int) -> None:
         """Raises `UsageError` if its library is missing, or it cannot stand there, or have such large shards."""
         if self.library is not None and importlib.util.find_spec(self.library.module) is None:
             raise UsageError(
                 f"--to {self.name}: its library, the Python module {self.library.module}, is not installed; "
                 f"{how_to_install(self.library.package, self.name)}, or choose another format"
             )
-        if self.is_local and not isinstance(out, Path):
+        if self.is_local and out.local_path is None:
             raise UsageError(f"--to {self.name} --out {out}: expected a folder; copy it to the store afterwards")
         if self.max_shard_bytes is not None and max_bytes >= self.max_shard_bytes:
             raise UsageError(
@@ -125,7 +126,7 @@ class Format(ABC):
         """The path of the file that holds the video of a clip in that shard."""
         return shard
 
-    def video_files(self, out: AnyPath, shard: str) -> Sequence[str]:
+    def video_files(self, out: StorePath, shard: str) -> Sequence[str]:
         """The paths of the files that hold the videos of a written shard, in the order of its samples."""
         return (shard,)
 
@@ -137,9 +138,9 @@ class Format(ABC):
         """Patterns of the files that a split is written to, without its table."""
         return (f"{split}/**/*",)
 
-    def is_whole(self, out: AnyPath, shard: str) -> bool:
+    def is_whole(self, out: StorePath, shard: str) -> bool:
         """Whether the files that stand with a shard are there."""
-        return all(size_of(out / name) is not None for name in self.companion_paths(shard))
+        return all((out / name).size_bytes() is not None for name in self.companion_paths(shard))
 
     def is_foreign(self, path: str) -> bool:
         """Whether a file is one that readers, or the format's library, keep in the folder themselves."""
@@ -155,21 +156,21 @@ class Format(ABC):
         """At most how many bytes a shard has beside its samples."""
 
     @abstractmethod
-    def write(self, out: AnyPath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+    def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
         """Writes a shard and what stands with it; nothing is half-made under its name."""
 
     @abstractmethod
-    def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
+    def read(self, out: StorePath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
         """The samples of a shard, in order; `file` is the shard, opened, and digested as far as it is read.
 
         Raises: `ValueError` if it is not exactly what `write` writes, `OSError` if a file is not there.
         """
 
-    def index_files(self, out: AnyPath, manifest: Manifest) -> Mapping[str, bytes]:
+    def index_files(self, out: StorePath, manifest: Manifest) -> Mapping[str, bytes]:
         """What readers want beside the shards, by path: functions of the manifest and of files that are there."""
         return {}
 
-    def commit(self, out: AnyPath, manifest: Manifest) -> None:  # noqa: B027
+    def commit(self, out: StorePath, manifest: Manifest) -> None:  # noqa: B027
         """Tells the format's own library of the shards, once all are in place; nothing to do if it knows them."""
 
     @abstractmethod
@@ -227,17 +228,17 @@ MAX_ROW_BYTES = 4096
 
 
 @contextmanager
-def scratch_folder(out: AnyPath) -> Iterator[Path]:
+def scratch_folder(out: StorePath) -> Iterator[Path]:
     """A folder for a library that writes files by itself; it is gone when the block ends, or the next run begins."""
-    parent = Path(str(out)) / JOURNAL_FOLDER
+    parent = Path(str(out / JOURNAL_FOLDER))
     make_folder(parent)
     with tempfile.TemporaryDirectory(suffix=TEMPORARY_SUFFIX, dir=parent) as folder:
         yield Path(folder)
 
 
-def put_in_place(source: Path, path: AnyPath) -> DigestingFile:
+def put_in_place(source: Path, path: StorePath) -> DigestingFile:
     """Copies a file that a library wrote to where it belongs, whole or not at all."""
-    make_folder(path.parent)
-    with open(source, "rb") as made, write_whole(path) as file:
+    path.parent.make_folder()
+    with open(source, "rb") as made, path.write_whole() as file:
         shutil.copyfileobj(made, cast(IO[bytes], file), _COPY_BYTES)
     return file

@@ -26,7 +26,8 @@ from kconvert.dataset.formats.format import (
     scratch_folder,
 )
 from kconvert.dataset.manifest import Manifest
-from kconvert.storage.files import AnyPath, DigestedReader, remove_tree
+from kconvert.storage.digests import DigestedReader
+from kconvert.storage.store import StorePath
 
 _VERSION = "2.1"
 """Of the file format: fixed, so that another release of the library writes the same bytes."""
@@ -62,7 +63,7 @@ class Lance(Format):
     def overhead_bytes(self) -> int:
         return 64 << 10
 
-    def write(self, out: AnyPath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+    def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
         from lance.file import LanceFileWriter
 
         num_samples = 0
@@ -75,7 +76,7 @@ class Lance(Format):
             written = put_in_place(made, out / shard)
         return WrittenShard(written.size_bytes, written.sha256, (None,) * num_samples)
 
-    def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
+    def read(self, out: StorePath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
         from lance.file import LanceFileReader
 
         num_rows = 0
@@ -92,7 +93,7 @@ class Lance(Format):
                 "its dataset does not know it so; remove the dataset's _versions and run the conversion again"
             )
 
-    def commit(self, out: AnyPath, manifest: Manifest) -> None:
+    def commit(self, out: StorePath, manifest: Manifest) -> None:
         for split in manifest.splits:
             shards = [(shard.path, shard.num_samples) for shard in manifest.shards if shard.split == split]
             if shards and shards != _committed(out, f"{split}.lance"):
@@ -117,7 +118,7 @@ class Lance(Format):
 FORMAT = Lance()
 
 
-def _committed(out: AnyPath, name: str) -> list[tuple[str, int]]:
+def _committed(out: StorePath, name: str) -> list[tuple[str, int]]:
     """The shards that a dataset knows, with their numbers of rows, in order; none if there is no dataset that opens."""
     import lance
 
@@ -131,14 +132,14 @@ def _committed(out: AnyPath, name: str) -> list[tuple[str, int]]:
     return [(f"{name}/data/{file.path}", one.physical_rows) for one in metadata for file in one.files]
 
 
-def _commit(folder: AnyPath, shards: Sequence[tuple[str, int]]) -> None:
+def _commit(folder: StorePath, shards: Sequence[tuple[str, int]]) -> None:
     """Makes a dataset of data files that are in place."""
     import lance
     from lance.file import LanceFileReader
     from lance.fragment import DataFile, FragmentMetadata
 
     for name in ("_versions", "_transactions"):
-        remove_tree(folder / name)
+        (folder / name).remove_tree()
     fragments = []
     for number, (path, num_samples) in enumerate(shards):
         file = folder / "data" / PurePosixPath(path).name

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from kconvert.catalog.release import load_release
 from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files, groups_of
-from kconvert.storage.files import AnyPath, DigestedReader, DigestingFile, make_folder, write_whole
+from kconvert.storage.digests import DigestedReader, DigestingFile
+from kconvert.storage.store import StorePath
 
 _GROUP_BYTES = 96 << 20
 """Of a row group, in memory and in the file, beyond which another begins: readers take a whole one at a time."""
@@ -52,13 +53,13 @@ class ParquetFormat(Format):
     def overhead_bytes(self) -> int:
         return 256 << 10
 
-    def write(self, out: AnyPath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
-        make_folder((out / shard).parent)
-        with write_whole(out / shard) as file:
+    def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+        ((out / shard).parent).make_folder()
+        with (out / shard).write_whole() as file:
             offsets = _write(file, samples)
         return WrittenShard(file.size_bytes, file.sha256, offsets)
 
-    def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
+    def read(self, out: StorePath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
         path = out / shard
         try:
             with pq.ParquetFile(path if isinstance(path, Path) else pa.PythonFile(path.open_to_read())) as parquet:

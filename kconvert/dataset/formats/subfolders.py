@@ -21,7 +21,8 @@ from kconvert.dataset.formats.format import (
     scratch_folder,
 )
 from kconvert.dataset.manifest import Manifest
-from kconvert.storage.files import AnyPath, DigestedReader
+from kconvert.storage.digests import DigestedReader
+from kconvert.storage.store import StorePath
 
 _INDEX_NAME = "index.json"
 
@@ -64,28 +65,28 @@ class Subfolders(Format):
     def overhead_bytes(self) -> int:
         return 4096
 
-    def write(self, out: AnyPath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+    def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
         with scratch_folder(out) as folder:
             num_samples = self.write_dataset(folder, samples)
             put_in_place(folder / self.own_index_name, out / self.companion_paths(shard)[0])
             written = put_in_place(folder / self.file_name, out / shard)
         return WrittenShard(written.size_bytes, written.sha256, (None,) * num_samples)
 
-    def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
+    def read(self, out: StorePath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
         try:
             for row in self.read_dataset(Path(str(out / shard)).parent):
                 yield StoredSample(sample_of(row), None)
         except (KeyError, TypeError, IndexError, AttributeError, RuntimeError) as error:
             raise ValueError(f"not what its library writes ({error!r})") from error
 
-    def index_files(self, out: AnyPath, manifest: Manifest) -> Mapping[str, bytes]:
+    def index_files(self, out: StorePath, manifest: Manifest) -> Mapping[str, bytes]:
         return {
             f"{split}/{_INDEX_NAME}": self._merged(out, paths)
             for split, paths in paths_by_split(manifest).items()
             if paths
         }
 
-    def _merged(self, out: AnyPath, shards: Iterable[str]) -> bytes:
+    def _merged(self, out: StorePath, shards: Iterable[str]) -> bytes:
         """The index of a split; nothing where that of a shard is missing or was changed, so that the two differ."""
         try:
             indexes = []

@@ -21,7 +21,8 @@ import yaml
 
 from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files
 from kconvert.dataset.manifest import Manifest, ShardEntry
-from kconvert.storage.files import AnyPath, DigestedReader, DigestingFile, make_folder, write_bytes, write_whole
+from kconvert.storage.digests import DigestedReader, DigestingFile
+from kconvert.storage.store import StorePath
 
 _BLOCK_BYTES = 512
 _RECORD_BYTES = 10240
@@ -56,18 +57,18 @@ class WebDataset(Format):
     def overhead_bytes(self) -> int:
         return _RECORD_BYTES
 
-    def write(self, out: AnyPath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+    def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
         index = out / _dali_path(shard)
-        make_folder((out / shard).parent)
-        make_folder(index.parent)
-        with write_whole(out / shard) as file:
+        ((out / shard).parent).make_folder()
+        index.parent.make_folder()
+        with (out / shard).write_whole() as file:
             members = write_tar(file, samples)
             # Before the shard has its name, so that there is none without its index.
-            write_bytes(index, _dali_index(members))
+            index.write_bytes(_dali_index(members))
         offsets = tuple(video.offset_bytes for *_, video in members)
         return WrittenShard(file.size_bytes, file.sha256, offsets)
 
-    def read(self, out: AnyPath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
+    def read(self, out: StorePath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
         members = []
         for label, text, video in read_tar(file):
             key = video.name.removesuffix(".mp4")
@@ -78,7 +79,7 @@ class WebDataset(Format):
         if not index.is_file() or index.read_bytes() != _dali_index(members):
             raise ValueError(f"{_dali_path(shard)} is missing or not of this shard")
 
-    def index_files(self, out: AnyPath, manifest: Manifest) -> Mapping[str, bytes]:
+    def index_files(self, out: StorePath, manifest: Manifest) -> Mapping[str, bytes]:
         shards = {split: [one for one in manifest.shards if one.split == split] for split in manifest.splits}
         parts = {split: [_pattern([one.path for one in found])] for split, found in shards.items() if found}
         energon = {"split_parts": parts, "exclude": []}

@@ -13,7 +13,7 @@ from typing import TypeVar
 from kconvert.errors import NotFoundError, SourceChangedError
 from kconvert.sources.fetch.retry import Attempts
 from kconvert.sources.fetch.stream import CHUNK_BYTES, FetchOptions, OnBytes, RangeStream, Remote
-from kconvert.storage.objects import ObjectPath
+from kconvert.storage.objects import object_path
 
 Answer = TypeVar("Answer")
 
@@ -24,7 +24,7 @@ def describe_object(location: str, options: FetchOptions) -> Remote:
 
 
 def _describe(location: str, attempts: Attempts) -> Remote:
-    info = _patiently(ObjectPath(location).info, attempts)
+    info = _patiently(object_path(location).info, attempts)
     return Remote(info.size_bytes, info.version)
 
 
@@ -42,7 +42,7 @@ class ObjectStream(RangeStream):
         is_cancelled: threading.Event | None = None,
     ) -> None:
         self.location = location
-        self._path = ObjectPath(location)
+        self._path = object_path(location)
         self._on_bytes = on_bytes
         self._attempts = Attempts(location, options, is_cancelled or threading.Event())
         self._known = remote or _describe(location, self._attempts)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kconvert.catalog.annotation import Annotations
 from kconvert.conversion.account import Account, Decision, Policy
 from kconvert.dataset.table import StagedClip, StagedRows
+from kconvert.storage.folders import local
 from kconvert.video.metadata import MediaFacts
 
 NAMES = [f"clip-{number:06d}_000000_000010" for number in range(12)]
@@ -30,8 +31,8 @@ labels = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["zumba", "abse
 
 def staged(folder: Path, archive: str, contents: list[tuple[str, tuple[str, ...]]]) -> StagedRows:
     rows = [StagedClip(name, f"./{name}.mp4", defects, "", 7, "", MediaFacts(), 0) for name, defects in contents]
-    write_staged(folder / "rows", rows)
-    return StagedRows.read({archive: folder / "rows"})
+    write_staged(local(folder / "rows"), rows)
+    return StagedRows.read({archive: local(folder / "rows")})
 
 
 def policy(short: str = "keep", unlabelled: str = "drop", covered: frozenset[str] | None = None) -> Policy:

@@ -16,7 +16,8 @@ from kconvert.errors import StagingError
 from kconvert.events import Advance
 from kconvert.staging.journal import Inputs, ShardReceipt, SplitJournal
 from kconvert.staging.part import StagedBytes, is_freed
-from kconvert.storage.files import AnyPath
+from kconvert.storage.folders import local
+from kconvert.storage.store import StorePath
 from kconvert.units import ByteSize
 
 LAYOUT = WebDataset()
@@ -36,13 +37,13 @@ def test_shards_have_no_gaps_none_is_empty_and_none_is_too_large(
         assert bound <= max_bytes or len(planned.items) == 1
 
 
-def local(path: AnyPath) -> Path:
-    assert isinstance(path, Path)
-    return path
+def on_disk(path: StorePath) -> Path:
+    assert path.local_path is not None
+    return path.local_path
 
 
 def make_task(tmp_path: Path, videos: list[bytes]) -> PackTask:
-    journal = SplitJournal(tmp_path / ".kconvert" / "train")
+    journal = SplitJournal(local(tmp_path / ".kconvert" / "train"))
     journal.set_inputs(Inputs((), 0, None, AnnotationFile("x", "csv")), b"", [])
     journal.part_path("000000").write_bytes(b"".join(videos))
     samples = []
@@ -57,7 +58,7 @@ def make_task(tmp_path: Path, videos: list[bytes]) -> PackTask:
         }
         samples.append(PackSample(metadata, "000000", StagedBytes(offset, len(video), crc32(video))))
         offset += len(video)
-    return PackTask(3, "train/x-000003.tar", tmp_path, journal, "webdataset", tuple(samples))
+    return PackTask(3, "train/x-000003.tar", local(tmp_path), journal, "webdataset", tuple(samples))
 
 
 def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
@@ -73,16 +74,18 @@ def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
         assert shard[offset : offset + len(video)] == video
     assert sum(event.num_clips for event in told) == 3
     planned = [(str(sample.metadata["key"]), str(sample.metadata["sha256"]), "") for sample in task.samples]
-    assert is_packed(receipt, tmp_path, task.path, FORMAT, planned)
-    assert not is_packed(receipt, tmp_path, task.path, FORMAT, planned[::-1])
-    assert not is_packed(receipt, tmp_path, task.path, FORMAT, [(key, "other bytes", "") for key, _, _ in planned])
+    assert is_packed(receipt, local(tmp_path), task.path, FORMAT, planned)
+    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, planned[::-1])
+    assert not is_packed(
+        receipt, local(tmp_path), task.path, FORMAT, [(key, "other bytes", "") for key, _, _ in planned]
+    )
     (tmp_path / task.path).write_bytes(b"short")
-    assert not is_packed(receipt, tmp_path, task.path, FORMAT, planned)
+    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, planned)
 
 
 def test_a_part_that_is_gone_or_cut_fails_the_shard_by_name(tmp_path: Path) -> None:
     task = make_task(tmp_path, [b"x" * 100])
-    part = local(task.journal.part_path("000000"))
+    part = on_disk(task.journal.part_path("000000"))
     part.write_bytes(b"x" * 99)
     with pytest.raises(StagingError, match=r"000000\.part"):
         pack(task, Context(0, lambda event: None))
@@ -94,7 +97,7 @@ def test_a_part_that_is_gone_or_cut_fails_the_shard_by_name(tmp_path: Path) -> N
 
 def test_a_part_that_was_spoilt_fails_the_shard_and_is_given_up(tmp_path: Path) -> None:
     task = make_task(tmp_path, [b"x" * 100, b"y" * 100])
-    part = local(task.journal.part_path("000000"))
+    part = on_disk(task.journal.part_path("000000"))
     part.write_bytes(b"x" * 100 + b"y" * 99 + b"z")
     with pytest.raises(StagingError, match="are not what was staged"):
         pack(task, Context(0, lambda event: None))
@@ -107,21 +110,21 @@ def test_every_spoilt_part_of_a_shard_is_given_up_at_once(tmp_path: Path) -> Non
     task = make_task(tmp_path, [b"x" * 100, b"y" * 100, b"z" * 100])
     whole = task.journal.part_path("000000").read_bytes()
     for name, data in (("000000", whole), ("000001", bytes(300)), ("000002", bytes(300))):
-        local(task.journal.part_path(name)).write_bytes(data)
+        task.journal.part_path(name).write_bytes(data)
     samples = [replace(sample, archive_id=f"00000{number}") for number, sample in enumerate(task.samples)]
     with pytest.raises(StagingError, match="are not what was staged"):
         pack(replace(task, samples=tuple(samples)), Context(0, lambda event: None))
-    assert [local(task.journal.part_path(f"00000{number}")).exists() for number in range(3)] == [True, False, False]
+    assert [task.journal.part_path(f"00000{number}").exists() for number in range(3)] == [True, False, False]
 
 
 def test_what_a_dead_worker_did_not_give_back_is_given_back_by_the_next(tmp_path: Path) -> None:
     task = make_task(tmp_path, [os.urandom(50_000)])
-    part = local(task.journal.part_path("000000"))
+    part = on_disk(task.journal.part_path("000000"))
     data = part.read_bytes()
     receipt = pack(task, Context(0, lambda event: None))
     part.write_bytes(data)
     assert pack(task, Context(1, lambda event: None)) == receipt
-    assert is_freed(part, [task.samples[0].staged])
+    assert is_freed(local(part), [task.samples[0].staged])
 
 
 def used(path: Path) -> int:
@@ -132,16 +135,16 @@ def used(path: Path) -> int:
 def test_what_is_in_a_shard_gives_its_room_back_and_nothing_else_does(tmp_path: Path) -> None:
     videos = [os.urandom(50_000) for _ in range(4)]
     task = make_task(tmp_path, videos)
-    part = local(task.journal.part_path("000000"))
+    part = on_disk(task.journal.part_path("000000"))
     before, size = used(part), part.stat().st_size
     chosen = (task.samples[0], task.samples[2])
-    assert not is_freed(part, (sample.staged for sample in task.samples))
+    assert not is_freed(local(part), (sample.staged for sample in task.samples))
     pack(replace(task, samples=chosen), Context(0, lambda event: None))
     assert part.stat().st_size == size
     # Blocks that are shared with a neighbour stay.
     assert before - 2 * 50_000 <= used(part) <= before - 2 * (50_000 - 2 * part.stat().st_blksize)
     for sample, video in zip(task.samples, videos, strict=True):
-        assert is_freed(part, [sample.staged]) == (sample in chosen)
+        assert is_freed(local(part), [sample.staged]) == (sample in chosen)
         if sample not in chosen:
             assert part.read_bytes()[slice(*sample.staged.range)] == video
 
@@ -156,4 +159,4 @@ def test_two_that_are_given_one_shard_both_have_it(tmp_path: Path) -> None:
             found.append(pack(task, Context(1, lambda event: None)))
 
     assert pack(task, Context(0, while_reading)) == found[0]
-    assert local(task.journal.part_path("000000")).exists()
+    assert on_disk(task.journal.part_path("000000")).exists()

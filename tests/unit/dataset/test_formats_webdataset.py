@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from kconvert.dataset.formats.format import Sample, StoredSample
 from kconvert.dataset.formats.webdataset import FORMAT as LAYOUT
 from kconvert.dataset.formats.webdataset import write_tar
-from kconvert.storage.files import DigestedReader, DigestingFile
+from kconvert.storage.digests import DigestingFile
+from kconvert.storage.folders import local
 
 
 def sample(number: int, video: bytes) -> Sample:
@@ -29,13 +30,13 @@ def write(samples: list[Sample]) -> tuple[bytes, tuple[int, ...]]:
 
 def write_folder(out: Path, samples: list[Sample]) -> bytes:
     """Writes a shard with its index; returns the shard's bytes."""
-    LAYOUT.write(out, "x.tar", samples)
+    LAYOUT.write(local(out), "x.tar", samples)
     return (out / "x.tar").read_bytes()
 
 
 def read(path: Path) -> list[StoredSample]:
-    with DigestedReader(path) as file:
-        found = list(LAYOUT.read(path.parent, path.name, file))
+    with local(path).digested() as file:
+        found = list(LAYOUT.read(local(path.parent), path.name, file))
         assert file.finish() == hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 

@@ -6,6 +6,7 @@ import pytest
 from harness import write_staged
 
 from kconvert.dataset.table import STAGED, TABLE, FinalTable, StagedClip, StagedRows, write_table
+from kconvert.storage.folders import local
 from kconvert.video.metadata import MediaFacts
 
 
@@ -16,9 +17,9 @@ def clip(number: int) -> StagedClip:
 
 def test_staged_rows_come_back_in_order_with_their_archives(tmp_path: Path) -> None:
     for archive, numbers in (("b", [0, 1]), ("a", []), ("c", [2])):
-        write_staged(tmp_path / archive, [clip(number) for number in numbers])
-    rows = StagedRows.read({name: tmp_path / name for name in ("b", "a")}).followed_by(
-        StagedRows.read({"c": tmp_path / "c"})
+        write_staged(local(tmp_path / archive), [clip(number) for number in numbers])
+    rows = StagedRows.read({name: local(tmp_path / name) for name in ("b", "a")}).followed_by(
+        StagedRows.read({"c": local(tmp_path / "c")})
     )
     assert len(rows) == 3
     assert rows.archive_column() == ["b", "b", "c"]
@@ -36,7 +37,7 @@ def final_columns(keys: list[str]) -> dict[str, object]:
 
 
 def test_a_table_is_sorted_by_key_and_its_strings_are_never_null(tmp_path: Path) -> None:
-    write_table(tmp_path / "x.parquet", final_columns(["b", "a", "c", "a"]).items())
+    write_table(local(tmp_path / "x.parquet"), final_columns(["b", "a", "c", "a"]).items())
     table = pq.read_table(tmp_path / "x.parquet")
     assert table.schema.equals(TABLE)
     assert table["key"].to_pylist() == ["a", "a", "b", "c"]
@@ -47,14 +48,14 @@ def test_a_table_is_sorted_by_key_and_its_strings_are_never_null(tmp_path: Path)
 
 
 def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
-    digests = {write_table(tmp_path / str(number), final_columns(["b", "a"]).items()) for number in range(2)}
+    digests = {write_table(local(tmp_path / str(number)), final_columns(["b", "a"]).items()) for number in range(2)}
     assert len(digests) == 1
 
 
 def test_rows_are_given_by_shard_in_the_order_of_their_samples(tmp_path: Path) -> None:
     columns = final_columns(["c", "b", "a", "d"]) | {"shard": ["2", "1", "1", ""], "sample_index": [0, 1, 0, None]}
-    write_table(tmp_path / "x", columns.items())
-    table = FinalTable.read(tmp_path / "x")
+    write_table(local(tmp_path / "x"), columns.items())
+    table = FinalTable.read(local(tmp_path / "x"))
     found = {shard: [row["key"] for row in table.take(places)] for shard, places in table.places_by_file().items()}
     assert found == {"1": ["a", "b"], "2": ["c"]}
 
@@ -62,7 +63,7 @@ def test_rows_are_given_by_shard_in_the_order_of_their_samples(tmp_path: Path) -
 def test_what_is_no_table_of_this_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match="not a Parquet file"):
-        FinalTable.read(tmp_path / "x")
+        FinalTable.read(local(tmp_path / "x"))
     pq.write_table(STAGED.empty_table(), tmp_path / "y")
     with pytest.raises(ValueError, match="columns"):
-        FinalTable.read(tmp_path / "y")
+        FinalTable.read(local(tmp_path / "y"))

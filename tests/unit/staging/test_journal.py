@@ -8,15 +8,17 @@ import pytest
 from harness import write_staged
 
 from kconvert.catalog.release import AnnotationFile
-from kconvert.errors import UsageError
-from kconvert.staging.journal import ArchiveReceipt, Inputs, Journal, ShardReceipt, SplitJournal
+from kconvert.errors import LostLockError, UsageError
+from kconvert.events import Advance
+from kconvert.staging.journal import ArchiveReceipt, Inputs, Journal, ShardReceipt, SplitJournal, guarded
+from kconvert.storage.folders import local
 
 INPUTS = Inputs(("400/train/part_0.tar.gz",), 3, "400/better.tgz", AnnotationFile("400/annotations/train.csv", "csv"))
 
 
 @pytest.fixture
 def journal(tmp_path: Path) -> SplitJournal:
-    journal = Journal(tmp_path).split("train")
+    journal = Journal(local(tmp_path)).split("train")
     journal.set_inputs(INPUTS, b"the annotations", ["a", "b"])
     return journal
 
@@ -65,8 +67,8 @@ def test_a_spoilt_receipt_is_told_by_name(journal: SplitJournal) -> None:
 
 def test_two_processes_cannot_hold_the_lock_and_a_killed_one_frees_it(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from kconvert.staging.journal import Journal\n"
-        "with Journal(pathlib.Path(sys.argv[1])).lock(): print('held', flush=True); sys.stdin.read()"
+        "import sys; from kconvert.staging.journal import Journal; from kconvert.storage.open import to_path\n"
+        "with Journal(to_path(sys.argv[1])).lock(): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -75,13 +77,13 @@ def test_two_processes_cannot_hold_the_lock_and_a_killed_one_frees_it(tmp_path: 
     assert holder.stdin is not None
     with holder, holder.stdout, holder.stdin:
         assert holder.stdout.readline() == "held\n"
-        assert Journal(tmp_path).is_locked()
-        with pytest.raises(UsageError, match="another kconvert"), Journal(tmp_path).lock():
+        assert Journal(local(tmp_path)).is_locked()
+        with pytest.raises(UsageError, match="another kconvert"), Journal(local(tmp_path)).lock():
             pass
         holder.kill()
         holder.wait()
-    assert not Journal(tmp_path).is_locked()
-    with Journal(tmp_path).lock():
+    assert not Journal(local(tmp_path)).is_locked()
+    with Journal(local(tmp_path)).lock():
         pass
 
 
@@ -100,12 +102,38 @@ def test_a_record_of_another_shape_is_told_by_name(journal: SplitJournal, name: 
 
 
 def test_a_glance_at_the_lock_does_not_keep_a_run_out(tmp_path: Path) -> None:
-    with Journal(tmp_path).lock():
+    with Journal(local(tmp_path)).lock():
         pass
     with open(tmp_path / ".kconvert/lock") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         timer = threading.Timer(0.15, fcntl.flock, (file, fcntl.LOCK_UN))
         timer.start()
-        with Journal(tmp_path).lock():
+        with Journal(local(tmp_path)).lock():
             pass
         timer.join()
+
+
+def test_a_conversion_ignores_what_another_one_leaves_late(tmp_path: Path) -> None:
+    journal = Journal(local(tmp_path))
+    journal.folder.make_folder()
+    journal.set_identity({"release": "k400"})
+    first = journal.split("train")
+    first.set_inputs(INPUTS, b"", [])
+    shard = ShardReceipt("train/x.tar", 2, 5, "ff", (512, 1024), "ee")
+    first.set_shard_receipt(0, shard)
+    # Going on with it changes nothing.
+    journal.set_identity({"release": "k400"})
+    assert journal.split("train").shard_receipt(0) == shard
+    journal.forget_identity()
+    journal.set_identity({"release": "k400", "seed": 3})
+    second = journal.split("train")
+    assert second.shard_receipt(0) is None
+    told: list[Advance] = []
+    guarded(first, told.append)(Advance(num_clips=1))
+    assert len(told) == 1
+    for work in (first.require_current, lambda: first.set_shard_receipt(1, shard)):
+        with pytest.raises(LostLockError, match="another conversion has begun"):
+            work()
+    second.require_current()
+    second.set_shard_receipt(0, shard)
+    assert (second.shard_receipt(0), second.shard_receipt(1)) == (shard, None)

@@ -14,7 +14,8 @@ from buckets import Store, store
 from kconvert.errors import LostLockError
 from kconvert.storage import lease
 from kconvert.storage.lease import is_leased, leased
-from kconvert.storage.objects import ObjectPath
+from kconvert.storage.objects import object_path
+from kconvert.storage.store import StorePath
 
 pytestmark = pytest.mark.server
 
@@ -29,12 +30,12 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 
 @pytest.fixture
-def path(bucket: Store) -> ObjectPath:
+def path(bucket: Store) -> StorePath:
     # A bucket, and with it a file system of fsspec, of this test alone.
-    return ObjectPath(f"s3://lease-{bucket.url.rpartition(':')[2]}/k400/.kconvert/lease")
+    return object_path(f"s3://lease-{bucket.url.rpartition(':')[2]}/k400/.kconvert/lease")
 
 
-def test_one_has_it_and_gives_it_back(path: ObjectPath) -> None:
+def test_one_has_it_and_gives_it_back(path: StorePath) -> None:
     assert not is_leased(path)
     with leased(path) as is_ours:
         assert is_ours
@@ -43,7 +44,7 @@ def test_one_has_it_and_gives_it_back(path: ObjectPath) -> None:
     assert not path.exists()
 
 
-def test_of_many_at_once_one_has_it(path: ObjectPath) -> None:
+def test_of_many_at_once_one_has_it(path: StorePath) -> None:
     held: list[bool] = []
 
     def take() -> None:
@@ -59,12 +60,12 @@ def test_of_many_at_once_one_has_it(path: ObjectPath) -> None:
     assert sorted(held) == [False, False, False, True]
 
 
-def test_that_of_a_dead_process_of_this_machine_is_taken_at_once(path: ObjectPath) -> None:
+def test_that_of_a_dead_process_of_this_machine_is_taken_at_once(path: StorePath) -> None:
     code = (
-        "import os, signal, sys; from kconvert.storage.lease import leased; from kconvert.storage.objects import ObjectPath\n"
-        "with leased(ObjectPath(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal, sys; from kconvert.storage.lease import leased; from kconvert.storage.objects import object_path\n"
+        "with leased(object_path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
     )
-    subprocess.run([sys.executable, "-c", code, path.url], check=False)
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert path.exists()
     start = time.monotonic()
     with leased(path) as is_ours:
@@ -72,8 +73,8 @@ def test_that_of_a_dead_process_of_this_machine_is_taken_at_once(path: ObjectPat
     assert time.monotonic() - start < 5
 
 
-def test_that_of_another_machine_is_taken_once_it_has_stood_still(path: ObjectPath) -> None:
-    path.write_bytes(b"elsewhere 4711 0123 0\n")
+def test_that_of_another_machine_is_taken_once_it_has_stood_still(path: StorePath) -> None:
+    path.put(b"elsewhere 4711 0123 0\n")
     assert is_leased(path)
     start = time.monotonic()
     with leased(path, dead_seconds=2) as is_ours:
@@ -84,17 +85,17 @@ def test_that_of_another_machine_is_taken_once_it_has_stood_still(path: ObjectPa
 def test_of_two_that_find_a_dead_one_at_once_exactly_one_has_it(bucket: Store) -> None:
     """Fifty rounds, all of them at the same time, with requests that are up to a second late."""
     name = f"s3://lease-{bucket.url.rpartition(':')[2]}"
-    paths = [ObjectPath(f"{name}/{number}/lease") for number in range(50)]
+    paths = [object_path(f"{name}/{number}/lease") for number in range(50)]
     for path in paths:
-        path.write_bytes(b"elsewhere 4711 0123 0\n")
+        path.put(b"elsewhere 4711 0123 0\n")
     bucket.misbehave = lambda asked: "late"
-    held: dict[str, list[bool]] = {path.url: [] for path in paths}
+    held: dict[str, list[bool]] = {str(path): [] for path in paths}
     all_have_tried = threading.Barrier(2 * len(paths))
 
-    def take(path: ObjectPath) -> None:
+    def take(path: StorePath) -> None:
         time.sleep(random.random())
         with leased(path, dead_seconds=3) as is_ours:
-            held[path.url].append(is_ours)
+            held[str(path)].append(is_ours)
             all_have_tried.wait(60)
 
     threads = [threading.Thread(target=take, args=(path,)) for path in paths for _ in range(2)]
@@ -105,11 +106,11 @@ def test_of_two_that_find_a_dead_one_at_once_exactly_one_has_it(bucket: Store) -
     assert [sorted(found) for found in held.values()] == [[False, True]] * len(paths)
 
 
-def test_one_that_is_taken_over_is_told_when_it_ends(path: ObjectPath) -> None:
+def test_one_that_is_taken_over_is_told_when_it_ends(path: StorePath) -> None:
     def work() -> None:
         with leased(path) as is_ours:
             assert is_ours
-            path.write_bytes(b"elsewhere 4711 0123 0\n")
+            path.put(b"elsewhere 4711 0123 0\n")
             time.sleep(6)
 
     with ThreadPoolExecutor() as pool, pytest.raises(LostLockError, match="another run has taken it over"):
@@ -117,7 +118,7 @@ def test_one_that_is_taken_over_is_told_when_it_ends(path: ObjectPath) -> None:
     assert path.read_bytes() == b"elsewhere 4711 0123 0\n"
 
 
-def test_one_that_cannot_be_renewed_is_lost(path: ObjectPath, bucket: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_cannot_be_renewed_is_lost(path: StorePath, bucket: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.2)
     monkeypatch.setattr(lease, "LOST_SECONDS", 1.0)
 
