@@ -21,7 +21,8 @@ from kconvert.dataset.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, Spli
 from kconvert.dataset.reader import Clips, read_split_table
 from kconvert.dataset.table import FinalTable
 from kconvert.storage.store import StorePath
-from kconvert.video.frames import stills
+from kconvert.video.process import VideoProcess
+from kconvert.video.stills import stills
 
 _NUM_SAMPLED = 12
 """Clips on each contact sheet."""
@@ -199,10 +200,11 @@ def _sheets(out: StorePath, written: Mapping[str, FinalTable]) -> dict[str, Any]
     """The contact sheets, by title."""
     flagged = {split: rows.flagged() for split, rows in written.items()}
     sheets = {"A random sample": written, "Flagged clips that were written": flagged}
-    return {title: _sheet(out, rows) for title, rows in sheets.items()}
+    with VideoProcess() as process:
+        return {title: _sheet(out, rows, process) for title, rows in sheets.items()}
 
 
-def _sheet(out: StorePath, tables: Mapping[str, FinalTable]) -> list[dict[str, Any]]:
+def _sheet(out: StorePath, tables: Mapping[str, FinalTable], process: VideoProcess) -> list[dict[str, Any]]:
     """Stills of some clips: always the same ones, drawn by a digest of their keys."""
     drawn = sorted(
         (hashlib.sha256(key.encode()).digest(), split, place)
@@ -214,23 +216,21 @@ def _sheet(out: StorePath, tables: Mapping[str, FinalTable]) -> list[dict[str, A
     for _, split, place in drawn[: 4 * _NUM_SAMPLED]:
         clip = Clips(out, tables[split])[place]
         try:
-            images = stills(clip.video, _STILL_PIXELS)
+            images = stills(process, clip.video, _STILL_PIXELS)
         except ValueError:
             # The next one takes its place: that it does not decode is for `--check.depth decode` to say.
             continue
-        facts = clip.facts
-        about = [f"{facts['duration_seconds'] or 0:.2f} s", _resolution(facts["width"], facts["height"])]
-        sheet.append(
-            {
-                "key": clip.key,
-                "label": clip.label,
-                "about": ", ".join([*about, *facts["defects"], *(f"was {one}" for one in facts["original_defects"])]),
-                "images": ["data:image/jpeg;base64," + base64.b64encode(image).decode() for image in images],
-            }
-        )
+        shown = ["data:image/jpeg;base64," + base64.b64encode(image).decode() for image in images]
+        sheet.append({"key": clip.key, "label": clip.label, "about": _about(clip.facts), "images": shown})
         if len(sheet) == _NUM_SAMPLED:
             break
     return sheet
+
+
+def _about(facts: Mapping[str, Any]) -> str:
+    """What stands below the stills of a clip."""
+    size = [f"{facts['duration_seconds'] or 0:.2f} s", _resolution(facts["width"], facts["height"])]
+    return ", ".join([*size, *facts["defects"], *(f"was {one}" for one in facts["original_defects"])])
 
 
 def _page(facts: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from kconvert.storage.open import meant_location, to_path
 from kconvert.storage.store import StorePath
 from kconvert.text import did_you_mean
 from kconvert.version import FORMAT_VERSION
+from kconvert.video.process import prepare
 from kconvert.video.verdict import CheckOptions
 
 PRELOAD = ("kconvert.conversion.worker",)
@@ -174,7 +175,7 @@ class Conversion:
     def open_engine(self) -> Engine:
         """What does the work. Raises `UsageError` if that cannot be had."""
         records = self.journal().folder / "slurm"
-        needs = TaskNeeds(self._task_bytes, PRELOAD)
+        needs = TaskNeeds(self._task_bytes, PRELOAD, prepare)
         return open_engine(self.engine, self.workers, needs, ray=self.ray, slurm=self.slurm, records=records)
 
     def identity(self, tools: Mapping[str, str]) -> dict[str, Any]:

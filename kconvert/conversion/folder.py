@@ -52,7 +52,8 @@ def _folders(journal: Journal) -> list[str]:
 def require_ours(out: StorePath) -> None:
     """Raises `UsageError` if the folder has something in it that kconvert did not make."""
     try:
-        if out.exists() and not out.is_dir():
+        # In this order: in a bucket, what another run tries out comes and goes.
+        if out.is_file() and not out.is_dir():
             raise UsageError(f"--out {out}: is not a folder; choose another path")
         if not holds_nothing(out) and not Journal(out).is_begun() and not _has_manifest(out):
             raise UsageError(f"--out {out}: is not empty and was not made by kconvert; choose another folder")

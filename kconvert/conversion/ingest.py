@@ -14,7 +14,6 @@ from pathlib import Path
 
 from kconvert.catalog.clip import Clip
 from kconvert.dataset.table import StagedClip, StagedWriter, staged_writer
-from kconvert.engines.engine import Context
 from kconvert.errors import ArchiveError, OutOfMemoryError, SourceChangedError
 from kconvert.events import Advance, Emit
 from kconvert.sources.archive import MAX_CLIP_BYTES, ArchiveReader, Member
@@ -28,7 +27,6 @@ from kconvert.staging.part import PartWriter, part_writer
 from kconvert.storage.folders import local
 from kconvert.storage.store import StorePath
 from kconvert.text import printable
-from kconvert.video.isolated import IsolatedProber
 from kconvert.video.metadata import MediaFacts
 from kconvert.video.open import open_prober
 from kconvert.video.prober import Prober
@@ -61,7 +59,7 @@ class IngestTask:
         return self.archive.name
 
 
-def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
+def ingest(task: IngestTask, emit: Emit) -> ArchiveReceipt:
     """Reads an archive; its part, its rows and then its receipt are in the journal when this returns.
 
     Raises: `ArchiveError` if it is damaged, `FetchError` if it cannot be had, `OutOfMemoryError` if there is too little
@@ -72,10 +70,9 @@ def ingest(task: IngestTask, context: Context) -> ArchiveReceipt:
     if receipt is not None and receipt.archive == task.name and is_there(task, receipt):
         # An engine may have begun this task twice, as where a machine was lost.
         return receipt
-    # After a crash the guilty clip is found by giving every clip a process of its own.
-    prober: Prober = IsolatedProber(task.check) if context.attempt else open_prober(task.check)
+    prober = open_prober(task.check)
     for restart in range(task.fetch.max_restarts + 1):
-        counted = _Counted(guarded(journal, context.emit))
+        counted = _Counted(guarded(journal, emit))
         try:
             receipt = _read(task, journal, prober, counted)
         except SourceChangedError:

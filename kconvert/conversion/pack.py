@@ -15,10 +15,9 @@ from typing import Any, Generic, TypeVar
 
 from kconvert.dataset.formats.format import Format, Sample
 from kconvert.dataset.formats.open import open_format
-from kconvert.engines.engine import Context
 from kconvert.engines.imports import with_arrays
 from kconvert.errors import StagingError
-from kconvert.events import Advance
+from kconvert.events import Advance, Emit
 from kconvert.staging.journal import ShardReceipt, SplitJournal, guarded
 from kconvert.staging.part import StagedBytes, free_staged, read_staged
 from kconvert.storage.store import StorePath
@@ -104,7 +103,7 @@ def plan_digest(samples: Iterable[tuple[str, str, str]]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def pack(task: PackTask, context: Context) -> ShardReceipt:
+def pack(task: PackTask, emit: Emit) -> ShardReceipt:
     """Writes a shard; the shard and then its receipt are in place when this returns.
 
     Raises: `StagingError` if a part is not what it was.
@@ -126,7 +125,7 @@ def pack(task: PackTask, context: Context) -> ShardReceipt:
     try:
         if layout.library is not None:
             with_arrays()
-        written = layout.write(task.out, task.path, _samples(task, context))
+        written = layout.write(task.out, task.path, _samples(task, emit))
     except StagingError:
         found = task.journal.shard_receipt(task.number)
         if found is not None and is_packed(found, task.out, task.path, layout, planned):
@@ -172,15 +171,15 @@ def _by_part(task: PackTask) -> dict[StorePath, list[StagedBytes]]:
     return found
 
 
-def _samples(task: PackTask, context: Context) -> Iterator[Sample]:
+def _samples(task: PackTask, emit: Emit) -> Iterator[Sample]:
     videos: Iterable[bytes] = itertools.repeat(b"", len(task.samples))
     if not open_format(task.format).keeps_archives:
         videos = read_staged((task.journal.part_path(planned.archive_id), planned.staged) for planned in task.samples)
-    emit = guarded(task.journal, context.emit)
+    tell = guarded(task.journal, emit)
     for planned, video in zip(task.samples, videos, strict=True):
         metadata = planned.metadata
         yield Sample(metadata["key"], metadata["label_id"], metadata, video)
-        emit(Advance(num_bytes=len(video), num_clips=1))
+        tell(Advance(num_bytes=len(video), num_clips=1))
 
 
 def is_packed(

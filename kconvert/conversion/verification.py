@@ -22,9 +22,9 @@ from kconvert.dataset.formats.format import Format, StoredSample
 from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, ShardEntry, TableEntry, table_path
 from kconvert.dataset.table import FinalTable
-from kconvert.engines.engine import Context, Engine, Failed
+from kconvert.engines.engine import Engine, Failed
 from kconvert.engines.imports import with_arrays
-from kconvert.events import Advance, Observer, Step
+from kconvert.events import Advance, Emit, Observer, Step
 from kconvert.storage.digests import DigestedReader
 from kconvert.storage.store import StorePath
 
@@ -87,19 +87,19 @@ def shard_tasks(out: StorePath, manifest: Manifest, unreadable: set[str]) -> Ite
             yield ShardTask(out, entry, manifest.format, rows)
 
 
-def verify_shard(task: ShardTask, context: Context) -> tuple[Difference, ...]:
+def verify_shard(task: ShardTask, emit: Emit) -> tuple[Difference, ...]:
     """Everything that differs in one shard, which is read once."""
     path, entry = task.out / task.entry.path, task.entry
     if not path.is_file():
         return (Difference(entry.path, "is missing"),)
     with path.digested() as file:
-        inside = tuple(_sample_differences(task, file, context))
+        inside = tuple(_sample_differences(task, file, emit))
         sha256 = file.finish()
-    context.emit(Advance(num_bytes=entry.size_bytes))
+    emit(Advance(num_bytes=entry.size_bytes))
     return (*_whole_differences(entry.path, path, (entry.size_bytes, entry.sha256), sha256), *inside)
 
 
-def _sample_differences(task: ShardTask, file: DigestedReader, context: Context) -> Iterator[Difference]:
+def _sample_differences(task: ShardTask, file: DigestedReader, emit: Emit) -> Iterator[Difference]:
     name, num_samples = task.entry.path, 0
     try:
         layout = open_format(task.format)
@@ -110,7 +110,7 @@ def _sample_differences(task: ShardTask, file: DigestedReader, context: Context)
             with_arrays()
         for index, stored in enumerate(layout.read(task.out, task.entry.path, file)):
             num_samples += 1
-            context.emit(Advance(num_clips=1))
+            emit(Advance(num_clips=1))
             if task.rows is None:
                 continue
             row = task.rows[index] if index < len(task.rows) else None

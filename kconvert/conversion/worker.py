@@ -9,4 +9,5 @@ without_arrays()
 import kconvert.conversion.ingest  # noqa: E402
 import kconvert.conversion.pack  # noqa: E402
 import kconvert.sources.fetch.ahead  # noqa: E402
+import kconvert.video.isolated  # noqa: E402
 import kconvert.video.libav  # noqa: E402, F401

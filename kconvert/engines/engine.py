@@ -2,7 +2,7 @@
 
 An engine promises one outcome for every task, never dropped, in any order: finished with a small result, or failed
 with its error. It knows nothing about video, and clip bytes never travel through it. A worker that dies costs one
-more attempt, which the work can tell from `Context.attempt`; if that dies too, the task has failed.
+more attempt; if that dies too, the task has failed.
 Work is a function of a module, as it is sent to other processes; so are tasks and results, and they are small.
 """
 
@@ -32,6 +32,8 @@ class TaskNeeds:
     """Of each task."""
     preload: tuple[str, ...] = ()
     """Modules that a worker imports before its first task."""
+    begin: Callable[[], None] | None = None
+    """What a worker of this machine does first, while it has no threads; `None` for nothing."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,6 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Context:
-    """What a task gets from the engine."""
-
-    attempt: int
-    """0, or 1 where the worker of the first attempt died."""
-    emit: Emit
-    """Takes what there is to tell of the progress."""
-
-
-@dataclass(frozen=True)
 class Finished(Generic[T, R]):
     task: T
     result: R
@@ -108,7 +100,8 @@ class Failed(Generic[T]):
 
 
 Outcome = Finished[T, R] | Failed[T]
-Work = Callable[[T, Context], R]
+Work = Callable[[T, Emit], R]
+"""Does a task; it is given what takes the progress that there is to tell of."""
 Prelude = Callable[[], None]
 """What a machine does before its first task: it raises `UsageError` if the machine cannot work. It is hashable."""
 
@@ -132,13 +125,13 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def attempt(work: Work[T, R], task: T, context: Context, prelude: Prelude | None = None) -> Outcome[T, R]:
+def attempt(work: Work[T, R], task: T, emit: Emit, prelude: Prelude | None = None) -> Outcome[T, R]:
     """Does one task, after the prelude if this process has not done that yet; whatever they raise is its outcome. The
     place where a worker catches everything."""
     try:
         if prelude is not None:
             _once(prelude)
-        return Finished(task, work(task, context))
+        return Finished(task, work(task, emit))
     except KconvertError as error:
         return Failed(task, error)
     except OSError as error:

@@ -17,21 +17,20 @@ import select
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
-from kconvert.engines.engine import MAX_ATTEMPTS, Context, Failed, Outcome, Prelude, R, T, TaskNeeds, Work, attempt
+from kconvert.engines.engine import MAX_ATTEMPTS, Failed, Outcome, Prelude, R, T, TaskNeeds, Work, attempt
 from kconvert.errors import OutOfMemoryError, TaskError, UsageError, WorkerDiedError, describe_exit
 from kconvert.events import Accumulator, Advance, Emit
 from kconvert.grants import MemoryKills, default_workers
-from kconvert.storage.threads import WAKE_SECONDS
+from kconvert.storage.threads import WAKE_SECONDS, has_threads
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -55,9 +54,10 @@ class LocalEngine:
             raise ValueError(f"{num_workers} workers, expected 1 or more")
         self._workers: list[_Worker] = []
         self._kills = MemoryKills()
+        self._begin = needs.begin
         self._server = multiprocessing.get_context("forkserver")
         self._server.set_forkserver_preload(list(needs.preload))
-        if _has_threads() or _has_server():
+        if has_threads() or _has_server():
             # It imports while the driver plans.
             forkserver.ensure_running()
         else:
@@ -130,7 +130,7 @@ class LocalEngine:
                 return
             worker.job = job
             try:
-                worker.connection.send((work, *job))
+                worker.connection.send((work, job[0]))
             except OSError:
                 self._bury(worker)
                 retries.appendleft(job)
@@ -158,7 +158,7 @@ class LocalEngine:
         ours, theirs = context.Pipe()
         # What a forked worker has of ours: were it open there, no other worker would see this process end.
         inherited = [ours, *(worker.connection for worker in self._workers)] if context is not self._server else []
-        process = context.Process(target=_serve, args=(theirs, inherited), name="kconvert-worker")  # type: ignore[attr-defined]
+        process = context.Process(target=_serve, args=(theirs, inherited, self._begin), name="kconvert-worker")  # type: ignore[attr-defined]
         try:
             process.start()
         except BaseException:
@@ -191,12 +191,6 @@ class LocalEngine:
             self._bury(self._workers[-1])
 
 
-def _has_threads() -> bool:
-    """Whether this process has other threads than this one, those of C libraries included, or nobody can tell."""
-    tasks = Path("/proc/self/task")
-    return not tasks.is_dir() or len(list(tasks.iterdir())) > 1
-
-
 def _has_server() -> bool:
     """Whether this process has Python's server of processes, which a forked worker would take for its own child."""
     return forkserver._forkserver._forkserver_pid is not None  # type: ignore[attr-defined]
@@ -212,7 +206,7 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(connection: Connection, inherited: Sequence[Connection]) -> None:
+def _serve(connection: Connection, inherited: Sequence[Connection], begin: Callable[[], None] | None) -> None:
     """A worker's life: do what is sent, until nothing more can come."""
     # A forked one has its driver's, who would take our signals for its own.
     signal.set_wakeup_fd(-1)
@@ -225,6 +219,8 @@ def _serve(connection: Connection, inherited: Sequence[Connection]) -> None:
     with open(os.devnull, "r+b") as nowhere:
         for stream in (0, 1, 2):
             os.dup2(nowhere.fileno(), stream)
+    if begin is not None:
+        begin()
     threading.Thread(target=_end_with_driver, args=(connection.fileno(),), daemon=True).start()
 
     def tell(said: object) -> None:
@@ -235,11 +231,11 @@ def _serve(connection: Connection, inherited: Sequence[Connection]) -> None:
 
     while True:
         try:
-            work, task, number = connection.recv()
+            work, task = connection.recv()
         except (EOFError, OSError):
             return
         accumulator = Accumulator(tell)
-        outcome = attempt(work, task, Context(number, accumulator))
+        outcome = attempt(work, task, accumulator)
         accumulator.flush()
         tell(outcome)
 

@@ -1,7 +1,7 @@
 """The Ray engine: tasks on the machines of a Ray cluster.
 
 Each machine needs kconvert installed. Ray is asked for one attempt at a time: whether a worker died, or a whole machine
-was lost, decides what the next attempt is told. Results are small; clip bytes stay away from Ray's object store.
+was lost, decides how many there are. Results are small; clip bytes stay away from Ray's object store.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 
 from kconvert.engines.engine import (
     MAX_ATTEMPTS,
-    Context,
     Failed,
     Outcome,
     Prelude,
@@ -126,7 +125,7 @@ class RayEngine:
                 if task is None:
                     return
                 job = _Job(task)
-            ref = self._do.remote(work, job.task, job.num_deaths, self._ear, self._prelude)
+            ref = self._do.remote(work, job.task, self._ear, self._prelude)
             self._pending[ref] = job
 
     def _room(self) -> int:
@@ -207,7 +206,7 @@ class _Ear:
         return events
 
 
-def _do(work: Any, task: Any, number: int, ear: Any, prelude: Prelude | None) -> Outcome[Any, Any]:
+def _do(work: Any, task: Any, ear: Any, prelude: Prelude | None) -> Outcome[Any, Any]:
     """One attempt at a task, in a worker of Ray."""
     import ray
 
@@ -218,7 +217,7 @@ def _do(work: Any, task: Any, number: int, ear: Any, prelude: Prelude | None) ->
         told[:] = [ear.tell.remote(event)]
 
     accumulator = Accumulator(tell)
-    outcome: Outcome[Any, Any] = attempt(work, task, Context(number, accumulator), prelude)
+    outcome: Outcome[Any, Any] = attempt(work, task, accumulator, prelude)
     accumulator.flush()
     # All is heard before the task is over, or the driver might ask for the last time too early.
     ray.wait(told)

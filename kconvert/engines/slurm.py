@@ -22,7 +22,6 @@ from typing import Any
 
 from kconvert.engines.engine import (
     MAX_ATTEMPTS,
-    Context,
     Failed,
     Outcome,
     Prelude,
@@ -160,7 +159,6 @@ class SlurmEngine:
                 _element,
                 [work] * size,
                 [task for task, _ in lot],
-                [number for _, number in lot],
                 [self._prelude] * size,
             )
         except self._submitit.core.utils.FailedJobError as error:
@@ -255,12 +253,12 @@ def read_elements(records: StorePath) -> dict[str, str]:
     return {str(job): str(name) for job, name in found.items()} if isinstance(found, dict) else {}
 
 
-def _element(work: Any, task: Any, number: int, prelude: Prelude | None) -> tuple[Outcome[Any, Any], Advance]:
+def _element(work: Any, task: Any, prelude: Prelude | None) -> tuple[Outcome[Any, Any], Advance]:
     """One attempt at a task, on some machine; with what it had to tell."""
     events: list[Advance] = []
     accumulator = Accumulator(events.append)
 
-    outcome: Outcome[Any, Any] = attempt(work, task, Context(number, accumulator), prelude)
+    outcome: Outcome[Any, Any] = attempt(work, task, accumulator, prelude)
     accumulator.flush()
     return outcome, _sum(events)
 

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 WAKE_SECONDS = 0.5
@@ -13,6 +14,12 @@ WAKE_SECONDS = 0.5
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+
+def has_threads() -> bool:
+    """Whether this process has other threads than this one, those of C libraries included, or nobody can tell."""
+    tasks = Path("/proc/self/task")
+    return not tasks.is_dir() or len(list(tasks.iterdir())) > 1
 
 
 def at_once(ask: Callable[[Item], Answer], items: Iterable[Item], max_threads: int = 16) -> list[Answer]:

@@ -1,4 +1,5 @@
-"""The default prober: PyAV, that is the libraries that ffprobe is a shell of, in this process.
+"""The default prober: PyAV, that is the libraries that ffprobe is a shell of. For the video process (see `process`), as
+a clip may crash the libraries, or hang them.
 
 Nothing is read twice: the container is opened from memory, `truncated` compares the container's sample index, which
 opening has built already, with the size of the file, and only depth `decode` goes through the packets.
@@ -10,9 +11,8 @@ slice tells the format. At the first oddity all is done again, the usual way, so
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from typing import Any
@@ -25,7 +25,7 @@ from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from kconvert.video.limits import TOO_MUCH_MEMORY, bounded_memory, deadline
+from kconvert.video.child import Clip
 from kconvert.video.metadata import MediaFacts
 from kconvert.video.verdict import CheckOptions, Fault, Probed
 
@@ -59,24 +59,17 @@ def versions() -> dict[str, str]:
 
 
 class LibavProber:
-    """Probes with PyAV. A clip that crashes the libraries, or hangs them for longer than the timeout, ends the
-    process: whoever runs it tries again with every clip on its own (see `isolated`)."""
+    """Probes with PyAV."""
 
     def __init__(self, options: CheckOptions) -> None:
         self._options = options
 
-    def probe(self, data: bytes) -> Probed:
-        if not data:
-            return Probed(_NOTHING, Fault("empty", "0 bytes"))
-        with deadline(self._options.timeout), _captured() as messages:
-            try:
-                with bounded_memory():
-                    return self._open(data, messages)
-            # The libraries' own, and Python's.
-            except MemoryError:
-                return Probed(_NOTHING, Fault("crashed", TOO_MUCH_MEMORY))
+    def probe(self, data: Clip, tell: Callable[[object], None]) -> Probed:
+        """As a `Prober` does; the facts are told before anything is decoded. Raises `MemoryError`."""
+        with _captured() as messages:
+            return self._open(data, messages, tell)
 
-    def _open(self, data: bytes, messages: _Messages) -> Probed:
+    def _open(self, data: Clip, messages: _Messages, tell: Callable[[object], None]) -> Probed:
         if self._options.depth != "decode" and (probed := self._glance(data, messages)):
             return probed
         messages.clear()
@@ -90,9 +83,9 @@ class LibavProber:
             # ffprobe opens every stream's decoder. One that will not open has complained by now.
             if messages and (fault := _closed_decoder(container, messages)):
                 return Probed(_NOTHING, fault)
-            return self._look(container, len(data), messages)
+            return self._look(container, len(data), messages, tell)
 
-    def _glance(self, data: bytes, messages: _Messages) -> Probed | None:
+    def _glance(self, data: Clip, messages: _Messages) -> Probed | None:
         """What `_open` finds, without decoding anything; `None` if that takes decoding."""
         if data[4:8] != b"ftyp":
             return None
@@ -105,14 +98,16 @@ class LibavProber:
                 _decode_head(data, video.index_entries[0], video.codec_context)
                 if not video.codec_context.pix_fmt:
                     return None
-                probed = self._look(container, len(data), [])
+                probed = self._look(container, len(data), [], _nobody)
                 return None if probed.fault else probed
         except MemoryError:
             raise
         except (av.FFmpegError, ValueError, IndexError):
             return None
 
-    def _look(self, container: InputContainer, size: int, messages: _Messages) -> Probed:
+    def _look(
+        self, container: InputContainer, size: int, messages: _Messages, tell: Callable[[object], None]
+    ) -> Probed:
         video = _first_video(container)
         if video is None:
             kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
@@ -123,8 +118,13 @@ class LibavProber:
         if detail := _cut_index(container, size, messages):
             return Probed(facts, Fault("truncated", detail))
         if self._options.depth == "decode":
+            tell(facts)
             return Probed(facts, _decode(container, messages))
         return Probed(facts)
+
+
+def _nobody(what: object) -> None:
+    """Nobody wants to know."""
 
 
 _Messages = list[tuple[int, str, str]]
@@ -137,12 +137,12 @@ def _captured() -> Iterator[_Messages]:
         yield messages
 
 
-def _opened(data: bytes, **options: Any) -> InputContainer:
+def _opened(data: Clip, **options: Any) -> InputContainer:
     # Told the format, the library need not ask all its 350 demuxers.
     kind = _MP4 if data[4:8] == b"ftyp" else None
-    file = io.BytesIO(data)
+    data.seek(0)
     container: InputContainer = av.open(
-        file, "r", format=kind, buffer_size=_BUFFER_BYTES, metadata_errors="replace", **options
+        data, "r", format=kind, buffer_size=_BUFFER_BYTES, metadata_errors="replace", **options
     )
     return container
 
@@ -159,7 +159,7 @@ def _opens(stream: Stream) -> bool:
     return True
 
 
-def _decode_head(data: bytes, first: IndexEntry, context: VideoCodecContext) -> None:
+def _decode_head(data: Clip, first: IndexEntry, context: VideoCodecContext) -> None:
     """Has the decoder see the head of the first picture's first slice, from which it learns the pixel format.
 
     An H.264 sample is NAL units with their lengths before them, in as many bytes as the fifth of the `avcC` record says

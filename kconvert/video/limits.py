@@ -1,53 +1,47 @@
 """Limits for code that cannot be trusted to end: a C library, or a program, that looks into a clip.
 
-What overruns its time is ended by the kernel, as a crash would end it. So hanging needs no handling of its own:
-whoever survives a crashed worker survives a hanging one. What asks for too much memory gets none.
+What asks for too much memory gets none. Only Linux can tell and hold how much a process may have.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import re
 import resource
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
-SIGNAL = signal.SIGALRM
-"""What a process is ended by that overran."""
 MAX_MEMORY_BYTES = 2 << 30
 """What the check of one clip may need; a decoder of 4K video takes a tenth of it."""
 TOO_MUCH_MEMORY = f"the check needs more than {MAX_MEMORY_BYTES >> 30} GiB of memory"
+_NEAR_BYTES = 64 << 20
+"""Who came so near to the limit has probably been refused more."""
 _STATE = Path("/proc/self/statm")
+_STATUS = Path("/proc/self/status")
 
 
-@contextmanager
-def deadline(seconds: float) -> Iterator[None]:
-    """Ends this process by `SIGNAL` if the block takes longer."""
-    signal.signal(SIGNAL, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-@contextmanager
-def bounded_memory() -> Iterator[None]:
-    """Lets this process grow by at most `MAX_MEMORY_BYTES` in the block; only Linux can tell and hold that."""
+def bound_memory() -> None:
+    """Lets this process grow by at most `MAX_MEMORY_BYTES` from now on, and leaves no image of it when it crashes."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if sys.platform != "linux":
-        yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = _address_space_bytes() + MAX_MEMORY_BYTES
-    limits = [known for known in (limit, soft, hard) if known != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    limits = [_address_space_bytes() + MAX_MEMORY_BYTES, soft, hard]
+    resource.setrlimit(resource.RLIMIT_AS, (min(one for one in limits if one != resource.RLIM_INFINITY), hard))
+    # Where memory is scarce, the kernel takes this process's, not its worker's.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
+
+
+def is_near_limit() -> bool:
+    """Whether this process has at any time had nearly as much memory as it may have."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if sys.platform != "linux" or limit == resource.RLIM_INFINITY:
+        return False
+    peak = re.search(r"^VmPeak:\s+(\d+) kB$", _STATUS.read_text("ascii", "replace"), re.MULTILINE)
+    return peak is not None and int(peak[1]) * 1024 > limit - _NEAR_BYTES
 
 
 def bound_program(process_id: int, seconds: float) -> None:

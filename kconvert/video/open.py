@@ -14,9 +14,10 @@ def open_prober(options: CheckOptions) -> Prober:
         from kconvert.video.ffprobe import FfprobeProber
 
         return FfprobeProber(options)
-    from kconvert.video.libav import LibavProber
+    from kconvert.video.isolated import IsolatedProber
+    from kconvert.video.process import video_process
 
-    return LibavProber(options)
+    return IsolatedProber(options, video_process())
 
 
 def tool_versions(options: CheckOptions) -> Mapping[str, str]:

@@ -2,8 +2,7 @@
 
 A prober promises: it never raises for what a clip contains (that is a `Fault`), it makes the checks of `Depth` in
 order and stops at the first fault, and equal bytes give equal answers, without addresses or paths in the messages.
-A clip may still crash or hang the libraries. `libav` then takes its process with it; `isolated` turns that into a
-fault, at the price of a process a clip.
+A clip that crashes or hangs the libraries has a `Fault`, too: they are kept in a process of their own.
 """
 
 from __future__ import annotations

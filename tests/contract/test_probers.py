@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from miniature.made import KINDS, make_clip
 from miniature.oracle import duration_seconds, ffprobe, probe_defects
 
-from kconvert.video.isolated import IsolatedProber
 from kconvert.video.open import open_prober
 from kconvert.video.verdict import CheckOptions, Depth, Probed, judge
 
@@ -123,14 +122,6 @@ def test_a_cut_is_found_wherever_a_sample_is_missing(prober: str) -> None:
     for length in (start, start + 1, (start + end) // 2, end - 1):
         assert defects(probe(data[:length], "index", prober)) == ("truncated",), length
     assert defects(probe(data[:end], "index", prober)) == ()
-
-
-@pytest.mark.parametrize("prober", ["libav", "ffprobe"])
-def test_an_isolated_prober_says_the_same(prober: str) -> None:
-    options = CheckOptions(prober=prober)  # type: ignore[arg-type]
-    for kind in ("good", "short", "cut", "html", "empty"):
-        data = make_clip(kind, "x")
-        assert IsolatedProber(options).probe(data) == open_prober(options).probe(data)
 
 
 def spoilt() -> dict[str, bytes]:

@@ -22,11 +22,10 @@ from miniature.sources import Row, Video
 
 from kconvert.catalog.release import AnnotationFile
 from kconvert.conversion.ingest import IngestTask, ingest
-from kconvert.engines.engine import Context
 from kconvert.sources.origin import ArchiveRef
 from kconvert.staging.journal import Inputs, SplitJournal
 from kconvert.storage.folders import local
-from kconvert.video.isolated import IsolatedProber
+from kconvert.video.open import open_prober
 from kconvert.video.verdict import CheckOptions
 
 PLAIN = {"PYTHONMALLOC": "default"}
@@ -48,7 +47,7 @@ class Finder(importlib.abc.MetaPathFinder):
             execute(module)
             real = module.av.open
             def open_(file, *args, **kwargs):
-                data = file.getvalue()
+                data = file[:]
                 with open({calls!r}, "a") as log:
                     log.write(data[-8:].decode("latin-1") + "\\n")
                 if data.endswith(b"CRASHING"):
@@ -196,7 +195,7 @@ def _ingest_and_tell(
         ref = ArchiveRef("x", str(folder / f"{num_clips}.tar.gz"))
         check = CheckOptions(prober=prober)  # type: ignore[arg-type]
         task = IngestTask(ref, "000000", journal, check, QUICK, None, True, False)
-        assert ingest(task, Context(0, lambda event: None)).num_clips == num_clips
+        assert ingest(task, lambda event: None).num_clips == num_clips
         found.append(held())
     sender.send(found)
     sender.close()
@@ -228,7 +227,7 @@ def test_a_thousand_clips_leave_no_descriptor_thread_or_process(
 
 
 def test_clips_that_are_looked_at_in_processes_of_their_own_leave_nothing(tmp_path: Path) -> None:
-    prober = IsolatedProber(CheckOptions())
+    prober = open_prober(CheckOptions())
     counts = []
     for _ in range(3):
         for kind in ("good", "html") * 10:
@@ -241,6 +240,6 @@ def test_a_decoder_that_complains_of_everything_does_not_fill_the_memory(tmp_pat
     """The real libraries, on pictures that are spoilt throughout."""
     data = make_clip("flipped", "x")
     assert gzip.compress(data)
-    probed = IsolatedProber(CheckOptions(depth="decode")).probe(data)
+    probed = open_prober(CheckOptions(depth="decode")).probe(data)
     assert probed.fault is not None
     assert probed.fault.defect == "undecodable"

@@ -13,7 +13,6 @@ from miniature.made import make_clip
 
 from kconvert.catalog.release import AnnotationFile
 from kconvert.conversion.ingest import IngestTask, ingest
-from kconvert.engines.engine import Context
 from kconvert.sources.origin import ArchiveRef
 from kconvert.staging.journal import Inputs, SplitJournal
 from kconvert.storage.folders import local
@@ -52,7 +51,7 @@ def _ingest(sender: "multiprocessing.connection.Connection", archive: Path, fold
     journal = SplitJournal(local(folder))
     journal.set_inputs(Inputs((), 0, None, AnnotationFile("x", "csv")), b"", [])
     task = IngestTask(ArchiveRef("x", str(archive)), "000000", journal, CheckOptions(), QUICK, None, True, False)
-    receipt = ingest(task, Context(0, lambda event: None))
+    receipt = ingest(task, lambda event: None)
     sender.send((receipt.num_clips, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
     sender.close()
 

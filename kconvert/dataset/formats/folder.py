@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files, paths_by_split
@@ -42,7 +42,7 @@ class Folder(Format):
 
     def is_whole(self, out: StorePath, shard: str) -> bool:
         # A store would be asked for each clip.
-        return not isinstance(out, Path) or all((out / path).is_file() for path in self.video_files(out, shard))
+        return out.local_path is None or all((out / path).is_file() for path in self.video_files(out, shard))
 
     def max_sample_bytes(self, video_bytes: int) -> int:
         return video_bytes + _MAX_LINE_BYTES

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -62,7 +61,7 @@ class ParquetFormat(Format):
     def read(self, out: StorePath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
         path = out / shard
         try:
-            with pq.ParquetFile(path if isinstance(path, Path) else pa.PythonFile(path.open_to_read())) as parquet:
+            with pq.ParquetFile(path.local_path or pa.PythonFile(path.open_to_read())) as parquet:
                 features = json.loads(parquet.schema_arrow.metadata[b"huggingface"])["info"]["features"]
                 labels = features["label"]["names"]
                 for group in range(parquet.num_row_groups):

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from kconvert.catalog.release import AnnotationFile
 from kconvert.conversion.pack import PackSample, PackTask, ShardOptions, cut, is_packed, pack
 from kconvert.dataset.formats.webdataset import FORMAT, WebDataset
-from kconvert.engines.engine import Context
 from kconvert.errors import StagingError
 from kconvert.events import Advance
 from kconvert.staging.journal import Inputs, ShardReceipt, SplitJournal
@@ -65,7 +64,7 @@ def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
     videos = [b"one" * 1000, b"", b"two" * 77]
     task = make_task(tmp_path, videos)
     told: list[Advance] = []
-    receipt = pack(task, Context(0, told.append))
+    receipt = pack(task, told.append)
     shard = (tmp_path / task.path).read_bytes()
     assert receipt == task.journal.shard_receipt(3)
     assert receipt.size_bytes == len(shard)
@@ -88,10 +87,10 @@ def test_a_part_that_is_gone_or_cut_fails_the_shard_by_name(tmp_path: Path) -> N
     part = on_disk(task.journal.part_path("000000"))
     part.write_bytes(b"x" * 99)
     with pytest.raises(StagingError, match=r"000000\.part"):
-        pack(task, Context(0, lambda event: None))
+        pack(task, lambda event: None)
     assert not part.exists()
     with pytest.raises(StagingError, match=r"000000\.part"):
-        pack(task, Context(0, lambda event: None))
+        pack(task, lambda event: None)
     assert not list((tmp_path / "train").iterdir())
 
 
@@ -100,7 +99,7 @@ def test_a_part_that_was_spoilt_fails_the_shard_and_is_given_up(tmp_path: Path) 
     part = on_disk(task.journal.part_path("000000"))
     part.write_bytes(b"x" * 100 + b"y" * 99 + b"z")
     with pytest.raises(StagingError, match="are not what was staged"):
-        pack(task, Context(0, lambda event: None))
+        pack(task, lambda event: None)
     assert not part.exists()
     assert not list((tmp_path / "train").iterdir())
 
@@ -113,7 +112,7 @@ def test_every_spoilt_part_of_a_shard_is_given_up_at_once(tmp_path: Path) -> Non
         task.journal.part_path(name).write_bytes(data)
     samples = [replace(sample, archive_id=f"00000{number}") for number, sample in enumerate(task.samples)]
     with pytest.raises(StagingError, match="are not what was staged"):
-        pack(replace(task, samples=tuple(samples)), Context(0, lambda event: None))
+        pack(replace(task, samples=tuple(samples)), lambda event: None)
     assert [task.journal.part_path(f"00000{number}").exists() for number in range(3)] == [True, False, False]
 
 
@@ -121,9 +120,9 @@ def test_what_a_dead_worker_did_not_give_back_is_given_back_by_the_next(tmp_path
     task = make_task(tmp_path, [os.urandom(50_000)])
     part = on_disk(task.journal.part_path("000000"))
     data = part.read_bytes()
-    receipt = pack(task, Context(0, lambda event: None))
+    receipt = pack(task, lambda event: None)
     part.write_bytes(data)
-    assert pack(task, Context(1, lambda event: None)) == receipt
+    assert pack(task, lambda event: None) == receipt
     assert is_freed(local(part), [task.samples[0].staged])
 
 
@@ -139,7 +138,7 @@ def test_what_is_in_a_shard_gives_its_room_back_and_nothing_else_does(tmp_path: 
     before, size = used(part), part.stat().st_size
     chosen = (task.samples[0], task.samples[2])
     assert not is_freed(local(part), (sample.staged for sample in task.samples))
-    pack(replace(task, samples=chosen), Context(0, lambda event: None))
+    pack(replace(task, samples=chosen), lambda event: None)
     assert part.stat().st_size == size
     # Blocks that are shared with a neighbour stay.
     assert before - 2 * 50_000 <= used(part) <= before - 2 * (50_000 - 2 * part.stat().st_blksize)
@@ -156,7 +155,7 @@ def test_two_that_are_given_one_shard_both_have_it(tmp_path: Path) -> None:
 
     def while_reading(event: Advance) -> None:
         if not found:
-            found.append(pack(task, Context(1, lambda event: None)))
+            found.append(pack(task, lambda event: None))
 
-    assert pack(task, Context(0, while_reading)) == found[0]
+    assert pack(task, while_reading) == found[0]
     assert on_disk(task.journal.part_path("000000")).exists()

@@ -1,0 +1,227 @@
+"""The video process: a child in which clips are looked into, decoded and encoded, so that a clip can harm only itself.
+
+Each worker has one, as long as it lives. A clip goes there through memory that both have (a memfd, used again for the
+next one; a pipe where the system has none), the child maps it read-only, and what was found comes back as messages. A
+child that dies, takes too long or needs too much memory is replaced, and that clip has its fault; nobody else notices.
+
+What was blamed on a clip in a child that had seen others before is tried once more in a fresh one: an earlier clip may
+have left the child in no good state, and what is said of a clip must not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import signal
+import socket
+import time
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from kconvert.errors import OutOfMemoryError, describe_exit
+from kconvert.grants import MemoryKills
+from kconvert.video.child import Done, Raised, Spent, Told, Work
+from kconvert.video.forker import Forker
+from kconvert.video.limits import TOO_MUCH_MEMORY
+
+R = TypeVar("R")
+_KEPT_BYTES = 16 << 20
+"""Of the shared memory, between two clips."""
+_START_SECONDS = 120.0
+"""For a process to be there, which is begun afresh where it cannot be forked."""
+
+
+class ClipFault(Exception):
+    """A clip was too much for the video process."""
+
+    def __init__(self, defect: Literal["crashed", "timeout"], detail: str, told: object) -> None:
+        super().__init__(defect, detail, told)
+        self.defect = defect
+        self.detail = detail
+        self.told = told
+        """What was told last of the clip; `None` if nothing was."""
+
+
+class VideoProcess:
+    """One child at a time, begun when it is needed. To be closed; it ends with this process in any case."""
+
+    def __init__(self, preload: tuple[str, ...] = ()) -> None:
+        self._preload = preload
+        self._forker: Forker | None = None
+        self._connection: Connection | None = None
+        self._memory = os.memfd_create("clip") if hasattr(os, "memfd_create") else None
+        self._memory_bytes = 0
+        self._num_done = 0
+        """Clips that the child that is there has seen to their end."""
+        self._told: object = None
+        self._kills = MemoryKills()
+
+    def prepare(self) -> None:
+        """Starts what forks the children: best before this process has threads, as it is forked itself then."""
+        if self._forker is None:
+            self._forker = Forker(self._preload)
+
+    def run(self, work: Work[R], clip: bytes, seconds: float, *more: object) -> R:
+        """What the work comes to for a clip: `work(clip, tell, *more)`, done in the child.
+
+        Raises: what it raises, `ValueError` for a clip without bytes; `ClipFault` if it crashes, takes longer, or needs
+        too much memory; `OutOfMemoryError` if the kernel killed it for memory that others have.
+        """
+        if not clip:
+            raise ValueError("has no bytes")
+        found = self._answer(work, clip, seconds, more)
+        if found is None:
+            # By what came before, perhaps: in a fresh child it is the clip's own doing.
+            found = self._answer(work, clip, seconds, more)
+            assert found is not None
+        if isinstance(found, Raised):
+            raise found.error
+        result: R = found.result
+        return result
+
+    def _answer(self, work: Work[Any], clip: bytes, seconds: float, more: tuple[object, ...]) -> Done | Raised | None:
+        """What the child says; `None` if it had seen others and is no more."""
+        connection = self._connected()
+        is_fresh, self._told = self._num_done == 0, None
+        try:
+            self._send(connection, clip, work, more)
+            found = self._hear(connection, seconds)
+        except (EOFError, OSError):
+            self._died(is_fresh)
+            return None
+        except BaseException:
+            # Whoever is interrupted does not hear the answer, which is not to be taken for that of the next clip.
+            self._end()
+            raise
+        if isinstance(found, Done | Raised):
+            self._num_done += 1
+            return found
+        self._end()
+        if found is None:
+            raise ClipFault("timeout", f"the check took longer than {seconds:g} s", self._told)
+        if is_fresh:
+            raise ClipFault("crashed", TOO_MUCH_MEMORY, self._told)
+        return None
+
+    def _hear(self, connection: Connection, seconds: float) -> Done | Raised | Spent | None:
+        """The child's last word; `None` if it does not come in that time."""
+        end = time.monotonic() + seconds
+        while connection.poll(max(0.0, end - time.monotonic())):
+            found: Told | Done | Raised | Spent = connection.recv()
+            if not isinstance(found, Told):
+                return found
+            self._told = found.what
+        return None
+
+    def _died(self, is_fresh: bool) -> None:
+        """Raises what the death of a fresh child means."""
+        code = self._end()
+        if code == -signal.SIGKILL and self._kills.is_another():
+            raise OutOfMemoryError("the check of a clip", self._kills.limit())
+        if is_fresh:
+            raise ClipFault("crashed", f"the check was ended by {describe_exit(code)}", self._told)
+
+    def _send(self, connection: Connection, clip: bytes, work: Work[Any], more: tuple[object, ...]) -> None:
+        """Has the child begin with a clip."""
+        if self._memory is None:
+            connection.send((work, more, None))
+            connection.send_bytes(clip)
+            return
+        if len(clip) > self._memory_bytes or self._memory_bytes > max(_KEPT_BYTES, len(clip)):
+            os.ftruncate(self._memory, len(clip))
+            self._memory_bytes = len(clip)
+        view = memoryview(clip)
+        while view:
+            view = view[os.pwrite(self._memory, view, len(clip) - len(view)) :]
+        connection.send((work, more, len(clip)))
+
+    def _connected(self) -> Connection:
+        if self._connection is not None:
+            return self._connection
+        self._num_done = 0
+        ours, theirs = socket.socketpair()
+        with theirs:
+            handles = [theirs.fileno(), *([] if self._memory is None else [self._memory])]
+            try:
+                self.prepare()
+                self._fork(handles)
+            except OSError:
+                # Somebody has killed it.
+                self._forget_forker()
+                self.prepare()
+                self._fork(handles)
+            except BaseException:
+                ours.close()
+                raise
+        self._connection = Connection(ours.detach())
+        return self._connection
+
+    def _fork(self, handles: list[int]) -> None:
+        assert self._forker is not None
+        self._forker.fork(handles, _START_SECONDS)
+
+    def _end(self) -> int:
+        """Ends the child; returns its exit code."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        try:
+            return self._forker.end() if self._forker is not None else 0
+        except OSError:
+            # Who could tell is gone, and the child with it.
+            self._forget_forker()
+            return -signal.SIGKILL
+
+    def _forget_forker(self) -> None:
+        if self._forker is not None:
+            self._forker.close()
+            self._forker = None
+
+    def close(self) -> None:
+        """Ends the child; nothing can be run any more."""
+        self._end()
+        self._forget_forker()
+        if self._memory is not None:
+            os.close(self._memory)
+            self._memory = None
+
+    def abandon(self) -> None:
+        """Leaves it to the process that this one was forked off."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._forker is not None:
+            self._forker.abandon()
+            self._forker = None
+        if self._memory is not None:
+            os.close(self._memory)
+            self._memory = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def video_process() -> VideoProcess:
+    """That of this process, begun if there is none yet; it ends with this process."""
+    return _of_process(os.getpid())
+
+
+def prepare() -> None:
+    """Has this process be ready for a video process; to be called before it has threads."""
+    video_process().prepare()
+
+
+@functools.cache
+def _of_process(process_id: int) -> VideoProcess:
+    """One for each process: a child that is forked off this one gets another."""
+    process = VideoProcess(preload=("kconvert.video.libav",))
+    atexit.register(process.close)
+    os.register_at_fork(after_in_child=process.abandon)
+    return process

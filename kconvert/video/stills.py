@@ -1,0 +1,45 @@
+"""Stills of a video, for people to look at; made in the video process, as they are of whatever a folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import av
+
+from kconvert.video.child import Clip
+from kconvert.video.frames import decode
+from kconvert.video.process import ClipFault, VideoProcess
+
+_JPEG_QUALITY = 6
+"""Of 2 to 31, where less is better."""
+_MAX_SECONDS = 60.0
+
+
+def stills(process: VideoProcess, video: bytes, width: int) -> list[bytes]:
+    """The first, the middle and the last frame, as JPEG of that width in pixels.
+
+    Raises `ValueError` if the video has none, or cannot be decoded.
+    """
+    try:
+        return process.run(_stills, video, _MAX_SECONDS, width)
+    except ClipFault as fault:
+        raise ValueError(fault.detail) from fault
+
+
+def _stills(clip: Clip, tell: Callable[[object], None], width: int) -> list[bytes]:
+    frames = list(range(sum(1 for _ in decode(clip))))
+    if not frames:
+        raise ValueError("has no frame")
+    wanted = {frames[0], frames[len(frames) // 2], frames[-1]}
+    return [_jpeg(frame, width) for number, frame in enumerate(decode(clip)) if number in wanted]
+
+
+def _jpeg(frame: av.VideoFrame, width: int) -> bytes:
+    height = max(2, round(frame.height * width / frame.width / 2) * 2)
+    small = frame.reformat(width, height, format="yuvj420p")
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuvj420p", Fraction(1, 25)
+    encoder.options = {"qscale": str(_JPEG_QUALITY)}
+    small.pts = None
+    return b"".join(bytes(packet) for packet in [*encoder.encode(small), *encoder.encode(None)])
