@@ -7,6 +7,7 @@ differences, and a cleared one keeps its identity until all else is gone.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -30,6 +31,7 @@ from kconvert.storage.store import TEMPORARY_SUFFIX, StorePath
 from kconvert.storage.threads import at_once
 
 _MAX_SHOWN = 10
+_SECOND_LOOK_SECONDS = 1.0
 
 
 def written_format(journal: Journal) -> Format:
@@ -55,10 +57,18 @@ def require_ours(out: StorePath) -> None:
         # In this order: in a bucket, what another run tries out comes and goes.
         if out.is_file() and not out.is_dir():
             raise UsageError(f"--out {out}: is not a folder; choose another path")
-        if not holds_nothing(out) and not Journal(out).is_begun() and not _has_manifest(out):
+        if _is_foreign(out):
+            # Another run that begins there now, or a store that shows what is being written, may have been half-way.
+            time.sleep(_SECOND_LOOK_SECONDS)
+        if _is_foreign(out):
             raise UsageError(f"--out {out}: is not empty and was not made by kconvert; choose another folder")
     except OSError as error:
         raise UsageError(f"--out: {disk_error(error)}") from error
+
+
+def _is_foreign(out: StorePath) -> bool:
+    """Whether a folder has something in it that kconvert did not make, as far as one look tells."""
+    return not holds_nothing(out) and not Journal(out).is_begun() and not _has_manifest(out)
 
 
 def holds_nothing(out: StorePath) -> bool:
