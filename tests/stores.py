@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,12 @@ from urllib.request import Request, urlopen
 import boto3
 from buckets import KEY, SECRET, aws_environment, store
 
+from kconvert.storage.lease import leased
+from kconvert.storage.store import StorePath
+from kconvert.storage.threads import at_once
+
+DEAD = b"elsewhere 4711 0123 0\n"
+"""What a lease says whose holder is on another machine, and has renewed it for the last time."""
 FOLDER = "data"
 """In the bucket."""
 _START_SECONDS = 30.0
@@ -141,6 +149,26 @@ class GcsPlace(Place):
 
     def delete(self, name: str) -> None:
         self.ask("DELETE", self._object(name))
+
+
+def race_for(paths: Sequence[StorePath]) -> list[list[bool]]:
+    """Has two takers at each of these dead leases, all at the same time; returns who of each two had it."""
+    at_once(lambda path: path.put(DEAD), paths)
+    held: dict[str, list[bool]] = {str(path): [] for path in paths}
+    all_have_tried = threading.Barrier(2 * len(paths))
+
+    def take(path: StorePath) -> None:
+        time.sleep(random.random())
+        with leased(path, dead_seconds=3) as is_ours:
+            held[str(path)].append(is_ours)
+            all_have_tried.wait(120)
+
+    threads = [threading.Thread(target=take, args=(path,)) for path in paths for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [sorted(found) for found in held.values()]
 
 
 @contextmanager

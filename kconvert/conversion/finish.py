@@ -72,7 +72,7 @@ def write_split_table(
 ) -> TableEntry:
     """Writes the table of a split; `placements` are those of the written clips, by name."""
     path = table_path(split)
-    ((out / path).parent).make_folder()
+    (out / path).parent.make_folder()
     sha256 = write_table(out / path, _table_columns(release, split, rows, decisions, placements))
     return TableEntry(path, len(decisions), (out / path).size_bytes() or 0, sha256)
 
@@ -131,7 +131,7 @@ def labels_entry(release: Release) -> LabelsEntry:
 def finish(out: StorePath, manifest: Manifest) -> None:
     """Writes what belongs to all splits; the manifest last, as it says that everything else is there."""
     for name, data in whole_files(out, manifest).items():
-        ((out / name).parent).make_folder()
+        (out / name).parent.make_folder()
         (out / name).write_bytes(data)
     layout = open_format(manifest.format)
     if layout.library is not None:

@@ -60,8 +60,8 @@ def require_ours(out: StorePath) -> None:
         if _is_foreign(out):
             # Another run that begins there now, or a store that shows what is being written, may have been half-way.
             time.sleep(_SECOND_LOOK_SECONDS)
-        if _is_foreign(out):
-            raise UsageError(f"--out {out}: is not empty and was not made by kconvert; choose another folder")
+            if _is_foreign(out):
+                raise UsageError(f"--out {out}: is not empty and was not made by kconvert; choose another folder")
     except OSError as error:
         raise UsageError(f"--out: {disk_error(error)}") from error
 

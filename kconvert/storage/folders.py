@@ -117,14 +117,12 @@ class Folders(Store):
         """The system frees the lock when its holder ends, however it ends. Where it knows no locks, it is a lease."""
         make_folder(Path(key).parent)
         with open(key, "a") as file:
-            has_locks, is_ours = True, False
             try:
                 is_ours = _flock_patiently(file)
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
                     raise
-                has_locks = False
-            if has_locks:
+            else:
                 yield is_ours
                 return
         with leased(_lease_beside(self, key)) as is_ours:

@@ -252,7 +252,8 @@ class StorePath:
 
     def digested(self) -> DigestedReader:
         """Opens a file to be read from its beginning to its end, and digested as far as it is read."""
-        return DigestedReader(self.open_to_read(), self.info().size_bytes)
+        size_bytes = self.info().size_bytes
+        return DigestedReader(self.open_to_read(), size_bytes)
 
     def sha256(self) -> str:
         """Hexadecimal digest of a file."""

@@ -52,8 +52,8 @@ def serve_clips(handles: list[int]) -> None:
     with suppress(EOFError, ConnectionError):
         while True:
             work, more, size = connection.recv()
-            with _mapped(connection, handles, size) as clip, suppress(BufferError):
-                # Which is raised at its end if somebody still looks at it.
+            # Somebody who still looks at a clip keeps it from being closed.
+            with suppress(BufferError), _mapped(connection, handles, size) as clip:
                 connection.send(_outcome(work, clip, connection, more))
 
 
@@ -73,5 +73,4 @@ def _outcome(work: Work[Any], clip: Clip, connection: Connection, more: tuple[ob
         return Spent()
     except Exception as error:  # noqa: BLE001
         return Spent() if is_near_limit() else Raised(error)
-    # The libraries may say of memory that is refused that there is nothing to be found.
-    return Spent() if getattr(result, "fault", None) is not None and is_near_limit() else Done(result)
+    return Done(result)

@@ -27,6 +27,7 @@ _STATUS = struct.Struct("i")
 _PR_SET_PDEATHSIG = 1
 """Of linux/prctl.h."""
 _READY_SECONDS = 120.0
+"""For an answer: one that begins afresh has much to import."""
 
 
 class Forker:
@@ -48,9 +49,9 @@ class Forker:
                 ours.close()
                 raise
 
-    def fork(self, handles: list[int], seconds: float) -> None:
+    def fork(self, handles: list[int]) -> None:
         """Forks a child that is given these handles: `child.serve_clips`. There is one at a time."""
-        self._socket.settimeout(seconds)
+        self._socket.settimeout(_READY_SECONDS)
         socket.send_fds(self._socket, [_FORK], handles)
         self._hear()
 

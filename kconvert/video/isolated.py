@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kconvert.video.child import Clip
+from kconvert.video.limits import is_near_limit
 from kconvert.video.metadata import MediaFacts
 from kconvert.video.process import ClipFault, VideoProcess
 from kconvert.video.verdict import CheckOptions, Fault, Probed
@@ -33,7 +34,11 @@ class IsolatedProber:
 
 
 def _probe(clip: Clip, tell: Callable[[object], None], options: CheckOptions) -> Probed:
-    return _prober(options).probe(clip, tell)
+    probed = _prober(options).probe(clip, tell)
+    if probed.fault is not None and is_near_limit():
+        # The libraries may say of memory that is refused that there is nothing to be found.
+        raise MemoryError
+    return probed
 
 
 @functools.lru_cache(maxsize=1)

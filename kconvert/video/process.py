@@ -29,8 +29,6 @@ from kconvert.video.limits import TOO_MUCH_MEMORY
 R = TypeVar("R")
 _KEPT_BYTES = 16 << 20
 """Of the shared memory, between two clips."""
-_START_SECONDS = 120.0
-"""For a process to be there, which is begun afresh where it cannot be forked."""
 
 
 class ClipFault(Exception):
@@ -85,8 +83,12 @@ class VideoProcess:
         """What the child says; `None` if it had seen others and is no more."""
         connection = self._connected()
         is_fresh, self._told = self._num_done == 0, None
+        # Were there no memory for it, the child would have no part in that.
+        self._share(clip)
         try:
-            self._send(connection, clip, work, more)
+            connection.send((work, more, None if self._memory is None else len(clip)))
+            if self._memory is None:
+                connection.send_bytes(clip)
             found = self._hear(connection, seconds)
         except (EOFError, OSError):
             self._died(is_fresh)
@@ -123,11 +125,9 @@ class VideoProcess:
         if is_fresh:
             raise ClipFault("crashed", f"the check was ended by {describe_exit(code)}", self._told)
 
-    def _send(self, connection: Connection, clip: bytes, work: Work[Any], more: tuple[object, ...]) -> None:
-        """Has the child begin with a clip."""
+    def _share(self, clip: bytes) -> None:
+        """Puts a clip where the child sees it, if there is such memory. Raises `OSError` if there is too little."""
         if self._memory is None:
-            connection.send((work, more, None))
-            connection.send_bytes(clip)
             return
         if len(clip) > self._memory_bytes or self._memory_bytes > max(_KEPT_BYTES, len(clip)):
             os.ftruncate(self._memory, len(clip))
@@ -135,38 +135,31 @@ class VideoProcess:
         view = memoryview(clip)
         while view:
             view = view[os.pwrite(self._memory, view, len(clip) - len(view)) :]
-        connection.send((work, more, len(clip)))
 
     def _connected(self) -> Connection:
         if self._connection is not None:
             return self._connection
         self._num_done = 0
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, ours:
             handles = [theirs.fileno(), *([] if self._memory is None else [self._memory])]
             try:
-                self.prepare()
                 self._fork(handles)
             except OSError:
                 # Somebody has killed it.
                 self._forget_forker()
-                self.prepare()
                 self._fork(handles)
-            except BaseException:
-                ours.close()
-                raise
-        self._connection = Connection(ours.detach())
+            self._connection = Connection(ours.detach())
         return self._connection
 
     def _fork(self, handles: list[int]) -> None:
-        assert self._forker is not None
-        self._forker.fork(handles, _START_SECONDS)
+        if self._forker is None:
+            self._forker = Forker(self._preload)
+        self._forker.fork(handles)
 
     def _end(self) -> int:
         """Ends the child; returns its exit code."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._disconnect()
         try:
             return self._forker.end() if self._forker is not None else 0
         except OSError:
@@ -183,18 +176,22 @@ class VideoProcess:
         """Ends the child; nothing can be run any more."""
         self._end()
         self._forget_forker()
-        if self._memory is not None:
-            os.close(self._memory)
-            self._memory = None
+        self._give_memory_back()
 
     def abandon(self) -> None:
         """Leaves it to the process that this one was forked off."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._disconnect()
         if self._forker is not None:
             self._forker.abandon()
             self._forker = None
+        self._give_memory_back()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _give_memory_back(self) -> None:
         if self._memory is not None:
             os.close(self._memory)
             self._memory = None

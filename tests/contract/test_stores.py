@@ -5,13 +5,12 @@ import pickle
 import random
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Iterator
 
 import pytest
-from stores import SERVERS
+from stores import SERVERS, race_for
 
 from kconvert.storage.open import to_path
 from kconvert.storage.store import Range, StorePath
@@ -185,23 +184,4 @@ def test_the_lock_of_a_process_that_was_killed_is_free(root: StorePath) -> None:
 
 def test_of_two_that_find_a_dead_lock_at_once_exactly_one_has_it(root: StorePath) -> None:
     """Fifty rounds, all of them at the same time."""
-    from kconvert.storage.lease import leased
-
-    paths = [root / f"{number}" for number in range(50)]
-    for path in paths:
-        path.write_bytes(b"elsewhere 4711 0123 0\n")
-    held: dict[str, list[bool]] = {str(path): [] for path in paths}
-    all_have_tried = threading.Barrier(2 * len(paths))
-
-    def take(path: StorePath) -> None:
-        time.sleep(random.random())
-        with leased(path, dead_seconds=3) as is_ours:
-            held[str(path)].append(is_ours)
-            all_have_tried.wait(120)
-
-    threads = [threading.Thread(target=take, args=(path,)) for path in paths for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [sorted(found) for found in held.values()] == [[False, True]] * len(paths)
+    assert race_for([root / f"{number}" for number in range(50)]) == [[False, True]] * 50

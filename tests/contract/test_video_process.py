@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from video_work import do, measure, whoami
+from video_work import do, keep, measure, whoami
 
 from kconvert.video.process import ClipFault, VideoProcess
 
@@ -73,6 +74,23 @@ def test_what_is_raised_there_is_raised_here(process: VideoProcess, log: Path) -
     with pytest.raises(ValueError, match="there is none"):
         process.run(do, b"clip", 20.0, "raise", log)
     assert process.run(whoami, b"x", 20.0) == child
+
+
+def test_a_clip_that_somebody_keeps_does_not_end_the_child(process: VideoProcess) -> None:
+    assert len({process.run(keep, b"clip", 20.0) for _ in range(3)}) == 1
+
+
+def test_too_little_memory_to_share_a_clip_is_not_blamed_on_it() -> None:
+    with VideoProcess() as process:
+        child = process.run(whoami, b"x", 20.0)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                process.run(measure, bytes(10_000), 20.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert process.run(whoami, b"x", 20.0) == child
 
 
 def test_the_clip_is_for_reading(log: Path) -> None:

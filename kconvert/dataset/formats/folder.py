@@ -56,10 +56,10 @@ class Folder(Format):
         for sample in samples:
             split, name = sample.metadata["split"], sample.key.partition("_")[2]
             path = self.video_path(shard, split, name, sample.metadata["label"])
-            ((out / path).parent).make_folder()
+            (out / path).parent.make_folder()
             (out / path).write_bytes(sample.video)
             lines.append(f"{path} {sample.label_id}\n")
-        ((out / shard).parent).make_folder()
+        (out / shard).parent.make_folder()
         data = "".join(lines).encode()
         (out / shard).write_bytes(data)
         return WrittenShard(len(data), hashlib.sha256(data).hexdigest(), (0,) * len(lines))

@@ -53,7 +53,7 @@ class ParquetFormat(Format):
         return 256 << 10
 
     def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
-        ((out / shard).parent).make_folder()
+        (out / shard).parent.make_folder()
         with (out / shard).write_whole() as file:
             offsets = _write(file, samples)
         return WrittenShard(file.size_bytes, file.sha256, offsets)

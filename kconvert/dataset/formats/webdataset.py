@@ -59,7 +59,7 @@ class WebDataset(Format):
 
     def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
         index = out / _dali_path(shard)
-        ((out / shard).parent).make_folder()
+        (out / shard).parent.make_folder()
         index.parent.make_folder()
         with (out / shard).write_whole() as file:
             members = write_tar(file, samples)

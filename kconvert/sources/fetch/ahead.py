@@ -21,9 +21,6 @@ from kconvert.sources.fetch.stream import ByteStream, FetchOptions, OnBytes, Ran
 RANGE_BYTES = 1 << 23
 """Of a range; one more range than there are connections is held in memory at most."""
 _END_SECONDS = 1.0
-_WAIT_SECONDS = 0.1
-_MAX_WAITS = 1200
-"""For memory: longer than the check of a clip may take."""
 FETCHING = "kconvert-fetch"
 """What the threads are called."""
 _spare: list[memoryview] = []
@@ -52,7 +49,7 @@ class AheadStream(ByteStream):
         self._ranges: deque[_Range] = deque()
         """Those that are fetched or being fetched, from the one that is read on."""
         self._buffers: list[memoryview] = []
-        """Of the ranges to come: there from the beginning, as the check of a clip may leave no memory for others."""
+        """Of the ranges to come."""
         self._is_reader_waiting = False
         self._next_offset = offset
         """Where the next range begins that nobody fetches yet."""
@@ -133,24 +130,14 @@ class AheadStream(ByteStream):
 
     def _fetch(self, mine: _Range) -> bool:
         """Fetches a range; false if that failed, and nothing behind it will be read."""
-        num_waits = 0
         while mine.num_fetched < mine.num_bytes and not self._is_closed.is_set():
             try:
                 self._receive(mine)
-            except MemoryError as error:
-                # A clip that is being checked in this process has taken all that it may; soon it is over.
-                mine.stream = None
-                num_waits += 1
-                if num_waits > _MAX_WAITS:
-                    mine.error = error
             # Whoever reads this range gets it, whatever it is; else they would wait for ever.
             except Exception as error:  # noqa: BLE001
                 mine.error = error
-            if mine.error is not None:
                 self._tell(mine, 0)
                 return False
-            if mine.stream is None:
-                self._is_closed.wait(_WAIT_SECONDS)
         return True
 
     def _receive(self, mine: _Range) -> None:

@@ -378,8 +378,8 @@ class _Watchdog:
     def _watch(self) -> None:
         while True:
             time.sleep(self._LOOK_SECONDS)
-            # Other threads come and go meanwhile, and a check may have left no memory: it looks again in a moment.
-            with suppress(RuntimeError, MemoryError):
+            # Other threads come and go meanwhile: it looks again in a moment.
+            with suppress(RuntimeError):
                 for connection, end in list(self._ends.items()):
                     if time.monotonic() > end:
                         with suppress(OSError):

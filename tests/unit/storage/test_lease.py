@@ -1,6 +1,5 @@
 """Leases on a real S3 server: one holder at a time, and none for ever."""
 
-import random
 import subprocess
 import sys
 import threading
@@ -10,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from buckets import Store, store
+from stores import race_for
 
 from kconvert.errors import LostLockError
 from kconvert.storage import lease
@@ -85,25 +85,8 @@ def test_that_of_another_machine_is_taken_once_it_has_stood_still(path: StorePat
 def test_of_two_that_find_a_dead_one_at_once_exactly_one_has_it(bucket: Store) -> None:
     """Fifty rounds, all of them at the same time, with requests that are up to a second late."""
     name = f"s3://lease-{bucket.url.rpartition(':')[2]}"
-    paths = [object_path(f"{name}/{number}/lease") for number in range(50)]
-    for path in paths:
-        path.put(b"elsewhere 4711 0123 0\n")
     bucket.misbehave = lambda asked: "late"
-    held: dict[str, list[bool]] = {str(path): [] for path in paths}
-    all_have_tried = threading.Barrier(2 * len(paths))
-
-    def take(path: StorePath) -> None:
-        time.sleep(random.random())
-        with leased(path, dead_seconds=3) as is_ours:
-            held[str(path)].append(is_ours)
-            all_have_tried.wait(60)
-
-    threads = [threading.Thread(target=take, args=(path,)) for path in paths for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [sorted(found) for found in held.values()] == [[False, True]] * len(paths)
+    assert race_for([object_path(f"{name}/{number}/lease") for number in range(50)]) == [[False, True]] * 50
 
 
 def test_one_that_is_taken_over_is_told_when_it_ends(path: StorePath) -> None:
