@@ -54,8 +54,7 @@ def _folders(journal: Journal) -> list[str]:
 def require_ours(out: StorePath) -> None:
     """Raises `UsageError` if the folder has something in it that kconvert did not make."""
     try:
-        # In this order: in a bucket, what another run tries out comes and goes.
-        if out.is_file() and not out.is_dir():
+        if _is_no_folder(out):
             raise UsageError(f"--out {out}: is not a folder; choose another path")
         if _is_foreign(out):
             # Another run that begins there now, or a store that shows what is being written, may have been half-way.
@@ -64,6 +63,14 @@ def require_ours(out: StorePath) -> None:
                 raise UsageError(f"--out {out}: is not empty and was not made by kconvert; choose another folder")
     except OSError as error:
         raise UsageError(f"--out: {disk_error(error)}") from error
+
+
+def _is_no_folder(out: StorePath) -> bool:
+    """Whether something stands there that is no folder: a file, or a device."""
+    if (here := out.local_path) is not None:
+        return here.exists() and not here.is_dir()
+    # In this order: in a bucket, what another run tries out comes and goes.
+    return out.is_file() and not out.is_dir()
 
 
 def _is_foreign(out: StorePath) -> bool:

@@ -42,6 +42,8 @@ _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _LIBRARIES = {"s3": "s3fs", "gcs": "gcsfs"}
 _LISTED = {*_EXTRAS, "abfs", "az"}
 """Whose listings fsspec would cache."""
+_OF_THIS_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC}
+"""Numbers of errors that are not the store's, nor the network's."""
 _COMMITTING = set(_EXTRAS)
 """Where an object is not there before its upload is complete, and the library lets us say when."""
 
@@ -295,7 +297,8 @@ class Bucket(Store):
             )
             raise PermissionError(errno.EACCES, (_said(error) or "access denied") + alone, self.name(key)) from error
         except OSError as error:
-            raise OSError(error.errno or errno.EREMOTEIO, _said(error), self.name(key)) from error
+            number = error.errno if error.errno in _OF_THIS_MACHINE else errno.EREMOTEIO
+            raise OSError(number, _said(error), self.name(key)) from error
         except Exception as error:
             raise OSError(errno.EREMOTEIO, f"{_said(error)} ({type(error).__name__})", self.name(key)) from error
 

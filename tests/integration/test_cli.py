@@ -112,6 +112,9 @@ def test_surroundings_that_cannot_work_are_told_before_anything_is_fetched(
     ran = kconvert("k400", "--out", mini / "expected" / "k400-val.json", "--origin", server.url)
     assert ran.code == 2
     assert "is not a folder" in one_line(ran)
+    ran = kconvert("k400", "--out", "/dev/null", "--origin", server.url)
+    assert ran.code == 2
+    assert "is not a folder" in one_line(ran)
     ran = kconvert("k400", "--out", mini / "expected" / "k400-val.json" / "below", "--origin", server.url)
     assert ran.code == 2
     assert "cannot be written to" in one_line(ran)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kconvert.errors import UsageError
+from kconvert.errors import UsageError, disk_error
+from kconvert.storage.objects import object_path
 from kconvert.storage.open import to_path
 
 
@@ -34,3 +35,11 @@ def test_what_is_no_path_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as raised:
         to_path(text)
     assert "secret" not in str(raised.value)
+
+
+def test_a_store_that_is_not_there_is_told_with_the_next_step() -> None:
+    # Of all protocols the one whose client gives up at once.
+    with pytest.raises(OSError, match="refused") as raised:
+        object_path("ftp://127.0.0.1:9/x").read_bytes()
+    assert raised.value.filename == "ftp://127.0.0.1:9/x"
+    assert "the store, or the way to it, fails: check both" in str(disk_error(raised.value))
