@@ -34,8 +34,9 @@ def main() -> int:
             )
         return EXIT_INTERRUPTED
     finally:
-        # What is left is Python's end.
-        _ignore_signals()
+        # What is left is Python's end. A signal that comes just now is too late, and finds itself ignored.
+        with suppress(KeyboardInterrupt):
+            _ignore_signals()
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
