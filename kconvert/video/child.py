@@ -13,7 +13,7 @@ from kconvert.video.limits import bound_memory, is_near_limit
 
 R = TypeVar("R")
 Clip = mmap.mmap
-"""A clip's bytes, as they are in the child: a slice is `bytes`, and it is read like a file, from its beginning."""
+"""A clip's bytes, as they are in the child: a slice is `bytes`."""
 Work = Callable[..., R]
 """What the child does: a function of a module, of the clip, of who is told what is known by now, and of what else is
 sent along."""

@@ -11,6 +11,7 @@ slice tells the format. At the first oddity all is done again, the usual way, so
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -140,9 +141,10 @@ def _captured() -> Iterator[_Messages]:
 def _opened(data: Clip, **options: Any) -> InputContainer:
     # Told the format, the library need not ask all its 350 demuxers.
     kind = _MP4 if data[4:8] == b"ftyp" else None
-    data.seek(0)
+    # Not the clip itself: the libraries seek beyond its end, which memory that is mapped refuses.
+    file = io.BytesIO(data)
     container: InputContainer = av.open(
-        data, "r", format=kind, buffer_size=_BUFFER_BYTES, metadata_errors="replace", **options
+        file, "r", format=kind, buffer_size=_BUFFER_BYTES, metadata_errors="replace", **options
     )
     return container
 

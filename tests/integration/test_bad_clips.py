@@ -47,7 +47,7 @@ class Finder(importlib.abc.MetaPathFinder):
             execute(module)
             real = module.av.open
             def open_(file, *args, **kwargs):
-                data = file[:]
+                data = file.getvalue()
                 with open({calls!r}, "a") as log:
                     log.write(data[-8:].decode("latin-1") + "\\n")
                 if data.endswith(b"CRASHING"):
