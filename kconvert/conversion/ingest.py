@@ -18,8 +18,7 @@ from kconvert.errors import ArchiveError, OutOfMemoryError, SourceChangedError
 from kconvert.events import Advance, Emit
 from kconvert.sources.archive import MAX_CLIP_BYTES, ArchiveReader, Member
 from kconvert.sources.archive_cache import discard, keep_archive
-from kconvert.sources.fetch.ahead import open_ahead
-from kconvert.sources.fetch.open import open_stream
+from kconvert.sources.fetch.open import open_ahead, open_stream
 from kconvert.sources.fetch.stream import ByteStream, FetchOptions, is_remote
 from kconvert.sources.origin import ArchiveRef
 from kconvert.staging.journal import MAX_LISTED, ArchiveReceipt, SplitJournal, guarded

@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 
 from kconvert.errors import SourceChangedError
-from kconvert.sources.fetch.ahead import open_ahead
-from kconvert.sources.fetch.open import describe
-from kconvert.sources.fetch.stream import FetchOptions, OnBytes, Remote, is_remote
+from kconvert.sources.fetch.open import describe, open_ahead
+from kconvert.sources.fetch.stream import FetchOptions, OnBytes, Remote, Start, is_remote
 from kconvert.storage.files import make_folder, naming
 
 
@@ -56,7 +55,7 @@ def _download(location: str, path: Path, remote: Remote, options: FetchOptions, 
         with (
             naming(partial),
             open(partial, "ab") as file,
-            open_ahead(location, options, on_bytes, offset, remote) as stream,
+            open_ahead(location, options, on_bytes, Start(offset, remote)) as stream,
         ):
             while chunk := stream.read():
                 file.write(chunk)

@@ -16,8 +16,7 @@ from benchmarks.ways import COMMAND
 from kconvert.dataset.formats.format import Sample
 from kconvert.dataset.formats.webdataset import write_tar
 from kconvert.sources.archive import ArchiveReader
-from kconvert.sources.fetch.ahead import open_ahead
-from kconvert.sources.fetch.open import open_stream
+from kconvert.sources.fetch.open import open_ahead, open_stream
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.staging.part import StagedBytes, part_writer, read_staged
 from kconvert.storage.folders import local

@@ -1,4 +1,6 @@
 """The bytes of one resource as a stream, over HTTP, from an object store or from a file.
 
-The interface is `ByteStream`, in `stream`; `open` opens one, and `ahead` one that is fetched before it is asked for.
+Two interfaces live here: `Resource`, implemented by `http`, `objects` and `local`, gives the bytes from any place on,
+without trying again; `ByteStream` is what a reader gets. `resource_stream` makes the second of the first, under the one
+retry policy of `retry`; `ahead` does so over several connections at once.
 """

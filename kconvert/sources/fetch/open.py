@@ -5,54 +5,50 @@ from __future__ import annotations
 import zlib
 
 from kconvert.errors import FetchError, SourceChangedError
-from kconvert.sources.fetch.stream import (
-    ByteStream,
-    FetchOptions,
-    OnBytes,
-    RangeStream,
-    Remote,
-    ignore,
-    is_remote,
-    is_url,
-)
+from kconvert.sources.fetch.ahead import read_ahead
+from kconvert.sources.fetch.resource import Resource
+from kconvert.sources.fetch.resource_stream import ResourceStream
+from kconvert.sources.fetch.retry import Retries
+from kconvert.sources.fetch.stream import ByteStream, FetchOptions, OnBytes, Remote, Start, ignore, is_remote, is_url
 
 
-def range_stream(location: str) -> type[RangeStream]:
-    """What fetches that location."""
+def open_resource(location: str, options: FetchOptions) -> Resource:
+    """The resource at a URL, in an object store or at a local path; nothing is asked of it yet."""
+    # What fetches over HTTP, and from stores, takes a while to import.
     if is_url(location):
-        from kconvert.sources.fetch.http import HttpStream
+        from kconvert.sources.fetch.http import HttpResource
 
-        return HttpStream
-    from kconvert.sources.fetch.objects import ObjectStream
+        return HttpResource(location, options)
+    if is_remote(location):
+        from kconvert.sources.fetch.objects import ObjectResource
 
-    return ObjectStream
+        return ObjectResource(location, options)
+    from kconvert.sources.fetch.local import FileResource
+
+    return FileResource(location, options)
 
 
 def open_stream(location: str, options: FetchOptions, on_bytes: OnBytes = ignore) -> ByteStream:
-    """Starts reading a URL, an object or a local path; `on_bytes` hears of every chunk.
+    """Starts reading a resource; `on_bytes` is told of every chunk.
 
-    Raises `FetchError`; `NotFoundError` if there is no such thing.
+    Raises: `FetchError`; `NotFoundError` if there is no such thing.
     """
-    if is_remote(location):
-        return range_stream(location)(location, options, on_bytes)
-    from kconvert.sources.fetch.local import FileStream
+    return ResourceStream(open_resource(location, options), on_bytes)
 
-    return FileStream(location, on_bytes)
+
+def open_ahead(
+    location: str, options: FetchOptions, on_bytes: OnBytes = ignore, start: Start | None = None
+) -> ByteStream:
+    """The same for something big, from a place on: what is remote comes by several connections, ahead of its reader."""
+    resource = open_resource(location, options)
+    if is_remote(location):
+        return read_ahead(resource, on_bytes, start or Start())
+    return ResourceStream(resource, on_bytes, start or Start())
 
 
 def describe(location: str, options: FetchOptions) -> Remote:
     """Size and version of a resource, without reading it. Raises as `open_stream` does."""
-    if is_url(location):
-        from kconvert.sources.fetch.http import describe_url
-
-        return describe_url(location, options)
-    if is_remote(location):
-        from kconvert.sources.fetch.objects import describe_object
-
-        return describe_object(location, options)
-    from kconvert.sources.fetch.local import describe_file
-
-    return describe_file(location)
+    return Retries(location, options).run(open_resource(location, options).describe)
 
 
 def read_small(location: str, options: FetchOptions, max_bytes: int) -> bytes:

@@ -1,50 +1,65 @@
-"""Patience: how often, and after which pauses, something that failed is tried again."""
+"""The retry policy: how often, and after which pauses, an attempt that failed is made again."""
 
 from __future__ import annotations
 
 import logging
 import random
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
-from kconvert.errors import FetchError
+from kconvert.sources.fetch.resource import BrokenError
 from kconvert.sources.fetch.stream import FetchOptions
 
 _log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 _PROGRESS_BYTES = 1 << 16
 """What has to come between two failures for the first to be forgotten."""
 
 
-class Attempts:
-    """Counts failures in a row and waits between them: exponential back-off with full jitter."""
+class Retries:
+    """The attempts at one resource: failures in a row are counted, with exponential back-off and full jitter between
+    them. Everything that is tried again in this package is tried again by `run`."""
 
-    def __init__(self, location: str, options: FetchOptions, is_cancelled: threading.Event) -> None:
-        self.location = location
+    def __init__(self, location: str, options: FetchOptions, is_cancelled: threading.Event | None = None) -> None:
+        self._location = location
         self._options = options
-        self._is_cancelled = is_cancelled
+        self._is_cancelled = is_cancelled or threading.Event()
         self._num_failures = 0
         self._num_bytes = 0
         """Since the last failure."""
         self.last_reason = ""
-        """Of the last failure."""
+        """Of the last failure; `""` if there was none."""
+
+    def run(self, attempt: Callable[[], Result]) -> Result:
+        """What an attempt gives, made again while it raises `BrokenError`.
+
+        Raises: a `FetchError` of the kind that the last one names, after more than `max_retries` failures in a row, or
+        once nobody wants the result any more; whatever else the attempt raises.
+        """
+        while True:
+            try:
+                return attempt()
+            except BrokenError as error:
+                self._pause(error)
 
     def advanced(self, num_bytes: int) -> None:
-        """Some bytes have come. A trickle between failures is no success."""
+        """Takes in that some bytes have come. A trickle between failures is no success."""
         self._num_bytes += num_bytes
         if self._num_bytes >= _PROGRESS_BYTES:
             self._num_failures = 0
 
-    def failed(self, reason: str, retry_after: float | None = None, kind: type[FetchError] = FetchError) -> None:
-        """Waits before the next attempt. Raises an error of that kind when there have been enough."""
-        self.last_reason = reason
+    def _pause(self, error: BrokenError) -> None:
+        self.last_reason = error.reason
         if self._num_failures >= self._options.max_retries:
-            raise kind(self.location, f"{reason} (tried {self._num_failures + 1} times)")
+            raise error.kind(self._location, f"{error.reason} (tried {self._num_failures + 1} times)") from error
         limit = self._options.max_backoff_seconds
-        pause = min(limit, self._options.min_backoff_seconds * 2**self._num_failures) * random.uniform(0.5, 1.0)
-        if retry_after is not None:
-            pause = min(max(pause, retry_after), 10 * limit)
+        seconds = min(limit, self._options.min_backoff_seconds * 2**self._num_failures) * random.uniform(0.5, 1.0)
+        if error.retry_after is not None:
+            seconds = min(max(seconds, error.retry_after), 10 * limit)
         self._num_failures += 1
         self._num_bytes = 0
-        _log.info("%s: %s; trying again in %.1f s", self.location, reason, pause)
-        if self._is_cancelled.wait(pause):
-            raise kind(self.location, f"{reason}; nobody wants the rest")
+        _log.info("%s: %s; trying again in %.1f s", self._location, error.reason, seconds)
+        if self._is_cancelled.wait(seconds):
+            raise error.kind(self._location, f"{error.reason}; nobody wants the rest") from error

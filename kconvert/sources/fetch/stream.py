@@ -6,7 +6,6 @@ early in silence. What can be mended by trying again is mended inside; what is l
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -76,6 +75,16 @@ class Remote:
     """The version of the resource: an entity tag, else the time of change, else `""`."""
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where reading a resource begins."""
+
+    offset: int = 0
+    """The first byte that is wanted, from 0."""
+    remote: Remote | None = None
+    """The version that this is a place in; `None` for whatever version there is, which only the first byte can be."""
+
+
 OnBytes = Callable[[int], None]
 """Hears how many bytes have come."""
 
@@ -111,42 +120,6 @@ class ByteStream(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class RangeStream(ByteStream):
-    """A resource, from `offset` on, which must then be a place in the version that `remote` names; up to `end`, if one
-    is given and there are ranges (see `is_range`). Gives up once `is_cancelled`."""
-
-    @abstractmethod
-    def __init__(
-        self,
-        location: str,
-        options: FetchOptions,
-        on_bytes: OnBytes,
-        offset: int = 0,
-        remote: Remote | None = None,
-        end: int | None = None,
-        is_cancelled: threading.Event | None = None,
-    ) -> None: ...
-
-    @property
-    @abstractmethod
-    def is_range(self) -> bool:
-        """Whether this ends at the `end` that was asked for, or before it."""
-
-    @abstractmethod
-    def read_into(self, buffer: memoryview) -> int:
-        """Puts some next bytes into the beginning of a buffer; returns how many, 0 at the end. Raises as `read`."""
-
-    def confirm(self) -> None:
-        """Asks whether all that was read of the resource, also by other streams, is of the version that `remote` names.
-
-        Raises: `SourceChangedError` if not.
-        """
-
-    @abstractmethod
-    def cut(self) -> None:
-        """Ends what is being waited for; from another thread."""
 
 
 def is_url(location: str) -> bool:

@@ -1,6 +1,7 @@
 """Fetching, from a real server on loopback that is made to misbehave."""
 
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +16,8 @@ from miniature.server import Handler, Server, serving
 
 from kconvert.errors import FetchError, NotFoundError, SourceChangedError
 from kconvert.sources.archive_cache import keep_archive
-from kconvert.sources.fetch.ahead import FETCHING, RANGE_BYTES, open_ahead
-from kconvert.sources.fetch.open import describe, open_stream, read_small
+from kconvert.sources.fetch.ahead import FETCHING, RANGE_BYTES
+from kconvert.sources.fetch.open import describe, open_ahead, open_stream, read_small
 from kconvert.sources.fetch.stream import FetchOptions, Remote
 
 pytestmark = pytest.mark.server
@@ -484,3 +485,27 @@ def test_a_range_that_a_server_begins_and_then_gives_whole_is_started_again_or_m
 
     with serving_big(tmp_path, Turning) as http, pytest.raises(SourceChangedError):
         read_ahead(http.url + "big", replace(QUICK, connections=1))
+
+
+def test_an_error_where_a_range_is_claimed_is_told_to_the_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory may run out in the thread that fetches, between two ranges: nobody would ever bring the next one."""
+
+    class Exhausted(threading.Condition):
+        def __enter__(self) -> bool:
+            is_claiming = sys._getframe(1).f_code.co_name == "_claim"
+            if is_claiming and threading.current_thread() is not threading.main_thread():
+                raise MemoryError("no memory for the next range")
+            return super().__enter__()
+
+    monkeypatch.setattr("kconvert.sources.fetch.ahead.threading.Condition", Exhausted)
+    got = 0
+    with (
+        serving_big(tmp_path) as http,
+        open_ahead(http.url + "big", replace(QUICK, connections=1)) as stream,
+        pytest.raises(MemoryError),
+    ):
+        while chunk := stream.read():
+            got += len(chunk)
+    assert got == RANGE_BYTES
