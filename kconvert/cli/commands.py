@@ -27,13 +27,13 @@ from kconvert.cli.arguments import (
 from kconvert.cli.guide import TOPICS, page, topics_text
 from kconvert.cli.progress import event_json, open_progress
 from kconvert.cli.status import read_status
-from kconvert.conversion.config import PRELOAD, Conversion
-from kconvert.conversion.run import Summary, convert, forecast
+from kconvert.conversion.config import Conversion
+from kconvert.conversion.run import PRELOAD, Summary, convert, forecast
 from kconvert.conversion.verification import Difference, verify
-from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.manifest import MANIFEST_NAME, read_manifest
+from kconvert.dataset.open import open_layout
 from kconvert.engines.engine import TaskNeeds
-from kconvert.engines.open import open_engine
+from kconvert.engines.open import EngineChoice, open_engine
 from kconvert.errors import (
     DiskError,
     KconvertError,
@@ -195,9 +195,12 @@ def _verify(words: list[str]) -> int:
     else:
         if manifest is None:
             raise UsageError(f"{out}: no {MANIFEST_NAME}; it is not finished, `kconvert status {out}` tells more")
-        open_format(manifest.format).require(out, 0)
+        open_layout(manifest.format).require(out)
         shown = open_progress(options.quiet, options.json)
-        with closing(open_engine("local", options.workers, TaskNeeds(preload=PRELOAD))) as engine, shown as progress:
+        with (
+            closing(open_engine(EngineChoice("local", options.workers), TaskNeeds(preload=PRELOAD))) as engine,
+            shown as progress,
+        ):
             found = verify(out, manifest, engine, progress)
     _say(printing.differences_json(found) if options.json else printing.differences_text(out, manifest, found))
     return EXIT_DIFFERENT if found else EXIT_DONE

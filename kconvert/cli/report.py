@@ -16,8 +16,8 @@ from importlib import resources
 from typing import Any
 
 from kconvert.catalog.release import load_release
-from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, SplitCounts, finished_manifest
+from kconvert.dataset.open import open_layout
 from kconvert.dataset.reader import Clips, read_split_table
 from kconvert.dataset.table import FinalTable
 from kconvert.storage.store import StorePath
@@ -50,8 +50,8 @@ def write_report(out: StorePath, path: StorePath | None = None) -> StorePath:
 def _facts(out: StorePath, manifest: Manifest, tables: Mapping[str, FinalTable]) -> dict[str, Any]:
     """All that the page shows, for its script."""
     release = load_release(manifest.release)
-    has_own_files = open_format(manifest.format).has_own_files
-    written = {split: table.written(has_own_files) for split, table in tables.items()}
+    order = open_layout(manifest.format).packed_order
+    written = {split: table.written(order) for split, table in tables.items()}
     flagged, num_unlisted = _flagged(tables)
     return {
         "title": release.title,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kconvert.conversion.folder import files_not_in_place, finished, written_format
-from kconvert.dataset.formats.format import Format
-from kconvert.dataset.manifest import MANIFEST_NAME, SplitCounts, read_manifest
-from kconvert.engines.slurm import read_elements
+from kconvert.conversion.folder import FolderState
+from kconvert.dataset.manifest import MANIFEST_NAME, SplitCounts
+from kconvert.engines.slurm_queue import read_array_tasks
 from kconvert.errors import UsageError
 from kconvert.staging.journal import Journal, ProgressRecord, SplitJournal
 from kconvert.storage.store import StorePath
@@ -51,18 +50,20 @@ class Status:
 def read_status(out: StorePath) -> Status:
     """Raises `UsageError` if the folder has nothing of kconvert in it."""
     journal = Journal(out)
-    manifest = read_manifest(out)
+    state = FolderState.read(journal)
+    manifest = state.manifest
     if not journal.exists() and manifest is None:
         raise UsageError(
             f"{out}: no kconvert run has worked on this folder ({MANIFEST_NAME} and .kconvert not found); "
             "expected the --out of one"
         )
-    records = finished(out, journal)
+    records = state.finished
     elements = _undone_elements(journal)
     splits = []
     for split_journal in journal.splits():
         record = records.pop(split_journal.name, None)
-        splits.append(_split_status(out, split_journal, record.counts if record else None, written_format(journal)))
+        absent = state.absent.get(split_journal.name, ())
+        splits.append(_split_status(split_journal, record.counts if record else None, absent))
     for split, record in records.items():
         counts = record.counts
         splits.append(
@@ -76,7 +77,7 @@ def read_status(out: StorePath) -> Status:
 
 
 def _undone_elements(journal: Journal) -> dict[str, str]:
-    elements = read_elements(journal.folder / "slurm")
+    elements = read_array_tasks(journal.folder / "slurm")
     if not elements:
         return {}
     done: set[str] = set()
@@ -89,12 +90,10 @@ def _undone_elements(journal: Journal) -> dict[str, str]:
     return {element: name for element, name in elements.items() if name not in done}
 
 
-def _split_status(out: StorePath, journal: SplitJournal, counts: SplitCounts | None, layout: Format) -> SplitStatus:
+def _split_status(journal: SplitJournal, counts: SplitCounts | None, absent: Sequence[str]) -> SplitStatus:
     inputs = journal.inputs()
     assert inputs is not None
     ids = inputs.ids()
-    record = journal.record()
-    missing_files = [] if record is None else files_not_in_place(out, record, layout)
     receipts = journal.archive_receipts(ids)
     failures = {name: reason for name, archive_id in ids.items() if (reason := journal.failure(archive_id))}
     refused = [f"{name}: {text}" for name, receipt in receipts.items() for text in receipt.refused]
@@ -106,5 +105,5 @@ def _split_status(out: StorePath, journal: SplitJournal, counts: SplitCounts | N
         num_shards=counts.num_shards if counts else journal.num_shard_receipts(),
         failures=failures,
         counts=counts,
-        listings={"refused_members": refused, **journal.listings(), "missing_files": missing_files},
+        listings={"refused_members": refused, **journal.listings(), "missing_files": list(absent)},
     )

@@ -33,7 +33,13 @@ class Decision(NamedTuple):
     """The staged row that its bytes are from; `None` if it is missing."""
     source: Literal["original", "replacement", ""]
     original: int | None
-    """The staged row of the original that a replacement was taken for."""
+    """The staged row of the original that a replacement was taken for; `None` if there is none."""
+
+    @property
+    def row(self) -> int:
+        """The staged row of a clip that is not missing."""
+        assert self.place is not None
+        return self.place
 
 
 @dataclass(frozen=True)

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kconvert.catalog.release import OFFICIAL_BASE, SPLITS, Release, ReleaseName, load_release
 from kconvert.conversion.account import UnlabelledPolicy
 from kconvert.conversion.pack import ShardOptions
 from kconvert.conversion.plan import Selection
 from kconvert.conversion.shuffle import ShuffleOptions
-from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.manifest import FormatName
-from kconvert.engines.engine import Engine, EngineName, RayOptions, SlurmOptions, TaskNeeds
-from kconvert.engines.open import open_engine
+from kconvert.dataset.open import open_layout
+from kconvert.engines.engine import EngineName, RayOptions, SlurmOptions
 from kconvert.errors import UsageError
 from kconvert.grants import WORKER_BYTES, Workers, default_workers
 from kconvert.sources.fetch.stream import FetchOptions, is_remote
-from kconvert.staging.journal import Journal
 from kconvert.storage.open import meant_location, to_path
 from kconvert.storage.store import StorePath
 from kconvert.text import did_you_mean
-from kconvert.version import FORMAT_VERSION
-from kconvert.video.process import prepare
 from kconvert.video.verdict import CheckOptions
 
-PRELOAD = ("kconvert.conversion.worker",)
-"""What workers import before they are forked."""
 _SPLIT_NAMES = {"validation": "val"}
 """Other names of splits, as Hugging Face's."""
 
@@ -110,9 +103,8 @@ class Conversion:
         for engine in ("slurm", "ray"):
             if self.engine != engine:
                 ignored[engine] = f"the work is done with --engine {self.engine}", f"did you mean --engine {engine}?"
-        if self.to == "archives":
-            for group in ("shard", "shuffle"):
-                ignored[group] = "--to archives keeps the archives as they are", "choose another --to"
+        for group, why in open_layout(self.to).unused_options.items():
+            ignored[group] = why, "choose another --to"
         return {group: why for group, why in ignored.items() if _changed(self, group)}
 
     def without(self, group: str) -> Conversion:
@@ -132,8 +124,8 @@ class Conversion:
         return Selection(tuple(sorted(set(classes))), self.max_archives)
 
     @property
-    def keep_folder(self) -> Path | None:
-        """Where archives are kept. Raises `UsageError` if that is no folder."""
+    def archive_cache(self) -> Path | None:
+        """Where archives are kept; `None` for nowhere. Raises `UsageError` if that is no folder."""
         if self.archives is None:
             return None
         folder = _folder("--archives", self.archives).local_path
@@ -153,47 +145,25 @@ class Conversion:
             location = meant_location(self.origin)
         return location if is_remote(location) else str(Path(os.path.expanduser(location)).absolute())
 
-    def journal(self) -> Journal:
-        """What is done so far."""
-        return Journal(self.out_path, _folder("--staging", self.staging) if self.staging else None)
+    @property
+    def staging_path(self) -> StorePath | None:
+        """Where clips are staged; `None` for in the output folder. Raises `UsageError` if it cannot be a folder."""
+        return _folder("--staging", self.staging) if self.staging else None
+
+    @property
+    def task_bytes(self) -> int:
+        """The memory that a task needs."""
+        return WORKER_BYTES + open_layout(self.to).num_shards_in_memory * self.shard.max_bytes
 
     def chosen_workers(self) -> Workers | None:
         """How many tasks run at a time, and why; `None` if only the cluster knows."""
         if self.workers is not None:
             return Workers(self.workers, "as --workers says")
-        return default_workers(self._task_bytes) if self.engine == "local" else None
+        return default_workers(self.task_bytes) if self.engine == "local" else None
 
     def describe_workers(self) -> str:
         """The same, as a person says it."""
-        return str(self.chosen_workers() or f"as many workers as {self.engine} has room for")
-
-    @property
-    def _task_bytes(self) -> int:
-        """The memory that a task needs."""
-        return WORKER_BYTES + open_format(self.to).num_shards_in_memory * self.shard.max_bytes
-
-    def open_engine(self) -> Engine:
-        """What does the work. Raises `UsageError` if that cannot be had."""
-        records = self.journal().folder / "slurm"
-        needs = TaskNeeds(self._task_bytes, PRELOAD, prepare)
-        return open_engine(self.engine, self.workers, needs, ray=self.ray, slurm=self.slurm, records=records)
-
-    def identity(self, tools: Mapping[str, str]) -> dict[str, Any]:
-        """Everything that changes the bytes that are written; a folder has one identity."""
-        release = load_release(self.release)
-        selection = self.selection(release)
-        check = dataclasses.asdict(self.check)
-        del check["timeout"]
-        options = {
-            "to": self.to,
-            "classes": list(selection.classes),
-            "max_archives": self.max_archives,
-            "check": check,
-            "unlabelled": self.unlabelled,
-            "shard": {"max_bytes": int(self.shard.max_bytes), "max_samples": self.shard.max_samples},
-            "shuffle": dataclasses.asdict(self.shuffle),
-        }
-        return {"format_version": FORMAT_VERSION, "release": self.release, "options": options, "tools": dict(tools)}
+        return str(self.chosen_workers() or f"as many workers as {self.engine} has memory for")
 
 
 def _folder(option: str, text: str) -> StorePath:

@@ -1,4 +1,4 @@
-"""The room that a conversion takes on its disks: at most, by now, and what is there.
+"""The disk space that a conversion takes: at most, by now, and what is there.
 
 A clip is staged, and then in a shard. Where the disk takes staged clips back one by one, as they are packed, only those
 of the shards that are being written are there twice; elsewhere all of a window are.
@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kconvert.conversion.config import Conversion
-from kconvert.conversion.folder import written_format
+from kconvert.conversion.folder import written_layout
 from kconvert.conversion.plan import SplitPlan
 from kconvert.conversion.shuffle import ShuffleOptions, windows
-from kconvert.dataset.formats.open import open_format
 from kconvert.errors import UsageError
 from kconvert.staging.journal import Journal
 from kconvert.storage.files import frees_at_once, make_folder
@@ -50,12 +48,23 @@ class Disk:
         return "--staging" if self.holds == "staging" else "--out"
 
 
-def max_disk_bytes(conversion: Conversion, plans: Sequence[SplitPlan]) -> int:
+@dataclass(frozen=True)
+class DiskUse:
+    """What of a conversion decides how much its disks have to take."""
+
+    journal: Journal
+    plans: Sequence[SplitPlan]
+    """Of the splits that are to be made, one after the other."""
+    shuffle: ShuffleOptions
+    packing_bytes: int | None
+    """Of the shards that are being written at any moment; `None` where only the cluster knows."""
+    archive_cache: Path | None
+    """`None` if there is none."""
+
+
+def max_disk_bytes(use: DiskUse) -> int:
     """The most that staging and output take together at any moment, wherever they are."""
-    journal = conversion.journal()
-    return _needed_bytes(
-        conversion, plans, Disk(Path(), "staging and output", _frees_at_once(journal.staging.local_path))
-    )
+    return _needed_bytes(use, Disk(Path(), "staging and output", _frees_at_once(use.journal.staging.local_path)))
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class DiskNeed:
     needed_bytes: int
     """At most, at any moment."""
     there_bytes: int
-    """What is free, and what earlier runs wrote of these splits, less what kept archives will take there."""
+    """What is free, and what earlier runs wrote of these splits, less what the archive cache will take there."""
     advice: str
     """What a person does where it does not fit."""
 
@@ -75,25 +84,25 @@ class DiskNeed:
         return self.needed_bytes <= self.there_bytes
 
 
-def disk_needs(conversion: Conversion, journal: Journal, plans: Sequence[SplitPlan]) -> list[DiskNeed]:
+def disk_needs(use: DiskUse) -> list[DiskNeed]:
     """What each disk has to take, with the `--shuffle.window` that would fit, if there is one and it is needed."""
-    keep_folder = conversion.keep_folder
     needs = []
-    for disk in _disks(journal):
-        kept_bytes = 0
-        if keep_folder is not None and _device(keep_folder) == _device(disk.folder):
-            kept_bytes = max(0, sum(plan.num_bytes for plan in plans) - _used_bytes(keep_folder))
-        there = shutil.disk_usage(_standing(disk.folder)).free + _present_bytes(journal, plans, disk) - kept_bytes
-        need = _needed_bytes(conversion, plans, disk)
-        needs.append(DiskNeed(disk, need, there, _advice(conversion, plans, disk, there) if need > there else ""))
+    for disk in _disks(use.journal):
+        cached_bytes = 0
+        if use.archive_cache is not None and _device(use.archive_cache) == _device(disk.folder):
+            cached_bytes = max(0, sum(plan.num_bytes for plan in use.plans) - _used_bytes(use.archive_cache))
+        free = shutil.disk_usage(_standing(disk.folder)).free
+        there = free + _present_bytes(use.journal, use.plans, disk) - cached_bytes
+        need = _needed_bytes(use, disk)
+        needs.append(DiskNeed(disk, need, there, _advice(use, disk, there) if need > there else ""))
     return needs
 
 
-def require_room(conversion: Conversion, journal: Journal, plans: Sequence[SplitPlan]) -> None:
-    """Raises `UsageError` if a disk has too little room."""
-    if conversion.keep_folder is not None:
-        make_folder(conversion.keep_folder)
-    for need in disk_needs(conversion, journal, plans):
+def require_space(use: DiskUse) -> None:
+    """Raises `UsageError` if a disk has too little space."""
+    if use.archive_cache is not None:
+        make_folder(use.archive_cache)
+    for need in disk_needs(use):
         if not need.fits:
             raise UsageError(
                 f"{need.disk.option}: too little disk for {need.disk.holds}: {format_bytes(need.needed_bytes)} needed "
@@ -101,61 +110,57 @@ def require_room(conversion: Conversion, journal: Journal, plans: Sequence[Split
             )
 
 
-def describe_room(conversion: Conversion, plans: Sequence[SplitPlan]) -> str:
-    """What a person who makes room should know."""
-    journal = conversion.journal()
-    names = ", ".join(plan.info.name for plan in plans)
+def describe_space(use: DiskUse) -> str:
+    """What a person who makes space should know."""
+    names = ", ".join(plan.info.name for plan in use.plans)
     return "; ".join(
-        f"{disk.holds} of {names} take up to {format_bytes(_needed_bytes(conversion, plans, disk))}, of which "
-        f"{format_bytes(_present_bytes(journal, plans, disk))} are there; "
+        f"{disk.holds} of {names} take up to {format_bytes(_needed_bytes(use, disk))}, of which "
+        f"{format_bytes(_present_bytes(use.journal, use.plans, disk))} are there; "
         f"{format_bytes(shutil.disk_usage(disk.folder).free)} are free"
-        for disk in _disks(journal)
+        for disk in _disks(use.journal)
     )
 
 
-def _needed_bytes(conversion: Conversion, plans: Sequence[SplitPlan], disk: Disk) -> int:
+def _needed_bytes(use: DiskUse, disk: Disk) -> int:
     """The most that a disk is filled with at any moment, splits being made one after the other."""
     written = most = 0
-    for plan in plans:
-        staged = _staged_bytes(conversion, plan)
+    for plan in use.plans:
+        staged = _staged_bytes(plan, use.shuffle)
         if disk.holds == "staging":
             most = max(most, sum(staged))
             continue
         written += sum(_unpacked(plan.sizes.get(name)) for name in plan.inputs.archives)
         beside = sum(staged) if disk.holds == "staging and output" else 0
-        workers = conversion.chosen_workers()
-        if disk.frees_at_once and workers is not None:
+        if disk.frees_at_once and use.packing_bytes is not None:
             window, replacement = staged
-            shards_bytes = workers.number * conversion.shard.max_bytes * open_format(conversion.to).num_copies
-            twice = shards_bytes + round(window * _LEFT_OVER)
+            twice = use.packing_bytes + round(window * _LEFT_OVER)
             beside = min(beside, twice + replacement)
         most = max(most, written + beside)
     return most
 
 
-def _staged_bytes(conversion: Conversion, plan: SplitPlan) -> tuple[int, int]:
+def _staged_bytes(plan: SplitPlan, shuffle: ShuffleOptions) -> tuple[int, int]:
     """The most that parts take: those of the largest window, and that of the replacement archive."""
-    if not plan.is_staged:
-        return 0, 0
-    groups = windows(plan.inputs.archives, conversion.shuffle, plan.info.name)
-    largest = max((sum(_unpacked(plan.sizes.get(name)) for name in group) for group in groups), default=0)
+    own = [name for name in plan.inputs.archives if name in plan.staged]
+    groups = windows(own, shuffle, plan.info.name)
+    largest = max(sum(_unpacked(plan.sizes.get(name)) for name in group) for group in groups)
     replacement = plan.inputs.replacement
-    return largest, _unpacked(plan.sizes.get(replacement)) if replacement else 0
+    return largest, _unpacked(plan.sizes.get(replacement)) if replacement in plan.staged else 0
 
 
 def _unpacked(size: int | None) -> int:
     return round((size or 0) * _EXPANSION) + _SLACK_BYTES
 
 
-def _advice(conversion: Conversion, plans: Sequence[SplitPlan], disk: Disk, have: int) -> str:
-    if disk.holds == "output" or not any(plan.is_staged for plan in plans):
+def _advice(use: DiskUse, disk: Disk, have: int) -> str:
+    if disk.holds == "output" or not any(plan.staged for plan in use.plans):
         return "choose a larger disk"
     # By bisection, as a larger window never takes much less.
-    low, high = 0, max(len(plan.inputs.archives) for plan in plans)
+    low, high = 0, max(len(plan.inputs.archives) for plan in use.plans)
     while low < high:
         middle = (low + high + 1) // 2
-        smaller = dataclasses.replace(conversion, shuffle=ShuffleOptions(middle, conversion.shuffle.seed))
-        if _needed_bytes(smaller, plans, disk) <= have:
+        smaller = dataclasses.replace(use, shuffle=ShuffleOptions(middle, use.shuffle.seed))
+        if _needed_bytes(smaller, disk) <= have:
             low = middle
         else:
             high = middle - 1
@@ -193,7 +198,7 @@ def _present_bytes(journal: Journal, plans: Sequence[SplitPlan], disk: Disk) -> 
     staging = [folder / name for name in names for folder in folders if folder is not None]
     used = sum(map(_used_bytes, staging)) if disk.holds != "output" else 0
     if disk.holds != "staging":
-        patterns = [pattern for name in names for pattern in written_format(journal).output_patterns(name)]
+        patterns = [pattern for name in names for pattern in written_layout(journal).output_patterns(name)]
         used += sum(_size(path) for pattern in patterns for path in disk.folder.glob(pattern))
     return used
 

@@ -1,110 +1,20 @@
-"""Finishing: the tables, the labels, the dataset card and, last of all, the manifest."""
+"""Finishing: the labels, the dataset card and, last of all, the manifest."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
 
 import yaml
 
-from kconvert.catalog.clip import Clip, sample_key
 from kconvert.catalog.release import SPLITS, Release, load_release
-from kconvert.conversion.account import Decision
-from kconvert.dataset.formats.open import open_format
-from kconvert.dataset.manifest import MANIFEST_NAME, LabelsEntry, Manifest, TableEntry, table_path
-from kconvert.dataset.table import StagedRows, write_table
+from kconvert.dataset.manifest import MANIFEST_NAME, LabelsEntry, Manifest
+from kconvert.dataset.open import open_layout
 from kconvert.engines.imports import with_arrays
 from kconvert.storage.store import StorePath
 
 LABELS_NAME = "labels.txt"
 CARD_NAME = "README.md"
 _DIGEST_WORDS = "The sha256 of the manifest is "
-_STAGED_COLUMNS = (
-    "defects", "detail", "member", "size_bytes", "sha256", "duration_seconds", "num_frames", "fps", "width", "height",
-    "pix_fmt", "video_codec", "audio_codec", "rotation_degrees", "bit_rate",
-)  # fmt: skip
-
-
-class Placement(NamedTuple):
-    """Where a sample is."""
-
-    shard: str
-    """The path, below the output folder, of the file that holds the video; `""` for none."""
-    sample_index: int | None
-    offset_bytes: int | None
-    """Of the video's first byte in it."""
-
-
-def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release, split: str) -> dict[str, Any]:
-    """The JSON of a sample: the same keys and types in all of them, never `None`; `row` is its staged row."""
-    clip = Clip.from_name(decision.name)
-    return {
-        "key": clip.key(split),
-        "release": release.name,
-        "split": split,
-        "youtube_id": clip.youtube_id,
-        "start_seconds": clip.start_seconds,
-        "end_seconds": clip.end_seconds,
-        "label": decision.label,
-        "label_id": release.label_ids.get(decision.label, -1),
-        "duration_seconds": row["duration_seconds"] or 0.0,
-        "num_frames": row["num_frames"] or 0,
-        "fps": row["fps"] or 0.0,
-        "width": row["width"] or 0,
-        "height": row["height"] or 0,
-        "video_codec": row["video_codec"] or "",
-        "audio_codec": row["audio_codec"] or "",
-        "size_bytes": row["size_bytes"],
-        "sha256": row["sha256"],
-        "source": decision.source,
-        "short": "short" in row["defects"],
-    }
-
-
-def write_split_table(
-    out: StorePath,
-    release: Release,
-    split: str,
-    rows: StagedRows,
-    decisions: Sequence[Decision],
-    placements: Mapping[str, Placement],
-) -> TableEntry:
-    """Writes the table of a split; `placements` are those of the written clips, by name."""
-    path = table_path(split)
-    (out / path).parent.make_folder()
-    sha256 = write_table(out / path, _table_columns(release, split, rows, decisions, placements))
-    return TableEntry(path, len(decisions), (out / path).size_bytes() or 0, sha256)
-
-
-def _table_columns(
-    release: Release,
-    split: str,
-    rows: StagedRows,
-    decisions: Sequence[Decision],
-    placements: Mapping[str, Placement],
-) -> Iterator[tuple[str, Any]]:
-    """The columns of the table of a split, one at a time: a release has 650,000 rows."""
-    yield from rows.gather((decision.place for decision in decisions), _STAGED_COLUMNS)
-    yield "key", [sample_key(split, decision.name) for decision in decisions]
-    yield "split", [split] * len(decisions)
-    yield "youtube_id", [decision.name[:11] for decision in decisions]
-    yield "start_seconds", [int(decision.name[12:18]) for decision in decisions]
-    yield "end_seconds", [int(decision.name[19:25]) for decision in decisions]
-    yield "label", [decision.label for decision in decisions]
-    yield "label_id", [release.label_ids.get(decision.label, -1) for decision in decisions]
-    yield "status", [decision.status for decision in decisions]
-    yield "reason", [decision.reason for decision in decisions]
-    yield "source", [decision.source for decision in decisions]
-    for _, originals in rows.gather((decision.original for decision in decisions), ["defects"]):
-        yield "original_defects", originals
-    archives = rows.archive_column()
-    yield "archive", ["" if decision.place is None else archives[decision.place] for decision in decisions]
-    nowhere = Placement("", None, None)
-    placed = [placements[decision.name] if decision.status == "written" else nowhere for decision in decisions]
-    yield "shard", [placement.shard for placement in placed]
-    yield "sample_index", [placement.sample_index for placement in placed]
-    yield "offset_bytes", [placement.offset_bytes for placement in placed]
 
 
 def _digest_line(manifest: Manifest) -> str:
@@ -133,7 +43,7 @@ def finish(out: StorePath, manifest: Manifest) -> None:
     for name, data in whole_files(out, manifest).items():
         (out / name).parent.make_folder()
         (out / name).write_bytes(data)
-    layout = open_format(manifest.format)
+    layout = open_layout(manifest.format)
     if layout.library is not None:
         with_arrays()
     layout.commit(out, manifest)
@@ -151,7 +61,7 @@ def whole_files(out: StorePath, manifest: Manifest) -> dict[str, bytes]:
     and from what it names; the card has its digest, so that a change of either is found."""
     return {
         LABELS_NAME: labels_text(load_release(manifest.release)),
-        **open_format(manifest.format).index_files(out, manifest),
+        **open_layout(manifest.format).index_files(out, manifest),
         CARD_NAME: _card_text(manifest).encode(),
     }
 
@@ -162,7 +72,7 @@ def _card_text(manifest: Manifest) -> str:
     front = {
         "pretty_name": f"{release.title}, packed by kconvert",
         "task_categories": ["video-classification"],
-        **open_format(manifest.format).card_config(packed),
+        **open_layout(manifest.format).card_config(packed),
     }
     lines = ["---", yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(), "---", ""]
     lines += [f"# {release.title}", "", *_card_body(manifest), ""]
@@ -170,7 +80,7 @@ def _card_text(manifest: Manifest) -> str:
 
 
 def _card_body(manifest: Manifest) -> list[str]:
-    layout = open_format(manifest.format)
+    layout = open_layout(manifest.format)
     rows = ["| split | written | short | replaced | rejected | missing | shards |", "|---|--:|--:|--:|--:|--:|--:|"]
     for split in SPLITS:
         if split in manifest.splits:

@@ -7,15 +7,16 @@ differences, and a cleared one keeps its identity until all else is gone.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from kconvert.catalog.release import SPLITS
 from kconvert.conversion.finish import CARD_NAME, LABELS_NAME, names_other_manifest
-from kconvert.dataset.formats.format import Format
-from kconvert.dataset.formats.open import open_format
+from kconvert.dataset.layout import Layout
 from kconvert.dataset.manifest import (
     FORMAT_NAMES,
     JOURNAL_FOLDER,
@@ -25,6 +26,7 @@ from kconvert.dataset.manifest import (
     SplitRecord,
     read_manifest,
 )
+from kconvert.dataset.open import open_layout
 from kconvert.errors import ManifestError, OtherFormatError, UsageError, disk_error
 from kconvert.staging.journal import Journal
 from kconvert.storage.store import TEMPORARY_SUFFIX, StorePath
@@ -34,21 +36,122 @@ _MAX_SHOWN = 10
 _SECOND_LOOK_SECONDS = 1.0
 
 
-def written_format(journal: Journal) -> Format:
-    """The format that a folder is in, or is being written in; the usual one if nobody can tell any more."""
-    # An identity that was spoilt is told of by whoever needs it.
-    with suppress(UsageError, KeyError, TypeError):
-        if (identity := journal.identity()) is not None and identity["options"]["to"] in FORMAT_NAMES:
-            return open_format(identity["options"]["to"])
+@dataclass(frozen=True)
+class FolderState:
+    """What an output folder holds, read once."""
+
+    journal: Journal
+    manifest: Manifest | None = None
+    """`None` while the folder is not finished."""
+    identity: Mapping[str, Any] | None = None
+    """Of the conversion that the journal is of; `None` if none has begun."""
+    records: Mapping[str, SplitRecord] = field(default_factory=dict)
+    """The splits that were finished once, as the journal or else the manifest has them, in their usual order."""
+
+    @classmethod
+    def read(cls, journal: Journal) -> FolderState:
+        """Reads it. Raises `UsageError` if something in it was changed by hand, `ManifestError` if its manifest is not
+        one."""
+        manifest = read_manifest(journal.out)
+        records = {split: manifest.record(split) for split in manifest.splits} if manifest is not None else {}
+        records |= {split: record for split in SPLITS if (record := journal.split(split).record()) is not None}
+        ordered = {split: records[split] for split in SPLITS if split in records}
+        return cls(journal, manifest, journal.identity() if journal.exists() else None, ordered)
+
+    @property
+    def out(self) -> StorePath:
+        """The folder."""
+        return self.journal.out
+
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """What the folder is, or is being, laid out as; as usual if nobody can tell."""
+        with suppress(KeyError, TypeError):
+            if self.identity is not None and self.identity["options"]["to"] in FORMAT_NAMES:
+                return open_layout(self.identity["options"]["to"])
+        return open_layout("webdataset" if self.manifest is None else self.manifest.format)
+
+    @functools.cached_property
+    def absent(self) -> Mapping[str, Sequence[str]]:
+        """Of each recorded split, its shards and tables that are gone, or have another size by now, or lack what stands
+        with them."""
+        return {split: _files_not_in_place(self.out, record, self.layout) for split, record in self.records.items()}
+
+    @property
+    def finished(self) -> dict[str, SplitRecord]:
+        """The splits that are whole: recorded, and with every file in place."""
+        return {split: record for split, record in self.records.items() if not self.absent[split]}
+
+    def require_same(self, identity: Mapping[str, Any]) -> None:
+        """Raises `UsageError` with the differences if the folder is of another conversion."""
+        there = self.identity
+        if there is None and self.manifest is not None:
+            there = manifest_identity(self.manifest)
+        if there is not None and (found := differences(there, identity)):
+            raise UsageError(
+                f"--out {self.out}: was made with other options: {'; '.join(found)}; "
+                "use the same options, another folder, or --overwrite to start again"
+            )
+
+    def require_untouched(self) -> None:
+        """Raises `UsageError` with the differences if the manifest or a table is not what was written."""
+        if self.manifest is not None:
+            self._require_untouched(self.manifest)
+        for record in self.records.values():
+            path = self.out / record.table.path
+            if (size := path.size_bytes()) is not None and (sha256 := path.sha256()) != record.table.sha256:
+                raise UsageError(
+                    f"{path}: was changed since it was written: sha256 was {record.table.sha256} "
+                    f"({record.table.size_bytes:,} bytes), is now {sha256} ({size:,} bytes); "
+                    "remove it to have it made again, or use --overwrite to start again"
+                )
+
+    def _require_untouched(self, manifest: Manifest) -> None:
+        found = differences(self.identity, manifest_identity(manifest)) if self.identity else []
+        recorded = {split: self.journal.split(split).record() for split in manifest.splits}
+        for split, record in recorded.items():
+            if record is not None:
+                here = dataclasses.asdict(manifest.record(split))
+                found += differences(dataclasses.asdict(record), here, f"{split}.")
+        if found:
+            more = f"; and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
+            raise UsageError(
+                f"{self.out / MANIFEST_NAME}: was changed since it was written: {'; '.join(found[:_MAX_SHOWN])}{more}; "
+                "remove it to have it written again, or use --overwrite to start again"
+            )
+        if None in recorded.values() and names_other_manifest(self.out, manifest):
+            raise UsageError(
+                f"{self.out / MANIFEST_NAME}: is not the one that {CARD_NAME} names by its digest: one of them was "
+                "changed since they were written; restore it, or use --overwrite to start again"
+            )
+
+    def forget_records(self, splits: Sequence[str]) -> None:
+        """Removes what is recorded of these splits, as they are to be made anew: it will not be true of what comes.
+
+        What the manifest says of other splits is kept in their journals.
+        """
+        manifest = self.manifest
+        if manifest is not None and any(split in manifest.splits for split in splits):
+            others = {split: manifest.record(split) for split in manifest.splits if split not in splits}
+            keep_records(self.journal, others)
+            (self.out / MANIFEST_NAME).remove()
+        for split in splits:
+            self.journal.split(split).forget_record()
+
+
+def written_layout(journal: Journal) -> Layout:
+    """What a folder is laid out as, whatever else is wrong with it; as usual if nobody can tell any more."""
+    identity = manifest = None
+    with suppress(UsageError):
+        identity = journal.identity()
     with suppress(ManifestError):
-        if (manifest := read_manifest(journal.out)) is not None:
-            return open_format(manifest.format)
-    return open_format("webdataset")
+        manifest = read_manifest(journal.out)
+    return FolderState(journal, manifest, identity).layout
 
 
 def _folders(journal: Journal) -> list[str]:
     """What stands in the output folder beside a folder for each split."""
-    return ["metadata", *written_format(journal).folders]
+    return ["metadata", *written_layout(journal).folders]
 
 
 def require_ours(out: StorePath) -> None:
@@ -94,49 +197,6 @@ def require_writable(folder: StorePath, option: str = "--out") -> None:
         ) from error
 
 
-def require_same(out: StorePath, journal: Journal, identity: Mapping[str, Any]) -> None:
-    """Raises `UsageError` with the differences if the folder is of another conversion."""
-    there = journal.identity() if journal.exists() else None
-    if there is None and (manifest := read_manifest(out)) is not None:
-        there = manifest_identity(manifest)
-    if there is not None and (found := differences(there, identity)):
-        raise UsageError(
-            f"--out {out}: was made with other options: {'; '.join(found)}; "
-            "use the same options, another folder, or --overwrite to start again"
-        )
-
-
-def require_untouched(out: StorePath, journal: Journal) -> None:
-    """Raises `UsageError` with the differences if the manifest or a table is not what was written."""
-    manifest = read_manifest(out)
-    if manifest is not None:
-        found = differences(journal.identity() or {}, manifest_identity(manifest)) if journal.identity() else []
-        for split in manifest.splits:
-            if (record := journal.split(split).record()) is not None:
-                here = dataclasses.asdict(manifest.record(split))
-                found += differences(dataclasses.asdict(record), here, f"{split}.")
-        if found:
-            more = f"; and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
-            raise UsageError(
-                f"{out / MANIFEST_NAME}: was changed since it was written: {'; '.join(found[:_MAX_SHOWN])}{more}; "
-                "remove it to have it written again, or use --overwrite to start again"
-            )
-        is_alone = any(journal.split(split).record() is None for split in manifest.splits)
-        if is_alone and names_other_manifest(out, manifest):
-            raise UsageError(
-                f"{out / MANIFEST_NAME}: is not the one that {CARD_NAME} names by its digest: one of them was changed "
-                "since they were written; restore it, or use --overwrite to start again"
-            )
-    for record in recorded(out, journal).values():
-        path = out / record.table.path
-        if (size := path.size_bytes()) is not None and (sha256 := path.sha256()) != record.table.sha256:
-            raise UsageError(
-                f"{path}: was changed since it was written: sha256 was {record.table.sha256} "
-                f"({record.table.size_bytes:,} bytes), is now {sha256} ({size:,} bytes); "
-                "remove it to have it made again, or use --overwrite to start again"
-            )
-
-
 def differences(there: Mapping[str, Any], asked: Mapping[str, Any], above: str = "") -> list[str]:
     """How two identities, or two records, differ, each difference by its dotted name."""
     found: list[str] = []
@@ -179,24 +239,7 @@ def _has_manifest(out: StorePath) -> bool:
         return False
 
 
-def recorded(out: StorePath, journal: Journal) -> dict[str, SplitRecord]:
-    """The splits that were finished once, as the journal or else the manifest has them."""
-    manifest = read_manifest(out)
-    records = {split: manifest.record(split) for split in manifest.splits} if manifest is not None else {}
-    records |= {split: record for split in SPLITS if (record := journal.split(split).record()) is not None}
-    return {split: records[split] for split in SPLITS if split in records}
-
-
-def finished(out: StorePath, journal: Journal) -> dict[str, SplitRecord]:
-    """The splits that are whole: recorded, and with every file in place."""
-    layout = written_format(journal)
-    found = recorded(out, journal).items()
-    return {split: record for split, record in found if not files_not_in_place(out, record, layout)}
-
-
-def files_not_in_place(out: StorePath, record: SplitRecord, layout: Format) -> list[str]:
-    """The shards and tables of a finished split that are gone, or have another size by now, or lack what stands with
-    them."""
+def _files_not_in_place(out: StorePath, record: SplitRecord, layout: Layout) -> list[str]:
     sizes = {shard.path: shard.size_bytes for shard in record.shards} | {record.table.path: record.table.size_bytes}
     found = at_once(lambda path: (out / path).size_bytes(), sizes, out.store.max_requests)
     gone = [path for path, size in zip(sizes, found, strict=True) if size != sizes[path]]
@@ -211,19 +254,6 @@ def keep_records(journal: Journal, records: Mapping[str, SplitRecord]) -> None:
         if journal.split(split).record() is None:
             journal.split(split).folder.make_folder()
             journal.split(split).set_record(record)
-
-
-def forget_records(out: StorePath, splits: Sequence[str]) -> None:
-    """Removes what is recorded of these splits, as they are to be made anew: it will not be true of what comes.
-
-    What the manifest says of other splits is kept in their journals.
-    """
-    manifest, journal = read_manifest(out), Journal(out)
-    if manifest is not None and any(split in manifest.splits for split in splits):
-        keep_records(journal, {split: manifest.record(split) for split in manifest.splits if split not in splits})
-        (out / MANIFEST_NAME).remove()
-    for split in splits:
-        journal.split(split).forget_record()
 
 
 def clear(journal: Journal) -> None:

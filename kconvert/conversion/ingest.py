@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from kconvert.catalog.clip import Clip
 from kconvert.dataset.table import StagedClip, StagedWriter, staged_writer
 from kconvert.errors import ArchiveError, OutOfMemoryError, SourceChangedError
 from kconvert.events import Advance, Emit
+from kconvert.sources.access import ArchiveAccess
 from kconvert.sources.archive import MAX_CLIP_BYTES, ArchiveReader, Member
-from kconvert.sources.archive_cache import discard, keep_archive
-from kconvert.sources.fetch.open import open_ahead, open_stream
-from kconvert.sources.fetch.stream import ByteStream, FetchOptions, is_remote
+from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origin import ArchiveRef
 from kconvert.staging.journal import MAX_LISTED, ArchiveReceipt, SplitJournal, guarded
-from kconvert.staging.part import PartWriter, part_writer
-from kconvert.storage.folders import local
+from kconvert.staging.part import NOT_STAGED, ClipSink, part_writer
 from kconvert.storage.store import StorePath
 from kconvert.text import printable
 from kconvert.video.metadata import MediaFacts
@@ -46,12 +44,10 @@ class IngestTask:
     journal: SplitJournal
     check: CheckOptions
     fetch: FetchOptions
-    keep_folder: Path | None
-    """Where archives are kept as files; `None` to stream them."""
-    is_staged: bool
-    """Whether clips are staged to be packed; else the kept archive is all that is wanted."""
-    is_selective: bool
-    """Whether only the clips that the journal's selection names are read."""
+    access: ArchiveAccess
+    """How its bytes are had."""
+    selection: StorePath | None = None
+    """The names of the clips that are read, in a file; `None` for all."""
 
     @property
     def name(self) -> str:
@@ -61,19 +57,30 @@ class IngestTask:
 def ingest(task: IngestTask, emit: Emit) -> ArchiveReceipt:
     """Reads an archive; its part, its rows and then its receipt are in the journal when this returns.
 
-    Raises: `ArchiveError` if it is damaged, `FetchError` if it cannot be had, `OutOfMemoryError` if there is too little
-    memory to check its clips.
+    Raises: as `read_archive`.
     """
-    journal = task.journal
-    receipt = journal.archive_receipt(task.archive_id)
-    if receipt is not None and receipt.archive == task.name and is_there(task, receipt):
+    receipt = task.journal.archive_receipt(task.archive_id)
+    if receipt is not None and receipt.archive == task.name and task.journal.staged({task.archive_id: receipt}):
         # An engine may have begun this task twice, as where a machine was lost.
         return receipt
+    return read_archive(task, emit, lambda: part_writer(task.journal.part_path(task.archive_id)))
+
+
+def read_archive(
+    task: IngestTask, emit: Emit, open_sink: Callable[[], AbstractContextManager[ClipSink]]
+) -> ArchiveReceipt:
+    """Reads an archive whose good clips go into a sink; its rows and then its receipt are in the journal when this
+    returns.
+
+    Raises: `ArchiveError` if it is damaged, `FetchError` if it cannot be had, `OutOfMemoryError` if there is too little
+    memory to check its clips, `LostLockError` if another conversion has the folder.
+    """
     prober = open_prober(task.check)
     for restart in range(task.fetch.max_restarts + 1):
-        counted = _Counted(guarded(journal, emit))
+        counted = _Counted(guarded(task.journal, emit))
         try:
-            receipt = _read(task, journal, prober, counted)
+            with open_sink() as sink:
+                receipt = _read(task, prober, sink, counted)
         except SourceChangedError:
             if restart == task.fetch.max_restarts:
                 raise
@@ -81,38 +88,28 @@ def ingest(task: IngestTask, emit: Emit) -> ArchiveReceipt:
         except OutOfMemoryError as error:
             raise OutOfMemoryError(task.name, error.limit) from error
         except ArchiveError:
-            if task.keep_folder is not None and (is_remote(task.archive.location) or not task.is_staged):
-                discard(task.keep_folder, task.archive.name)
+            task.access.discard(task.archive)
             raise
         else:
-            journal.set_archive_receipt(task.archive_id, receipt)
+            task.journal.set_archive_receipt(task.archive_id, receipt)
             return receipt
     raise AssertionError("unreachable")
 
 
-def is_there(task: IngestTask, receipt: ArchiveReceipt) -> bool:
-    """Whether what was made of a read archive is there: its part, or the archive itself."""
-    if task.is_staged or task.keep_folder is None:
-        return bool(task.journal.staged({task.archive_id: receipt}))
-    return local(task.keep_folder / task.name).size_bytes() == receipt.size_bytes
-
-
-def _read(task: IngestTask, journal: SplitJournal, prober: Prober, counted: _Counted) -> ArchiveReceipt:
-    selection = _selection(journal.selection_path) if task.is_selective else None
-    rows_path, part_path = journal.rows_path(task.archive_id), journal.part_path(task.archive_id)
+def _read(task: IngestTask, prober: Prober, sink: ClipSink, counted: _Counted) -> ArchiveReceipt:
+    selected = None if task.selection is None else _names(task.selection)
     with (
-        _open(task, counted) as stream,
-        part_writer(part_path) if task.is_staged else nullcontext() as part,
-        staged_writer(rows_path) as rows,
-        ArchiveReader(stream, task.archive.name) as archive,
+        task.access.open(task.archive, task.fetch, counted.bytes_read) as stream,
+        staged_writer(task.journal.rows_path(task.archive_id)) as rows,
+        ArchiveReader(stream, task.name) as archive,
     ):
-        reading = _Reading(task.check, prober, selection, _Staging(part, rows), counted)
+        reading = _Reading(_Checking(prober, task.check, sink, rows, counted), selected)
         for member in archive:
             reading.read(member)
         remote = stream.remote
         rows_sha256 = rows.finish()
     return ArchiveReceipt(
-        archive=task.archive.name,
+        archive=task.name,
         size_bytes=remote.size_bytes,
         etag=remote.etag,
         num_members=reading.num_members,
@@ -121,23 +118,14 @@ def _read(task: IngestTask, journal: SplitJournal, prober: Prober, counted: _Cou
         num_unselected_members=reading.num_unselected,
         num_clips=rows.num_rows,
         refused=tuple(reading.refused),
-        part_bytes=part.size_bytes if part is not None else 0,
+        part_bytes=sink.size_bytes,
         rows_sha256=rows_sha256,
     )
 
 
-def _open(task: IngestTask, counted: _Counted) -> ByteStream:
-    location = task.archive.location
-    if task.keep_folder is None:
-        return open_ahead(location, task.fetch, counted.bytes_read)
-    copies = not task.is_staged
-    path = keep_archive(location, task.keep_folder, task.archive.name, task.fetch, counted.bytes_read, copies)
-    return open_stream(str(path), task.fetch)
-
-
 @functools.lru_cache(maxsize=2)
-def _selection(path: StorePath) -> frozenset[str]:
-    return frozenset(path.read_text().split())
+def _names(path: StorePath) -> frozenset[str]:
+    return frozenset(path.read_bytes().decode().split())
 
 
 @dataclass
@@ -164,31 +152,49 @@ class _Counted:
         self.emit(Advance(-self.num_bytes, -self.num_clips, flagged))
 
 
-@dataclass
-class _Staging:
-    """Where the clips of one archive go."""
+@dataclass(frozen=True)
+class _Checking:
+    """What becomes of each clip of an archive: a row, and its bytes in a sink if they are good."""
 
-    part: PartWriter | None
-    """`None` if they are only checked."""
+    prober: Prober
+    options: CheckOptions
+    sink: ClipSink
     rows: StagedWriter
+    counted: _Counted
+
+    def check(self, clip: Clip, member: Member) -> None:
+        if member.size_bytes > MAX_CLIP_BYTES:
+            detail = f"declares {member.size_bytes:,} bytes, more than the limit of {MAX_CLIP_BYTES:,}; not read"
+            probed, data, digest = Probed(MediaFacts(), Fault("unreadable", detail)), b"", ""
+        else:
+            data = member.load()
+            digest = hashlib.sha256(data).hexdigest()
+            probed = self.prober.probe(data)
+        verdict = judge(probed, self.options)
+        is_good = not rejecting_defect(verdict.defects, self.options.short)
+        staged = self.sink.append(data) if is_good else NOT_STAGED
+        self.rows.add(
+            StagedClip(
+                name=clip.name,
+                member=printable(member.name, _MAX_NAME_CHARS),
+                defects=verdict.defects,
+                detail=verdict.detail,
+                size_bytes=member.size_bytes,
+                sha256=digest,
+                facts=probed.facts,
+                part_offset=staged.offset,
+                crc32=staged.crc32,
+            )
+        )
+        self.counted.clip_checked(verdict.defects)
 
 
 class _Reading:
-    """The members of one archive, as they are read."""
+    """The members of one archive, as they are read: each is a clip, or is counted as what it is instead."""
 
-    def __init__(
-        self,
-        options: CheckOptions,
-        prober: Prober,
-        selection: frozenset[str] | None,
-        staging: _Staging,
-        counted: _Counted,
-    ) -> None:
-        self._options = options
-        self._prober = prober
-        self._selection = selection
-        self._staging = staging
-        self._counted = counted
+    def __init__(self, checking: _Checking, selected: frozenset[str] | None) -> None:
+        self._checking = checking
+        self._selected = selected
         self.refused: list[str] = []
         self.num_members = 0
         self.num_ignored = 0
@@ -196,7 +202,7 @@ class _Reading:
         self.num_unselected = 0
 
     def read(self, member: Member) -> None:
-        """Sorts a member; if it is a clip, checks and stages it."""
+        """Sorts a member; if it is a clip, checks it."""
         self.num_members += 1
         leaf = member.name.rstrip("/").rsplit("/", 1)[-1]
         is_video = leaf.lower().endswith(_VIDEO_ENDINGS) and not leaf.startswith("._")
@@ -211,38 +217,11 @@ class _Reading:
             self.num_unparsed += 1
             self._refuse(member, str(error))
             return
-        if self._selection is not None and clip.name not in self._selection:
+        if self._selected is not None and clip.name not in self._selected:
             self.num_unselected += 1
             return
-        self._check(clip, member)
+        self._checking.check(clip, member)
 
     def _refuse(self, member: Member, why: str) -> None:
         if len(self.refused) < MAX_LISTED:
             self.refused.append(clean_detail(f"{printable(member.name, _MAX_NAME_CHARS)}: {why}"))
-
-    def _check(self, clip: Clip, member: Member) -> None:
-        if member.size_bytes > MAX_CLIP_BYTES:
-            detail = f"declares {member.size_bytes:,} bytes, more than the limit of {MAX_CLIP_BYTES:,}; not read"
-            probed, data, digest = Probed(MediaFacts(), Fault("unreadable", detail)), b"", ""
-        else:
-            data = member.load()
-            digest = hashlib.sha256(data).hexdigest()
-            probed = self._prober.probe(data)
-        verdict = judge(probed, self._options)
-        staged = None
-        if self._staging.part is not None and not rejecting_defect(verdict.defects, self._options.short):
-            staged = self._staging.part.append(data)
-        self._staging.rows.add(
-            StagedClip(
-                name=clip.name,
-                member=printable(member.name, _MAX_NAME_CHARS),
-                defects=verdict.defects,
-                detail=verdict.detail,
-                size_bytes=member.size_bytes,
-                sha256=digest,
-                facts=probed.facts,
-                part_offset=staged.offset if staged else -1,
-                crc32=staged.crc32 if staged else 0,
-            )
-        )
-        self._counted.clip_checked(verdict.defects)

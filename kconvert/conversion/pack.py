@@ -6,8 +6,8 @@ all shards depends on nothing but the clips.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from kconvert.dataset.formats.format import Format, Sample
 from kconvert.dataset.formats.open import open_format
+from kconvert.dataset.layout import Layout
 from kconvert.engines.imports import with_arrays
 from kconvert.errors import StagingError
 from kconvert.events import Advance, Emit
@@ -70,6 +71,12 @@ class PackTask:
     def name(self) -> str:
         return self.path
 
+    @functools.cached_property
+    def plan_sha256(self) -> str:
+        """See `plan_digest`."""
+        found = (sample.metadata for sample in self.samples)
+        return plan_digest((metadata["key"], metadata["sha256"], metadata["source"]) for metadata in found)
+
 
 @dataclass(frozen=True)
 class Cut(Generic[Item]):
@@ -106,32 +113,23 @@ def plan_digest(samples: Iterable[tuple[str, str, str]]) -> str:
 def pack(task: PackTask, emit: Emit) -> ShardReceipt:
     """Writes a shard; the shard and then its receipt are in place when this returns.
 
-    Raises: `StagingError` if a part is not what it was.
+    Raises: `StagingError` if a part is not what it was, `LostLockError` if another conversion has the folder.
     """
-    planned = [
-        (metadata["key"], metadata["sha256"], metadata["source"])
-        for metadata in (sample.metadata for sample in task.samples)
-    ]
-    found = task.journal.shard_receipt(task.number)
-    layout = open_format(task.format)
-    if found is not None and is_packed(found, task.out, task.path, layout, planned):
+    if (receipt := _done(task)) is not None:
         # An engine may have begun this task twice, as where a machine was lost.
         _free(task)
-        return found
-    if found is not None and found.path != task.path and not layout.keeps_archives:
-        # Of an earlier plan with another number of shards.
-        for name in (found.path, *layout.companion_paths(found.path)):
-            (task.out / name).remove()
+        return receipt
+    layout = open_format(task.format)
+    _remove_earlier(task, layout)
     try:
         if layout.library is not None:
             with_arrays()
         written = layout.write(task.out, task.path, _samples(task, emit))
     except StagingError:
-        found = task.journal.shard_receipt(task.number)
-        if found is not None and is_packed(found, task.out, task.path, layout, planned):
+        if (receipt := _done(task)) is not None:
             # By another who was given this task, and has freed what was staged for it.
-            return found
-        _remove_spoilt(task)
+            return receipt
+        _remove_changed_parts(task)
         raise
     receipt = ShardReceipt(
         path=task.path,
@@ -139,21 +137,35 @@ def pack(task: PackTask, emit: Emit) -> ShardReceipt:
         size_bytes=written.size_bytes,
         sha256=written.sha256,
         offsets=written.offsets,
-        plan_sha256=plan_digest(planned),
+        plan_sha256=task.plan_sha256,
     )
     task.journal.set_shard_receipt(task.number, receipt)
     _free(task)
     return receipt
 
 
+def _done(task: PackTask) -> ShardReceipt | None:
+    """The receipt of the shard, if it is in place."""
+    receipt = task.journal.shard_receipt(task.number)
+    is_done = is_packed(receipt, task.out, task.path, open_format(task.format), task.plan_sha256)
+    return receipt if is_done else None
+
+
+def _remove_earlier(task: PackTask, layout: Format) -> None:
+    """Removes the shard of this number of an earlier plan, with another number of shards, that had another path."""
+    receipt = task.journal.shard_receipt(task.number)
+    if receipt is not None and receipt.path != task.path:
+        for name in (receipt.path, *layout.sidecar_paths(receipt.path)):
+            (task.out / name).remove()
+
+
 def _free(task: PackTask) -> None:
-    """Gives the room of the clips back, as they are in a shard now."""
-    if not open_format(task.format).keeps_archives:
-        for path, clips in _by_part(task).items():
-            free_staged(path, clips)
+    """Gives the space of the clips back, as they are in a shard now."""
+    for path, clips in _by_part(task).items():
+        free_staged(path, clips)
 
 
-def _remove_spoilt(task: PackTask) -> None:
+def _remove_changed_parts(task: PackTask) -> None:
     """Removes every part that is not what it was, so that the next run reads all these archives again."""
     for path, clips in _by_part(task).items():
         try:
@@ -172,20 +184,16 @@ def _by_part(task: PackTask) -> dict[StorePath, list[StagedBytes]]:
 
 
 def _samples(task: PackTask, emit: Emit) -> Iterator[Sample]:
-    videos: Iterable[bytes] = itertools.repeat(b"", len(task.samples))
-    if not open_format(task.format).keeps_archives:
-        videos = read_staged((task.journal.part_path(planned.archive_id), planned.staged) for planned in task.samples)
-    tell = guarded(task.journal, emit)
+    videos = read_staged((task.journal.part_path(planned.archive_id), planned.staged) for planned in task.samples)
+    advance = guarded(task.journal, emit)
     for planned, video in zip(task.samples, videos, strict=True):
         metadata = planned.metadata
         yield Sample(metadata["key"], metadata["label_id"], metadata, video)
-        tell(Advance(num_bytes=len(video), num_clips=1))
+        advance(Advance(num_bytes=len(video), num_clips=1))
 
 
-def is_packed(
-    receipt: ShardReceipt | None, out: StorePath, path: str, layout: Format, samples: Iterable[tuple[str, str, str]]
-) -> bool:
-    """Whether a shard of these samples (see `plan_digest`) is in place."""
-    if receipt is None or receipt.path != path or receipt.plan_sha256 != plan_digest(samples):
+def is_packed(receipt: ShardReceipt | None, out: StorePath, path: str, layout: Layout, plan_sha256: str) -> bool:
+    """Whether the shard of that plan (see `plan_digest`) is in place."""
+    if receipt is None or receipt.path != path or receipt.plan_sha256 != plan_sha256:
         return False
     return (out / path).size_bytes() == receipt.size_bytes and layout.is_whole(out, path)

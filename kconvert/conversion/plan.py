@@ -10,7 +10,7 @@ from kconvert.catalog.release import Release, SplitInfo
 from kconvert.errors import FetchError, OriginError
 from kconvert.events import SplitWork
 from kconvert.sources.fetch.open import describe
-from kconvert.sources.fetch.stream import FetchOptions, without_patience
+from kconvert.sources.fetch.stream import FetchOptions, with_few_retries
 from kconvert.sources.origin import ArchiveRef, Origin
 from kconvert.staging.journal import Inputs, SplitJournal
 from kconvert.storage.threads import at_once
@@ -49,8 +49,8 @@ class SplitPlan:
     """Of all archives, the replacement archive's too, in bytes; `None` where the origin does not say."""
     unread: tuple[str, ...] = ()
     """The archives that are still to be read."""
-    is_staged: bool = True
-    """Whether parts are staged until their shards are packed."""
+    staged: frozenset[str] = frozenset()
+    """The archives whose clips are staged until they are packed."""
 
     @property
     def num_bytes(self) -> int:
@@ -61,59 +61,67 @@ class SplitPlan:
     def work(self) -> SplitWork:
         """What is still to be done, for whoever watches."""
         is_known = all(self.sizes.get(name) is not None for name in self.unread)
-        packed = sum(self.sizes.get(name) or 0 for name in self.inputs.archives) if self.is_staged else 0
+        packed = sum(self.sizes.get(name) or 0 for name in self.inputs.archives if name in self.staged)
         return SplitWork(self.num_bytes if is_known else None, packed)
 
 
-def plan_split(
-    release: Release, info: SplitInfo, origin: Origin, selection: Selection, journal: SplitJournal | None
-) -> SplitPlan:
-    """What a split will be made from, as yet without sizes: as its journal fixed it, else as the origin says now.
+@dataclass(frozen=True)
+class Source:
+    """Where the clips of a release come from."""
 
-    Raises: `OriginError` if the origin does not say, `AnnotationError` if its annotations are malformed.
-    """
-    inputs = journal.inputs() if journal is not None else None
-    new_data: bytes | None = None
-    found: dict[str, ArchiveRef] = {}
-    if inputs is None:
-        listed = origin.archives(info)
-        found = {ref.name: ref for ref in listed}
-        replacement = origin.replacement(info)
-        file, data = origin.annotations(info)
-        names = _selected_archives(release, info, selection, listed)
-        inputs = Inputs(names, origin.num_archives(info, listed), replacement.name if replacement else None, file)
-        new_data = data
-    else:
-        assert journal is not None
+    release: Release
+    origin: Origin
+    selection: Selection
+
+    def plan(self, split: str, journal: SplitJournal | None) -> SplitPlan:
+        """What a split will be made from, as yet without sizes: as its journal fixed it, else as the origin says now.
+
+        Raises: `OriginError` if the origin does not say, `AnnotationError` if its annotations are malformed.
+        """
+        info = self.release.splits[split]
+        fixed = journal.inputs() if journal is not None else None
+        if journal is None or fixed is None:
+            return self._new_plan(info)
         data = journal.annotations_path.read_bytes()
-    annotations = parse_annotations(
-        data, inputs.annotations.form, inputs.annotations.path, info.name, release.label_ids
-    )
-    archives = {name: found.get(name) or origin.archive(info, name) for name in inputs.archives}
-    if inputs.replacement is not None:
-        replacement = origin.replacement(info)
-        if replacement is None:
-            raise OriginError(
-                f"{inputs.replacement}: this origin does not have it, the one of the first run did; "
-                "use that one, or --overwrite"
-            )
-        archives[replacement.name] = replacement
-    return SplitPlan(info, inputs, annotations, archives, new_data, {})
+        archives = {name: self.origin.archive(info, name) for name in fixed.archives}
+        if fixed.replacement is not None:
+            replacement = self.origin.replacement(info)
+            if replacement is None:
+                raise OriginError(
+                    f"{fixed.replacement}: this origin does not have it, the one of the first run did; "
+                    "use that one, or --overwrite"
+                )
+            archives[replacement.name] = replacement
+        return SplitPlan(info, fixed, self._parsed(info, fixed, data), archives, None, {})
 
+    def _new_plan(self, info: SplitInfo) -> SplitPlan:
+        listed = self.origin.archives(info)
+        replacement = self.origin.replacement(info)
+        file, data = self.origin.annotations(info)
+        names = self._selected(info, listed)
+        num_listed = self.origin.num_archives(info, listed)
+        inputs = Inputs(names, num_listed, None if replacement is None else replacement.name, file)
+        archives = {ref.name: ref for ref in listed if ref.name in names}
+        if replacement is not None:
+            archives[replacement.name] = replacement
+        return SplitPlan(info, inputs, self._parsed(info, inputs, data), archives, data, {})
 
-def _selected_archives(
-    release: Release, info: SplitInfo, selection: Selection, listed: Sequence[ArchiveRef]
-) -> tuple[str, ...]:
-    names = [ref.name for ref in listed]
-    if selection.classes and info.archives_hold_one_class:
-        labels = {name: info.label_of(name, release.labels) for name in names}
-        names = [name for name in names if labels[name] is None or labels[name] in selection.classes]
-    return tuple(names[: selection.max_archives])
+    def _parsed(self, info: SplitInfo, inputs: Inputs, data: bytes) -> Annotations:
+        file = inputs.annotations
+        return parse_annotations(data, file.form, file.path, info.name, self.release.label_ids)
+
+    def _selected(self, info: SplitInfo, listed: Sequence[ArchiveRef]) -> tuple[str, ...]:
+        """The names of the archives that are read, in the order of the list."""
+        names = [ref.name for ref in listed]
+        if self.selection.classes and info.archives_hold_one_class:
+            labels = {name: info.label_of(name, self.release.labels) for name in names}
+            names = [name for name in names if labels[name] is None or labels[name] in self.selection.classes]
+        return tuple(names[: self.selection.max_archives])
 
 
 def measure(archives: Mapping[str, ArchiveRef], options: FetchOptions) -> dict[str, int | None]:
     """The size of each archive in bytes; `None` where the origin does not say, or fails: reading will tell."""
-    early = without_patience(options)
+    early = with_few_retries(options)
 
     def size(ref: ArchiveRef) -> int | None:
         try:

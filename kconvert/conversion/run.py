@@ -1,7 +1,7 @@
 """A run: one conversion from the claim of its folder to its manifest.
 
-Running again is going on: a finished split is left alone, an unfinished one is taken up where it was. A failed task
-fails its split only, and the manifest waits until every split that was asked for is whole.
+Running again resumes: a finished split is left alone, an unfinished one is taken up where it was. A failed task fails
+its split only, and the manifest waits until every split that was asked for is whole.
 """
 
 from __future__ import annotations
@@ -9,45 +9,38 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
-from kconvert.catalog.release import Release, load_release
-from kconvert.conversion.assembly import Assembly, Failure
+from kconvert.catalog.release import SPLITS, Release
 from kconvert.conversion.config import Conversion
-from kconvert.conversion.disk_space import DiskNeed, disk_needs, max_disk_bytes, require_room
+from kconvert.conversion.disk_space import DiskNeed, describe_space, disk_needs, max_disk_bytes, require_space
 from kconvert.conversion.finish import finish, is_finished, labels_entry
 from kconvert.conversion.folder import (
+    FolderState,
     clear,
     clear_temporaries,
-    files_not_in_place,
-    finished,
-    forget_records,
     holds_nothing,
     keep_records,
-    recorded,
-    require_ours,
-    require_same,
-    require_untouched,
     require_writable,
 )
-from kconvert.conversion.plan import Selection, SplitPlan, measure, plan_split
-from kconvert.dataset.formats.open import open_format
+from kconvert.conversion.job import Job, resolve
+from kconvert.conversion.plan import Selection, Source, SplitPlan, measure
+from kconvert.conversion.record import done_event
+from kconvert.conversion.tasks import FailedTasksError, Failure, Tasks
 from kconvert.dataset.manifest import Manifest, SplitRecord, read_manifest
-from kconvert.engines.engine import Engine
-from kconvert.engines.node_check import Read, Written, within_reach
+from kconvert.engines.engine import Engine, TaskNeeds
+from kconvert.engines.node_check import within_reach
+from kconvert.engines.open import EngineChoice, open_engine
 from kconvert.errors import BusyError, UsageError, disk_error
 from kconvert.events import Observer
-from kconvert.sources.fetch.stream import is_remote
 from kconvert.sources.origin import open_origin
 from kconvert.staging.heartbeat import Heartbeat
 from kconvert.staging.journal import Journal
-from kconvert.storage.folders import local
-from kconvert.storage.store import StorePath
 from kconvert.units import format_bytes
 from kconvert.version import VERSION
-from kconvert.video.open import tool_versions
+from kconvert.video.process import prepare
 
+PRELOAD = ("kconvert.conversion.worker",)
+"""What workers import before they are forked."""
 _SMALL_SHARD_BYTES = 10_000
 """Smaller than any clip of a few seconds."""
 Note = Callable[[str], None]
@@ -71,21 +64,22 @@ class Forecast:
     plans: Sequence[SplitPlan]
     """Of the splits that are not finished."""
     num_bytes: int
-    """To be fetched."""
+    """To be fetched, as far as known."""
     max_disk_bytes: int
     """The most that staging and output take at any moment."""
     needs: Sequence[DiskNeed]
     """What each disk has to take of that; none for object stores."""
 
 
-def convert(conversion: Conversion, observer: Observer) -> Summary:
-    """Does a conversion, or goes on with it.
+def convert(conversion: Conversion, observer: Observer, engine: Engine | None = None) -> Summary:
+    """Does a conversion, or resumes it, on the engine that it names or on another one, which is closed then.
 
     Raises: `UsageError` for everything that is wrong before anything big is fetched; nothing is changed then.
-    `DiskError` if the disk refuses what belongs to the whole, not to one archive or shard.
+    `DiskError` if the disk refuses what belongs to the whole, not to one archive or shard. `LostLockError` if another
+    run has the folder by now.
     """
     try:
-        return _convert(conversion, observer)
+        return _convert(conversion, observer, engine)
     except BusyError:
         raise
     except UsageError as error:
@@ -95,57 +89,65 @@ def convert(conversion: Conversion, observer: Observer) -> Summary:
         raise disk_error(error) from error
 
 
+def forecast(conversion: Conversion, observer: Observer) -> Forecast:
+    """What `convert` would do; fetches path lists and annotations only and writes nothing.
+
+    Raises: `UsageError` as `convert` does.
+    """
+    job = resolve(conversion)
+    plans = _survey(job, _state(conversion, job), observer.note)
+    use = job.disk_use(plans)
+    return Forecast(plans, sum(plan.num_bytes for plan in plans), max_disk_bytes(use), disk_needs(use))
+
+
 def _remember_refusal(conversion: Conversion, error: UsageError) -> None:
-    """Has `kconvert status` tell of it, where the folder is empty or an unfinished one of ours."""
+    """Has `kconvert status` say it, where the folder is empty or an unfinished one of ours."""
     with suppress(UsageError, OSError):
-        journal = conversion.journal()
-        out = journal.out
-        is_unused = out.is_dir() and holds_nothing(out)
-        is_ours = journal.is_begun() and read_manifest(out) is None
+        journal = Journal(conversion.out_path)
+        is_unused = journal.out.is_dir() and holds_nothing(journal.out)
+        is_ours = journal.is_begun() and read_manifest(journal.out) is None
         if (is_unused or is_ours) and not journal.is_locked():
             journal.set_refusal(str(error))
 
 
-def _convert(conversion: Conversion, observer: Observer) -> Summary:
-    release, out = load_release(conversion.release), conversion.out_path
-    identity = _checked_identity(conversion)
-    require_writable(out)
-    journal = conversion.journal()
-    if conversion.staging is not None:
-        require_writable(journal.staging, "--staging")
-    with closing(conversion.open_engine()) as engine, journal.lock():
+def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) -> Summary:
+    job = resolve(conversion)
+    require_writable(job.out)
+    if job.staging is not None:
+        require_writable(job.journal.staging, "--staging")
+    with closing(engine or _open_engine(conversion, job)) as opened, job.journal.lock():
+        state = _state(conversion, job)
         notes: list[str] = []
-        records, plans = _survey(conversion, identity, notes.append)
+        plans = _survey(job, state, notes.append)
         if conversion.shard.max_bytes < _SMALL_SHARD_BYTES:
             notes.append(
                 f"--shard.max_bytes {conversion.shard.max_bytes}: less than a clip has, so that each gets a shard of "
                 "its own"
             )
-        _note_all(observer, [_announcement(conversion, plans), *notes] if plans else notes)
-        failures: list[Failure] = []
         if plans:
-            require_room(conversion, journal, plans)
-        journal.forget_refusal()
+            notes.insert(0, _announcement(conversion, job, plans))
+        _note_all(observer, notes)
+        if plans:
+            require_space(job.disk_use(plans))
+        job.journal.forget_refusal()
         if conversion.overwrite:
-            clear(journal)
-        _note_all(observer, clear_temporaries(journal))
-        if plans:
-            journal.set_identity(identity)
-            forget_records(out, [plan.info.name for plan in plans])
-            _fix_inputs(plans, journal, conversion.selection(release))
-            with Heartbeat(journal, observer) as heart, within_reach(engine, *_shared_folders(conversion, journal)):
-                heart.run_begins({plan.info.name: plan.work for plan in plans})
-                failures = _assemble(conversion, release, plans, journal, engine, heart)
-            if not failures:
-                # Of workers that died.
-                clear_temporaries(journal)
-            records = finished(out, journal)
+            clear(job.journal)
+        _note_all(observer, clear_temporaries(job.journal))
+        made, failures = _make_all(job, state, plans, opened, observer) if plans else ({}, [])
+        done = {**state.finished, **made}
+        records = {split: done[split] for split in SPLITS if split in done}
         if not failures:
-            _finish(out, identity, records)
-            if conversion.staging is not None:
-                journal.staging.remove_empty()
-        journal.forget_refusal()
+            _finish(job, records)
+        job.journal.forget_refusal()
         return Summary(records, failures)
+
+
+def _open_engine(conversion: Conversion, job: Job) -> Engine:
+    """What does the work. Raises `UsageError` if that cannot be had."""
+    needs = TaskNeeds(conversion.task_bytes, PRELOAD, prepare)
+    records = job.journal.folder / "slurm"
+    choice = EngineChoice(conversion.engine, conversion.workers, conversion.ray, conversion.slurm)
+    return open_engine(choice, needs, records)
 
 
 def _note_all(observer: Observer, notes: Iterable[str]) -> None:
@@ -153,111 +155,60 @@ def _note_all(observer: Observer, notes: Iterable[str]) -> None:
         observer.note(note)
 
 
-def forecast(conversion: Conversion, observer: Observer) -> Forecast:
-    """What `convert` would do; fetches path lists and annotations only and writes nothing.
-
-    Raises: `UsageError` as `convert` does.
-    """
-    _, plans = _survey(conversion, _checked_identity(conversion), observer.note)
-    needs = disk_needs(conversion, conversion.journal(), plans)
-    return Forecast(plans, sum(plan.num_bytes for plan in plans), max_disk_bytes(conversion, plans), needs)
-
-
-def _checked_identity(conversion: Conversion) -> dict[str, Any]:
-    """The identity of a conversion whose options, tools and folder can work. Raises `UsageError` if they cannot."""
-    conversion.require_known_words()
-    _require_parent(conversion)
-    if conversion.keep_folder is not None and conversion.keep_folder.is_relative_to(str(conversion.out_path)):
-        raise UsageError(
-            f"--archives {conversion.archives}: is in --out, which only shards and tables belong in; "
-            "choose a folder elsewhere"
-        )
-    origin = conversion.origin_location
-    if not is_remote(origin) and Path(origin).is_relative_to(str(conversion.out_path)):
-        raise UsageError(f"--origin {conversion.origin}: is in --out, which --overwrite clears; choose another --out")
-    layout = open_format(conversion.to)
-    if layout.keeps_archives and conversion.keep_folder is not None:
-        raise UsageError(f"--archives {conversion.archives}: --to archives keeps them in --out; leave it out")
-    layout.require(conversion.out_path, conversion.shard.max_bytes)
-    identity = conversion.identity({**tool_versions(conversion.check), **layout.tools()})
-    require_ours(conversion.out_path)
-    return identity
+def _state(conversion: Conversion, job: Job) -> FolderState:
+    """What the folder holds that counts. Raises `UsageError` if it is another conversion's, or was changed."""
+    if conversion.overwrite:
+        return FolderState(job.journal)
+    state = FolderState.read(job.journal)
+    state.require_same(job.identity)
+    state.require_untouched()
+    return state
 
 
-def _require_parent(conversion: Conversion) -> None:
-    """Raises `UsageError` if `--staging` is to be made in a folder that is not there: a disk that is not mounted."""
-    staging = conversion.journal().staging
-    if conversion.staging is not None and (here := staging.local_path) is not None:
-        folder = here.parent
-        if not folder.exists() and not folder.parent.is_dir():
-            raise UsageError(
-                f"--staging {conversion.staging}: {folder.parent} is not there; is that disk mounted? Make the folder, "
-                "or choose another"
-            )
+def _survey(job: Job, state: FolderState, note: Note) -> list[SplitPlan]:
+    """The plans of the splits that are asked for and are not finished."""
+    for split, gone in state.absent.items():
+        if gone:
+            then = "is made anew" if split in job.splits else f"leaves the manifest; --split {split} makes it anew"
+            note(f"{split}: {gone[0]} is gone or has another size; the split {then}")
+    wanted = [split for split in job.splits if split not in state.finished]
+    return _plan(job, state, wanted, note) if wanted else []
 
 
-def _survey(
-    conversion: Conversion, identity: Mapping[str, Any], note: Note
-) -> tuple[Mapping[str, SplitRecord], list[SplitPlan]]:
-    """The splits that are finished, and the plans of those that are asked for and are not."""
-    journal = None if conversion.overwrite else conversion.journal()
-    records: Mapping[str, SplitRecord] = {}
-    if journal is not None:
-        require_same(conversion.out_path, journal, identity)
-        require_untouched(conversion.out_path, journal)
-        records = finished(conversion.out_path, journal)
-        _note_spoilt(conversion, journal, note)
-    wanted = [split for split in conversion.splits if split not in records]
-    return records, _plan(conversion, wanted, journal, note) if wanted else []
-
-
-def _announcement(conversion: Conversion, plans: Sequence[SplitPlan]) -> str:
+def _announcement(conversion: Conversion, job: Job, plans: Sequence[SplitPlan]) -> str:
     """What a run is about to do, and what a person may want to be otherwise."""
-    num_bytes, disk_bytes = sum(plan.num_bytes for plan in plans), max_disk_bytes(conversion, plans)
+    num_bytes, disk_bytes = sum(plan.num_bytes for plan in plans), max_disk_bytes(job.disk_use(plans))
     unknown = sum(plan.sizes[name] is None for plan in plans for name in plan.unread)
     more = f" and {unknown} archives of unknown size" if unknown else ""
     return (
-        f"{conversion.release} to {conversion.out_path}: fetches {format_bytes(num_bytes)}{more}, takes up to "
+        f"{job.release.name} to {job.out}: fetches {format_bytes(num_bytes)}{more}, takes up to "
         f"{format_bytes(disk_bytes)} of disk{more}, with {conversion.describe_workers()}; --out, --split, "
         "--shuffle.window and --workers choose otherwise"
     )
 
 
-def _plan(conversion: Conversion, wanted: Sequence[str], journal: Journal | None, note: Note) -> list[SplitPlan]:
-    """Plans the splits; without a journal, as if nothing were done yet."""
-    release = load_release(conversion.release)
-    selection = conversion.selection(release)
-    origin = open_origin(conversion.origin_location, release, conversion.fetch)
+def _plan(job: Job, state: FolderState, wanted: Sequence[str], note: Note) -> list[SplitPlan]:
+    """Plans the splits; where nothing in the folder counts, as if nothing were done yet."""
+    source = Source(job.release, open_origin(job.origin, job.release, job.read.fetch), job.selection)
     plans = []
     for split in wanted:
-        split_journal = journal.split(split) if journal is not None else None
-        plan = plan_split(release, release.splits[split], origin, selection, split_journal)
-        if selection.classes and not plan.annotations.has_labels:
-            _refuse_unlabelled(conversion, split)
+        journal = state.journal.split(split) if state.identity is not None else None
+        plan = source.plan(split, journal)
+        if job.selection.classes and not plan.annotations.has_labels:
+            _refuse_unlabelled(job, split)
             note(f"{split}: left out, as its clips have no labels for --classes to choose from")
             continue
-        _note_peculiarities(release, plan, selection, note)
-        receipts = split_journal.archive_receipts(plan.inputs.ids()) if split_journal is not None else {}
+        _note_peculiarities(job.release, plan, job.selection, note)
+        receipts = journal.archive_receipts(plan.inputs.ids()) if journal is not None else {}
         unread = {name: ref for name, ref in plan.archives.items() if name not in receipts}
-        sizes = measure(unread, conversion.fetch) | {name: receipt.size_bytes for name, receipt in receipts.items()}
-        is_staged = not open_format(conversion.to).keeps_archives
-        plans.append(replace(plan, sizes=sizes, unread=tuple(unread), is_staged=is_staged))
+        sizes = measure(unread, job.read.fetch) | {name: receipt.size_bytes for name, receipt in receipts.items()}
+        plans.append(replace(plan, sizes=sizes, unread=tuple(unread), staged=job.strategy.staged(plan.inputs)))
     return plans
 
 
-def _note_spoilt(conversion: Conversion, journal: Journal, note: Note) -> None:
-    """Tells of splits that were finished and lack a file by now."""
-    for split, record in recorded(conversion.out_path, journal).items():
-        if gone := files_not_in_place(conversion.out_path, record, open_format(conversion.to)):
-            then = (
-                "is made anew" if split in conversion.splits else f"leaves the manifest; --split {split} makes it anew"
-            )
-            note(f"{split}: {gone[0]} is gone or has another size; the split {then}")
-
-
-def _refuse_unlabelled(conversion: Conversion, split: str) -> None:
-    if conversion.split is not None:
-        raise UsageError(f"--classes: split {split} of {conversion.release} has no labels; leave it out of --split")
+def _refuse_unlabelled(job: Job, split: str) -> None:
+    if job.are_splits_chosen:
+        raise UsageError(f"--classes: split {split} of {job.release.name} has no labels; leave it out of --split")
 
 
 def _note_peculiarities(release: Release, plan: SplitPlan, selection: Selection, note: Note) -> None:
@@ -286,49 +237,47 @@ def _fix_inputs(plans: Sequence[SplitPlan], journal: Journal, selection: Selecti
             journal.split(plan.info.name).set_inputs(plan.inputs, plan.new_annotations, chosen)
 
 
-def _assemble(
-    conversion: Conversion,
-    release: Release,
-    plans: Sequence[SplitPlan],
-    journal: Journal,
-    engine: Engine,
-    observer: Observer,
-) -> list[Failure]:
+def _make_all(
+    job: Job, state: FolderState, plans: Sequence[SplitPlan], engine: Engine, observer: Observer
+) -> tuple[Mapping[str, SplitRecord], Sequence[Failure]]:
+    """Makes splits, one after the other; those that are made, and what failed."""
+    made: dict[str, SplitRecord] = {}
     failures: list[Failure] = []
-    for plan in plans:
-        split_journal = journal.split(plan.info.name)
-        made = Assembly(conversion, release, plan, split_journal, engine, observer).run()
-        if not isinstance(made, SplitRecord):
-            failures += made
-        if any(failure.stops_run for failure in failures):
-            break
-    return failures
+    job.journal.set_identity(job.identity)
+    state.forget_records([plan.info.name for plan in plans])
+    _fix_inputs(plans, job.journal, job.selection)
+    with Heartbeat(job.journal, observer) as heart, within_reach(engine, *job.shared_folders()):
+        heart.run_begins({plan.info.name: plan.work for plan in plans})
+        for plan in plans:
+            name, use = plan.info.name, job.disk_use([plan])
+            tasks = Tasks(engine, heart, name, lambda use=use: describe_space(use))  # type: ignore[misc]
+            try:
+                made[name] = job.strategy.make(job.split(plan), tasks)
+                heart.split_ends(done_event(name, made[name]))
+            except FailedTasksError as error:
+                failures += error.failures
+            if any(failure.stops_run for failure in failures):
+                break
+    if not failures:
+        # Of workers that died.
+        clear_temporaries(job.journal)
+    return made, failures
 
 
-def _finish(out: StorePath, identity: Mapping[str, Any], records: Mapping[str, SplitRecord]) -> None:
+def _finish(job: Job, records: Mapping[str, SplitRecord]) -> None:
     """Writes labels, card and manifest, if they are not there already."""
     manifest = Manifest(
-        release=identity["release"],
-        options=identity["options"],
+        release=job.release.name,
+        options=job.identity["options"],
         splits={split: record.counts for split, record in records.items()},
         shards=tuple(shard for record in records.values() for shard in record.shards),
         tables=tuple(record.table for record in records.values()),
-        labels=labels_entry(load_release(identity["release"])),
-        tools=identity["tools"],
+        labels=labels_entry(job.release),
+        tools=job.identity["tools"],
         kconvert_version=VERSION,
     )
-    if not is_finished(out, manifest):
-        keep_records(Journal(out), records)
-        finish(out, manifest)
-
-
-def _shared_folders(conversion: Conversion, journal: Journal) -> tuple[Written, Read]:
-    """What every machine that works must reach: the folders that are written, and those that are only read."""
-    written: list[tuple[str, StorePath]] = [("--out", journal.folder)]
-    if conversion.staging is not None:
-        written.append(("--staging", journal.staging))
-    if conversion.keep_folder is not None:
-        written.append(("--archives", local(conversion.keep_folder)))
-    origin = conversion.origin_location
-    read = [] if is_remote(origin) else [("--origin", Path(origin))]
-    return tuple(written), tuple(read)
+    if not is_finished(job.out, manifest):
+        keep_records(job.journal, records)
+        finish(job.out, manifest)
+    if job.staging is not None:
+        job.journal.staging.remove_empty()

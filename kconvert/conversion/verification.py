@@ -8,24 +8,21 @@ missing or stands where only shards and tables belong.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 from kconvert.catalog.release import SPLITS, load_release
 from kconvert.conversion.finish import labels_entry, whole_files
-from kconvert.dataset.formats.format import Format, StoredSample
-from kconvert.dataset.formats.open import open_format
+from kconvert.dataset.layout import ExpectedSamples, Layout
 from kconvert.dataset.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, ShardEntry, TableEntry, table_path
+from kconvert.dataset.open import open_layout
 from kconvert.dataset.table import FinalTable
 from kconvert.engines.engine import Engine, Failed
 from kconvert.engines.imports import with_arrays
 from kconvert.events import Advance, Emit, Observer, Step
-from kconvert.storage.digests import DigestedReader
 from kconvert.storage.store import StorePath
 
 
@@ -64,8 +61,7 @@ class ShardTask:
     out: StorePath
     entry: ShardEntry
     format: str
-    rows: tuple[Mapping[str, Any], ...] | None
-    """Of its samples in the table, in their order; `None` if the table cannot be read."""
+    expected: ExpectedSamples
 
     @property
     def name(self) -> str:
@@ -75,80 +71,33 @@ class ShardTask:
 def shard_tasks(out: StorePath, manifest: Manifest, unreadable: set[str]) -> Iterator[ShardTask]:
     """A task for each shard of the manifest, with its rows unless its table is `unreadable`."""
     for split in SPLITS:
-        shards = [entry for entry in manifest.shards if entry.split == split]
         is_readable = split in manifest.splits and table_path(split) not in unreadable
         table = FinalTable.read(out / table_path(split)) if is_readable else None
         places = table.places_by_file() if table is not None else {}
-        for entry in shards:
+        num_before = 0
+        for entry in (shard for shard in manifest.shards if shard.split == split):
             rows = None
             if table is not None:
                 names = _video_files(out, manifest, entry)
                 rows = tuple(table.take([place for name in names for place in places.get(name, ())]))
-            yield ShardTask(out, entry, manifest.format, rows)
+            expected = ExpectedSamples(rows, entry.num_samples, num_before)
+            yield ShardTask(out, entry, manifest.format, expected)
+            num_before += entry.num_samples
 
 
 def verify_shard(task: ShardTask, emit: Emit) -> tuple[Difference, ...]:
     """Everything that differs in one shard, which is read once."""
-    path, entry = task.out / task.entry.path, task.entry
+    path, entry, layout = task.out / task.entry.path, task.entry, open_layout(task.format)
     if not path.is_file():
         return (Difference(entry.path, "is missing"),)
+    if layout.library is not None:
+        with_arrays()
     with path.digested() as file:
-        inside = tuple(_sample_differences(task, file, emit))
+        problems = layout.sample_problems(task.out, entry.path, file, task.expected, lambda: emit(Advance(num_clips=1)))
+        inside = tuple(Difference(entry.path, problem) for problem in problems)
         sha256 = file.finish()
     emit(Advance(num_bytes=entry.size_bytes))
     return (*_whole_differences(entry.path, path, (entry.size_bytes, entry.sha256), sha256), *inside)
-
-
-def _sample_differences(task: ShardTask, file: DigestedReader, emit: Emit) -> Iterator[Difference]:
-    name, num_samples = task.entry.path, 0
-    try:
-        layout = open_format(task.format)
-        if layout.keeps_archives:
-            # Its digest is that of all its clips; their rows say what is in it.
-            return
-        if layout.library is not None:
-            with_arrays()
-        for index, stored in enumerate(layout.read(task.out, task.entry.path, file)):
-            num_samples += 1
-            emit(Advance(num_clips=1))
-            if task.rows is None:
-                continue
-            row = task.rows[index] if index < len(task.rows) else None
-            # Videos that are files of their own are numbered through the whole split.
-            first = (task.rows[0]["sample_index"] or 0) if layout.has_own_files and task.rows else 0
-            if problem := _sample_problem(stored, first + index, row):
-                yield Difference(name, f"sample {index} ({stored.sample.key}): {problem}")
-    except (ValueError, KeyError, TypeError) as error:
-        yield Difference(name, f"after {num_samples} samples: {error}")
-    num_rows = num_samples if task.rows is None else len(task.rows)
-    for number, what in ((task.entry.num_samples, "manifest"), (num_rows, "table")):
-        if number != num_samples:
-            yield Difference(name, f"{num_samples} samples, the {what} says {number}")
-
-
-def _sample_problem(stored: StoredSample, index: int, row: Mapping[str, Any] | None) -> str:
-    """How a sample differs from its row; `""` if it does not."""
-    if row is None:
-        return "has no row in the table"
-    sample = stored.sample
-    found: dict[str, Any] = {
-        **sample.metadata,
-        "sample_index": index,
-        "offset_bytes": stored.offset_bytes,
-        "label_id": sample.label_id,
-        "sha256": hashlib.sha256(sample.video).hexdigest(),
-        "size_bytes": len(sample.video),
-    }
-    expected = {name: row[name] for name in found if name in row}
-    expected = {name: type(found[name])() if value is None else value for name, value in expected.items()}
-    expected |= {"release": found.get("release"), "short": "short" in row["defects"]}
-    if row["key"] != sample.key:
-        return f"the row there is of {row['key']}"
-    wrong = sorted(name for name in found if found[name] != expected[name])
-    own = {name: sample.metadata[name] for name in ("sha256", "label_id") if name in sample.metadata}
-    if any(found[name] != value for name, value in own.items()):
-        wrong.append("its own JSON")
-    return f"differs from its row in {', '.join(wrong)}" if wrong else ""
 
 
 def folder_differences(out: StorePath, manifest: Manifest) -> Iterator[Difference]:
@@ -174,15 +123,14 @@ def folder_differences(out: StorePath, manifest: Manifest) -> Iterator[Differenc
                 archives |= set(table.column("archive")) - {""}
     for split, counts in manifest.splits.items():
         yield from (Difference(MANIFEST_NAME, f"{split}: {problem}") for problem in counts.contradictions())
-    layout = open_format(manifest.format)
-    known = {*contents, REPORT_NAME, *(table.path for table in manifest.tables)}
-    if layout.keeps_archives:
-        # Those without a good clip are no shards, which would be looked for anyway.
-        others = sorted(archives - {shard.path for shard in manifest.shards})
-        yield from (Difference(name, "is missing") for name in others if not (out / name).is_file())
-        known |= archives
+    layout = open_layout(manifest.format)
+    kept = layout.archive_files(archives)
+    # Those that are shards are looked for anyway.
+    others = sorted(kept - {shard.path for shard in manifest.shards})
+    yield from (Difference(name, "is missing") for name in others if not (out / name).is_file())
+    known = {*contents, *kept, REPORT_NAME, *(table.path for table in manifest.tables)}
     for shard in manifest.shards:
-        known |= {shard.path, *layout.companion_paths(shard.path), *_video_files(out, manifest, shard)}
+        known |= {shard.path, *layout.sidecar_paths(shard.path), *_video_files(out, manifest, shard)}
     yield from _unexpected_files(out, layout, known)
 
 
@@ -226,9 +174,9 @@ def _table_differences(
     statuses = Counter(table.column("status"))
     columns = zip(*(table.column(name) for name in ("status", "source", "defects", "size_bytes")), strict=True)
     written = [rest for status, *rest in columns if status == "written"]
-    num_bytes = sum(shard.size_bytes for shard in entries)
-    if open_format(manifest.format).has_own_files:
-        num_bytes += sum(size for _, _, size in written)
+    num_bytes = open_layout(manifest.format).split_bytes(
+        sum(shard.size_bytes for shard in entries), sum(size for _, _, size in written)
+    )
     found = {
         "num_written": statuses["written"],
         "num_short": sum("short" in defects for _, defects, _ in written),
@@ -253,12 +201,12 @@ def _table_differences(
 def _video_files(out: StorePath, manifest: Manifest, shard: ShardEntry) -> Sequence[str]:
     """The files that hold the videos of a shard; none if it cannot be read, which reading it will tell."""
     try:
-        return open_format(manifest.format).video_files(out, shard.path)
+        return open_layout(manifest.format).video_files(out, shard.path)
     except (OSError, ValueError):
         return ()
 
 
-def _unexpected_files(out: StorePath, layout: Format, known: set[str]) -> Iterator[Difference]:
+def _unexpected_files(out: StorePath, layout: Layout, known: set[str]) -> Iterator[Difference]:
     """What nobody wrote, the journal apart; a reader that globs might take it in."""
     known = known | {str(parent) for name in known for parent in PurePosixPath(name).parents}
     for path, kind in out.walk():

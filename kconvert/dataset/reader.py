@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
-from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.manifest import finished_manifest, table_path
+from kconvert.dataset.open import open_layout
 from kconvert.dataset.table import FinalTable
 from kconvert.errors import ManifestError, UsageError
 from kconvert.storage.open import to_path
@@ -115,7 +115,7 @@ def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:
     manifest = finished_manifest(out)
     if split not in manifest.splits:
         raise UsageError(f"{out}: no split {split!r}, expected one of {', '.join(manifest.splits)}")
-    rows = read_split_table(out, split).written(open_format(manifest.format).has_own_files)
+    rows = read_split_table(out, split).written(open_layout(manifest.format).packed_order)
     if not rows.has_offsets():
         raise UsageError(
             f"{out}: the format {manifest.format} does not say where in a file a video is; use its library"

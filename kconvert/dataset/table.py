@@ -274,11 +274,10 @@ class FinalTable:
         """Some of the rows."""
         return FinalTable(self._table.take(pa.array(places, pa.int64())))
 
-    def written(self, has_own_files: bool) -> FinalTable:
-        """The rows of the clips that were written, in the order of the shards; `has_own_files` is the format's."""
+    def written(self, order: Sequence[str]) -> FinalTable:
+        """The rows of the clips that were written, in the order of packing: sorted by these columns of the layout's."""
         rows = self._table.filter(pc.field("status") == "written")
-        names = ["sample_index"] if has_own_files else ["shard", "sample_index"]
-        return FinalTable(rows.sort_by([(name, "ascending") for name in names]).combine_chunks())
+        return FinalTable(rows.sort_by([(name, "ascending") for name in order]).combine_chunks())
 
     def flagged(self) -> FinalTable:
         """The rows of clips that something was found in, or that were rejected."""

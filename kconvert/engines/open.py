@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from kconvert.engines.engine import Engine, EngineName, RayOptions, SlurmOptions, TaskNeeds
 from kconvert.storage.store import StorePath
 
 
+@dataclass(frozen=True)
+class EngineChoice:
+    """Which engine is wanted, and how it is to work."""
+
+    name: EngineName = "local"
+    max_tasks: int | None = None
+    """How many tasks run at a time, 1 or more; `None` for as many as there are cores and memory for."""
+    ray: RayOptions = field(default_factory=RayOptions)
+    slurm: SlurmOptions = field(default_factory=SlurmOptions)
+
+
 def open_engine(
-    name: EngineName,
-    max_tasks: int | None = None,
-    needs: TaskNeeds | None = None,
-    *,
-    ray: RayOptions | None = None,
-    slurm: SlurmOptions | None = None,
-    records: StorePath | None = None,
+    choice: EngineChoice | None = None, needs: TaskNeeds | None = None, records: StorePath | None = None
 ) -> Engine:
-    """The engine of that name, for at most so many tasks at a time; by default as many as there are cores for, and what
-    each of them needs.
+    """The engine that is chosen, by default the local one, for tasks with these needs.
 
     `records` is where an engine writes down what it has begun. Raises `UsageError` if the engine cannot be had.
     """
-    if name == "ray":
+    choice, needs = choice or EngineChoice(), needs or TaskNeeds()
+    if choice.name == "ray":
         from kconvert.engines.ray import RayEngine
 
-        return RayEngine(max_tasks, needs or TaskNeeds(), ray or RayOptions())
-    if name == "slurm":
+        return RayEngine(choice.max_tasks, needs, choice.ray)
+    if choice.name == "slurm":
         from kconvert.engines.slurm import SlurmEngine
 
-        return SlurmEngine(max_tasks, slurm or SlurmOptions(), records)
+        return SlurmEngine(choice.max_tasks, choice.slurm, records)
     from kconvert.engines.local import LocalEngine
 
-    return LocalEngine(max_tasks, needs)
+    return LocalEngine(choice.max_tasks, needs)

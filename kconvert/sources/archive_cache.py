@@ -1,44 +1,65 @@
-"""Kept archives: files that are downloaded once, gone on with, and used again while the server has the same version."""
+"""The archive cache: files that are downloaded once, resumed, and used again while the server has the same version."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from kconvert.errors import SourceChangedError
-from kconvert.sources.fetch.open import describe, open_ahead
-from kconvert.sources.fetch.stream import FetchOptions, OnBytes, Remote, Start, is_remote
+from kconvert.sources.access import ArchiveAccess
+from kconvert.sources.fetch.open import describe, open_ahead, open_stream
+from kconvert.sources.fetch.stream import ByteStream, FetchOptions, OnBytes, Remote, Start, is_remote
+from kconvert.sources.origin import ArchiveRef
 from kconvert.storage.files import make_folder, naming
 
 
-def keep_archive(
-    location: str, folder: Path, name: str, options: FetchOptions, on_bytes: OnBytes, copies: bool = False
-) -> Path:
-    """Downloads an archive to `folder`/`name`, going on with what is there; reused if size and version still agree.
+@dataclass(frozen=True)
+class ArchiveCopies(ArchiveAccess):
+    """A copy of each archive in a folder, under its official path, wherever it comes from.
 
-    One in a local folder is left there, unless `copies`. While incomplete it is `name.partial`; the version that either
-    has is kept beside it as `….etag`.
-    Raises as `ByteStream.read` does; after a `SourceChangedError` the next call starts from the first byte.
+    While incomplete it is `….partial`; the version that either has is kept beside it as `….etag`.
     """
-    if not is_remote(location) and not copies:
-        return Path(location)
-    path = folder / name
-    make_folder(path.parent)
-    with open(path.with_name(f".{path.name}.lock"), "a") as lock:
-        # Another run may be downloading it for another output folder.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        remote = describe(location, options)
-        if _is_version(path, remote) and path.stat().st_size == remote.size_bytes:
-            on_bytes(path.stat().st_size)
-        else:
-            _download(location, path, remote, options, on_bytes)
-    return path
+
+    folder: Path
+
+    def open(self, archive: ArchiveRef, options: FetchOptions, on_bytes: OnBytes) -> ByteStream:
+        return open_stream(str(self.fetch(archive, options, on_bytes)), options)
+
+    def fetch(self, archive: ArchiveRef, options: FetchOptions, on_bytes: OnBytes) -> Path:
+        """The copy of an archive, downloaded as far as it is not there; reused if size and version still agree.
+
+        Raises: as `open`.
+        """
+        path = self.folder / archive.name
+        make_folder(path.parent)
+        with open(path.with_name(f".{path.name}.lock"), "a") as lock:
+            # Another run may be downloading it for another output folder.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            remote = describe(archive.location, options)
+            if _is_version(path, remote) and path.stat().st_size == remote.size_bytes:
+                on_bytes(path.stat().st_size)
+            else:
+                _download(archive.location, path, remote, options, on_bytes)
+        return path
+
+    def discard(self, archive: ArchiveRef) -> None:
+        (self.folder / archive.name).unlink(missing_ok=True)
 
 
-def discard(folder: Path, name: str) -> None:
-    """Removes a kept archive that turned out to be damaged, so that it is downloaded again."""
-    (folder / name).unlink(missing_ok=True)
+@dataclass(frozen=True)
+class ArchiveCache(ArchiveCopies):
+    """Copies of the archives that are remote; those in a local folder are read where they are."""
+
+    def open(self, archive: ArchiveRef, options: FetchOptions, on_bytes: OnBytes) -> ByteStream:
+        if is_remote(archive.location):
+            return super().open(archive, options, on_bytes)
+        return open_stream(archive.location, options, on_bytes)
+
+    def discard(self, archive: ArchiveRef) -> None:
+        if is_remote(archive.location):
+            super().discard(archive)
 
 
 def _download(location: str, path: Path, remote: Remote, options: FetchOptions, on_bytes: OnBytes) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 from kconvert.catalog.release import OFFICIAL_BASE, AnnotationFile, Release, SplitInfo
 from kconvert.errors import FetchError, NotFoundError, OriginError
 from kconvert.sources.fetch.open import describe, read_small
-from kconvert.sources.fetch.stream import FetchOptions, is_remote, is_url, without_patience
+from kconvert.sources.fetch.stream import FetchOptions, is_remote, is_url, with_few_retries
 from kconvert.storage.objects import object_path
 
 _MAX_LIST_BYTES = 16 << 20
@@ -59,7 +59,7 @@ def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
 
     Raises: `OriginError` if it is none, `UsageError` for a kind of store that is not known.
     """
-    early = without_patience(options)
+    early = with_few_retries(options)
     if is_remote(where):
         if not is_url(where):
             _require_library(where)

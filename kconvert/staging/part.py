@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from kconvert.errors import StagingError
 from kconvert.storage.compression import crc32
@@ -31,6 +32,30 @@ class StagedBytes:
         return self.offset, self.offset + self.size
 
 
+class ClipSink(Protocol):
+    """Takes the good clips of an archive."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes staged so far."""
+
+    def append(self, data: bytes) -> StagedBytes:
+        """Takes a clip; returns where it is."""
+
+
+NOT_STAGED = StagedBytes(-1, 0, 0)
+"""Where a clip is that is in no part."""
+
+
+class NoPart:
+    """Takes clips that are only checked."""
+
+    size_bytes = 0
+
+    def append(self, data: bytes) -> StagedBytes:
+        return NOT_STAGED
+
+
 class PartWriter:
     """A part being written."""
 
@@ -39,11 +64,9 @@ class PartWriter:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes written so far."""
         return self._file.size_bytes
 
     def append(self, data: bytes) -> StagedBytes:
-        """Stages a clip."""
         staged = StagedBytes(self._file.size_bytes, len(data), crc32(data))
         self._file.write(data)
         return staged

@@ -179,10 +179,6 @@ class StorePath:
         return PurePosixPath(self.key).name
 
     @property
-    def stem(self) -> str:
-        return PurePosixPath(self.key).stem
-
-    @property
     def parent(self) -> StorePath:
         above, slash, _ = self.key.rpartition("/")
         return StorePath(self.store, above or (slash if self.key.startswith("/") else ""))
@@ -237,10 +233,6 @@ class StorePath:
     def read_bytes(self) -> bytes:
         """The content of a file."""
         return self.store.read(self.key)
-
-    def read_text(self) -> str:
-        """The content of a file of UTF-8."""
-        return self.read_bytes().decode()
 
     def read_range(self, start: int, end: int) -> bytes:
         """The bytes from `start` up to `end`; fewer only where the file ends before."""

@@ -23,12 +23,11 @@ from typing import Any, Literal, Self, TypeVar
 from kconvert.errors import OutOfMemoryError, describe_exit
 from kconvert.grants import MemoryKills
 from kconvert.video.child import Done, Raised, Spent, Told, Work
+from kconvert.video.clip_memory import ClipMemory
 from kconvert.video.forker import Forker
 from kconvert.video.limits import TOO_MUCH_MEMORY
 
 R = TypeVar("R")
-_KEPT_BYTES = 16 << 20
-"""Of the shared memory, between two clips."""
 
 
 class ClipFault(Exception):
@@ -49,8 +48,7 @@ class VideoProcess:
         self._preload = preload
         self._forker: Forker | None = None
         self._connection: Connection | None = None
-        self._memory = os.memfd_create("clip") if hasattr(os, "memfd_create") else None
-        self._memory_bytes = 0
+        self._memory = ClipMemory()
         self._num_done = 0
         """Clips that the child that is there has seen to their end."""
         self._told: object = None
@@ -84,10 +82,10 @@ class VideoProcess:
         connection = self._connected()
         is_fresh, self._told = self._num_done == 0, None
         # Were there no memory for it, the child would have no part in that.
-        self._share(clip)
+        self._memory.put(clip)
         try:
-            connection.send((work, more, None if self._memory is None else len(clip)))
-            if self._memory is None:
+            connection.send((work, more, len(clip) if self._memory.is_shared else None))
+            if not self._memory.is_shared:
                 connection.send_bytes(clip)
             found = self._hear(connection, seconds)
         except (EOFError, OSError):
@@ -125,24 +123,13 @@ class VideoProcess:
         if is_fresh:
             raise ClipFault("crashed", f"the check was ended by {describe_exit(code)}", self._told)
 
-    def _share(self, clip: bytes) -> None:
-        """Puts a clip where the child sees it, if there is such memory. Raises `OSError` if there is too little."""
-        if self._memory is None:
-            return
-        if len(clip) > self._memory_bytes or self._memory_bytes > max(_KEPT_BYTES, len(clip)):
-            os.ftruncate(self._memory, len(clip))
-            self._memory_bytes = len(clip)
-        view = memoryview(clip)
-        while view:
-            view = view[os.pwrite(self._memory, view, len(clip) - len(view)) :]
-
     def _connected(self) -> Connection:
         if self._connection is not None:
             return self._connection
         self._num_done = 0
         ours, theirs = socket.socketpair()
         with theirs, ours:
-            handles = [theirs.fileno(), *([] if self._memory is None else [self._memory])]
+            handles = [theirs.fileno(), *self._memory.handles]
             try:
                 self._fork(handles)
             except OSError:
@@ -176,7 +163,7 @@ class VideoProcess:
         """Ends the child; nothing can be run any more."""
         self._end()
         self._forget_forker()
-        self._give_memory_back()
+        self._memory.close()
 
     def abandon(self) -> None:
         """Leaves it to the process that this one was forked off."""
@@ -184,17 +171,12 @@ class VideoProcess:
         if self._forker is not None:
             self._forker.abandon()
             self._forker = None
-        self._give_memory_back()
+        self._memory.close()
 
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-    def _give_memory_back(self) -> None:
-        if self._memory is not None:
-            os.close(self._memory)
-            self._memory = None
 
     def __enter__(self) -> Self:
         return self

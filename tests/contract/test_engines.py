@@ -17,7 +17,7 @@ from engine_work import Job, do, refuse
 
 from kconvert.engines.engine import Engine, Failed, Finished, RayOptions, SlurmOptions
 from kconvert.engines.local import LocalEngine
-from kconvert.engines.open import open_engine
+from kconvert.engines.open import EngineChoice, open_engine
 from kconvert.engines.slurm import SlurmEngine
 from kconvert.errors import ArchiveError, DiskError, UnexpectedError, UsageError, WorkerDiedError
 from kconvert.events import Advance
@@ -39,7 +39,7 @@ ENGINES = ["local-1", "local-3", "ray", "slurm"]
 @pytest.fixture(scope="module")
 def ray_engine(cluster: Any) -> Iterator[Engine]:
     """One for all tests: every other would start workers of its own."""
-    with closing(open_engine("ray", ray=RayOptions(cluster.address))) as engine:
+    with closing(open_engine(EngineChoice("ray", ray=RayOptions(cluster.address)))) as engine:
         yield engine
 
 
@@ -55,7 +55,7 @@ def engine(
     name, _, num = request.param.partition("-")
     slurm = SlurmOptions(executor="local")
     records = tmp_path_factory.mktemp("records") / "records"
-    engine = open_engine(name, int(num) if num else None, slurm=slurm, records=local(records))
+    engine = open_engine(EngineChoice(name, int(num) if num else None, slurm=slurm), records=local(records))
     yield engine
     engine.close()
     assert not records.exists() or list(records.iterdir()) == [] or name == "slurm"
@@ -145,10 +145,10 @@ def _run_and_count(sender: "multiprocessing.connection.Connection", folder: Path
             child.name() != "python" or "worker" in " ".join(child.cmdline()) for child in me.children()
         ), me.num_fds()
 
-    open_engine("local", 1).close()
+    open_engine(EngineChoice("local", 1)).close()
     counts = []
     for _ in range(3):
-        engine = open_engine("local", 2)
+        engine = open_engine(EngineChoice("local", 2))
         jobs = [Job(number, "dies" if number == 0 else "good", folder) for number in range(4)]
         assert len(list(engine.run(do, jobs, ignore))) == 4
         engine.close()
@@ -176,8 +176,8 @@ def test_closing_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
 def test_what_a_worker_prints_by_itself_is_not_shown(tmp_path: Path) -> None:
     """In a process of its own, whose streams are looked at."""
     code = (
-        "from pathlib import Path; from engine_work import Job, do; from kconvert.engines.open import open_engine;"
-        f"engine = open_engine('local', 1); jobs = [Job(0, 'prints', Path({str(tmp_path)!r}))];"
+        "from pathlib import Path; from engine_work import Job, do; from kconvert.engines.open import EngineChoice, open_engine;"
+        f"engine = open_engine(EngineChoice('local', 1)); jobs = [Job(0, 'prints', Path({str(tmp_path)!r}))];"
         "outcomes = list(engine.run(do, jobs, lambda event: None)); engine.close(); print(outcomes[0].result)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=Path(__file__).parent)
@@ -189,7 +189,7 @@ def test_a_worker_can_isolate_clips_where_the_driver_had_started_a_server() -> N
     """As in a batch, after a conversion that replaced a worker."""
     code = (
         "from multiprocessing import forkserver; from engine_work import Job, isolate;"
-        "from kconvert.engines.open import open_engine; forkserver.ensure_running(); engine = open_engine('local', 1);"
+        "from kconvert.engines.open import EngineChoice, open_engine; forkserver.ensure_running(); engine = open_engine(EngineChoice('local', 1));"
         "print(*engine.run(isolate, [Job(0)], lambda event: None)); engine.close()"
     )
     command = [sys.executable, "-c", code]
@@ -199,7 +199,7 @@ def test_a_worker_can_isolate_clips_where_the_driver_had_started_a_server() -> N
 
 
 def test_workers_that_cannot_be_started_are_told_of() -> None:
-    code = "from kconvert.engines.open import open_engine; open_engine('local', 40)"
+    code = "from kconvert.engines.open import EngineChoice, open_engine; open_engine(EngineChoice('local', 40))"
     command = ["sh", "-c", 'ulimit -n 64; exec "$0" -c "$1"', sys.executable, code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "UsageError: --workers 40: only" in done.stderr, done

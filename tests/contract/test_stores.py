@@ -137,7 +137,7 @@ def test_a_path_is_sent_to_other_processes(root: StorePath) -> None:
     assert to_path(str(root)) == root
     assert (root / "a").relative_to(root).as_posix() == "a"
     assert (root / "a" / "b.tar").parent == root / "a"
-    assert ((root / "b.tar").name, (root / "b.tar").stem) == ("b.tar", "b")
+    assert (root / "b.tar").name == "b.tar"
     with pytest.raises(ValueError, match="is not below"):
         root.relative_to(root / "a")
 

@@ -19,7 +19,7 @@ from kconvert.conversion.run import convert
 from kconvert.conversion.shuffle import ShuffleOptions
 from kconvert.conversion.verification import verify
 from kconvert.dataset.manifest import read_manifest
-from kconvert.engines.open import open_engine
+from kconvert.engines.open import EngineChoice, open_engine
 from kconvert.errors import OriginError
 from kconvert.events import Silent
 from kconvert.storage.folders import local
@@ -91,7 +91,7 @@ def test_every_row_and_every_member_is_in_the_tables_once_and_in_one_status(
     assert counts["num_clip_members"] == sum(hosted.values())
     manifest = read_manifest(local(out))
     assert manifest is not None
-    with closing(open_engine("local", 1)) as engine:
+    with closing(open_engine(EngineChoice("local", 1))) as engine:
         assert verify(local(out), manifest, engine, Silent()) == []
 
 

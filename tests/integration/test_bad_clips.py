@@ -22,6 +22,7 @@ from miniature.sources import Row, Video
 
 from kconvert.catalog.release import AnnotationFile
 from kconvert.conversion.ingest import IngestTask, ingest
+from kconvert.sources.access import Streamed
 from kconvert.sources.origin import ArchiveRef
 from kconvert.staging.journal import Inputs, SplitJournal
 from kconvert.storage.folders import local
@@ -194,7 +195,7 @@ def _ingest_and_tell(
         journal.set_inputs(Inputs((), 0, None, AnnotationFile("x", "csv")), b"", [])
         ref = ArchiveRef("x", str(folder / f"{num_clips}.tar.gz"))
         check = CheckOptions(prober=prober)  # type: ignore[arg-type]
-        task = IngestTask(ref, "000000", journal, check, QUICK, None, True, False)
+        task = IngestTask(ref, "000000", journal, check, QUICK, Streamed())
         assert ingest(task, lambda event: None).num_clips == num_clips
         found.append(held())
     sender.send(found)

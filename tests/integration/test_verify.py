@@ -13,7 +13,7 @@ from harness import kconvert
 
 from kconvert.conversion.verification import folder_differences, verify
 from kconvert.dataset.manifest import read_manifest
-from kconvert.engines.open import open_engine
+from kconvert.engines.open import EngineChoice, open_engine
 from kconvert.errors import ManifestError
 from kconvert.events import Silent
 from kconvert.storage.folders import local
@@ -24,7 +24,7 @@ FoundIn = Callable[[Path], list[str]]
 @pytest.fixture(scope="module")
 def found_in() -> Iterator[FoundIn]:
     """The files of a folder that differ."""
-    with closing(open_engine("local", 2)) as engine:
+    with closing(open_engine(EngineChoice("local", 2))) as engine:
 
         def find(out: Path) -> list[str]:
             manifest = read_manifest(local(out))

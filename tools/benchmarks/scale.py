@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from miniature.build import OFFICIAL, write
 
@@ -27,7 +26,7 @@ from kconvert.catalog.release import load_release
 from kconvert.conversion import run as product
 from kconvert.conversion.config import Conversion
 from kconvert.conversion.ingest import IngestTask
-from kconvert.conversion.pack import PackTask, plan_digest
+from kconvert.conversion.pack import PackTask
 from kconvert.conversion.shuffle import ShuffleOptions
 from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.table import StagedClip, staged_writer
@@ -117,12 +116,11 @@ class _NoBytes:
         path.parent.make_folder()
         path.write_bytes(b"")
         os.truncate(str(path), size)
-        for name in layout.companion_paths(task.path):
+        for name in layout.sidecar_paths(task.path):
             (task.out / name).parent.make_folder()
             (task.out / name).write_bytes(b"")
-        planned = ((s.metadata["key"], s.metadata["sha256"], s.metadata["source"]) for s in task.samples)
         offsets = tuple(range(0, sample * len(task.samples), sample))
-        receipt = ShardReceipt(task.path, len(task.samples), size, "0" * 64, offsets, plan_digest(planned))
+        receipt = ShardReceipt(task.path, len(task.samples), size, "0" * 64, offsets, task.plan_sha256)
         task.journal.set_shard_receipt(task.number, receipt)
         return receipt
 
@@ -133,14 +131,13 @@ class _NoBytes:
 def _measure(share: float, folder: Path) -> None:
     clips = _origin(folder / "origin", share)
     engine = _NoBytes(clips)
-    vars(product).update(require_room=lambda *words: None)
+    vars(product).update(require_space=lambda use: None)
     conversion = Conversion(
         release="k700-2020", out=str(folder / "out"), origin=str(folder / "origin"), shuffle=ShuffleOptions()
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    with mock.patch.object(Conversion, "open_engine", return_value=engine):
-        summary = product.convert(conversion, Silent())
+    summary = product.convert(conversion, Silent(), engine)
     seconds = time.perf_counter() - start
     assert not summary.failures, summary.failures[0]
     rows = sum(record.table.num_rows for record in summary.records.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -29,7 +29,7 @@ class Folder(Format):
     name = "folder"
     title = "Folder of videos"
     folders = ("lists",)
-    has_own_files = True
+    packed_order = ("sample_index",)
 
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
         return f"lists/{split}-{number:06d}.csv"
@@ -43,6 +43,18 @@ class Folder(Format):
     def is_whole(self, out: StorePath, shard: str) -> bool:
         # A store would be asked for each clip.
         return out.local_path is None or all((out / path).is_file() for path in self.video_files(out, shard))
+
+    def sample_index(self, num_before: int, index: int) -> int:
+        # Videos that are files of their own are numbered through the whole split.
+        return num_before + index
+
+    def split_bytes(self, shards_bytes: int, videos_bytes: int) -> int:
+        return shards_bytes + videos_bytes
+
+    def remove_orphans(self, out: StorePath, split: str, known: Set[str]) -> None:
+        for path, kind in list((out / split).walk()):
+            if kind == "file" and path.relative_to(out).as_posix() not in known:
+                path.remove()
 
     def max_sample_bytes(self, video_bytes: int) -> int:
         return video_bytes + _MAX_LINE_BYTES

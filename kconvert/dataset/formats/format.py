@@ -1,4 +1,4 @@
-"""Formats: what shards look like on the disk.
+"""Formats: what shards look like that are packed.
 
 A format promises: equal samples in equal order give equal bytes, `max_sample_bytes` is never exceeded, and what it
 reads back is what it wrote.
@@ -6,22 +6,20 @@ reads back is what it wrote.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import hashlib
 import json
 import shutil
 import tempfile
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, cast
 
+from kconvert.dataset.layout import ExpectedSamples, Layout
 from kconvert.dataset.manifest import JOURNAL_FOLDER, Manifest
 from kconvert.errors import UsageError
-from kconvert.installation import how_to_install
 from kconvert.storage.digests import DigestedReader, DigestingFile
 from kconvert.storage.files import make_folder
 from kconvert.storage.store import TEMPORARY_SUFFIX, StorePath
@@ -65,58 +63,19 @@ class WrittenShard:
     """Where each sample's video begins in its file; `None` if that cannot be said."""
 
 
-class Library(NamedTuple):
-    """A library that owns a format."""
+class Format(Layout):
+    """One way to store samples in shards that kconvert packs."""
 
-    package: str
-    """What is installed."""
-    module: str
-    """What is imported."""
-
-
-class Format(ABC):
-    """One way to store samples: what is the same for all but a few stands here. Paths are relative to the output
-    folder."""
-
-    name: str
-    """What `--to` calls it: that of its module, and of the extra that installs its library."""
-    title: str
-    """What a person calls it."""
-    library: Library | None = None
-    """What writes and reads it; `None` if nothing but kconvert is needed."""
-    is_local = False
-    """Whether it stands in folders only, not in object stores."""
     max_shard_bytes: int | None = None
-    """Shards must be smaller; `None` if they may have any size."""
-    num_copies = 1
-    """How often a shard is on the disk while it is written: twice where a library writes it first."""
-    num_shards_in_memory = 0
-    """How many whole shards a worker holds in memory while it writes one."""
-    folders: Sequence[str] = ()
-    """Where it writes, beside a folder for each split."""
-    has_own_files = False
-    """Whether each video is a file of its own, beside the shard that names it."""
-    keeps_archives = False
-    """Whether the archives themselves are the shards: nothing is staged, mixed or copied then."""
+    """Shards must be smaller, in bytes; `None` if they may have any size."""
 
-    def require(self, out: StorePath, max_bytes: int) -> None:
-        """Raises `UsageError` if its library is missing, or it cannot stand there, or have such large shards."""
-        if self.library is not None and importlib.util.find_spec(self.library.module) is None:
-            raise UsageError(
-                f"--to {self.name}: its library, the Python module {self.library.module}, is not installed; "
-                f"{how_to_install(self.library.package, self.name)}, or choose another format"
-            )
-        if self.is_local and out.local_path is None:
-            raise UsageError(f"--to {self.name} --out {out}: expected a folder; copy it to the store afterwards")
+    def require_shards_of(self, max_bytes: int) -> None:
+        """Raises `UsageError` if its shards cannot have as many bytes."""
         if self.max_shard_bytes is not None and max_bytes >= self.max_shard_bytes:
             raise UsageError(
                 f"--shard.max_bytes {max_bytes}: expected less than {ByteSize(self.max_shard_bytes)}, as a file of the "
                 f"format {self.name} cannot be larger"
             )
-
-    def tools(self) -> Mapping[str, str]:
-        """The versions of libraries that the bytes depend on, by name."""
-        return {} if self.library is None else {self.library.package: version(self.library.package)}
 
     @abstractmethod
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
@@ -125,26 +84,6 @@ class Format(ABC):
     def video_path(self, shard: str, split: str, name: str, label: str) -> str:
         """The path of the file that holds the video of a clip in that shard."""
         return shard
-
-    def video_files(self, out: StorePath, shard: str) -> Sequence[str]:
-        """The paths of the files that hold the videos of a written shard, in the order of its samples."""
-        return (shard,)
-
-    def companion_paths(self, shard: str) -> Sequence[str]:
-        """The paths of the small files that stand with a shard, beside those of its videos."""
-        return ()
-
-    def output_patterns(self, split: str) -> Sequence[str]:
-        """Patterns of the files that a split is written to, without its table."""
-        return (f"{split}/**/*",)
-
-    def is_whole(self, out: StorePath, shard: str) -> bool:
-        """Whether the files that stand with a shard are there."""
-        return all((out / name).size_bytes() is not None for name in self.companion_paths(shard))
-
-    def is_foreign(self, path: str) -> bool:
-        """Whether a file is one that readers, or the format's library, keep in the folder themselves."""
-        return False
 
     @abstractmethod
     def max_sample_bytes(self, video_bytes: int) -> int:
@@ -166,21 +105,51 @@ class Format(ABC):
         Raises: `ValueError` if it is not exactly what `write` writes, `OSError` if a file is not there.
         """
 
-    def index_files(self, out: StorePath, manifest: Manifest) -> Mapping[str, bytes]:
-        """What readers want beside the shards, by path: functions of the manifest and of files that are there."""
-        return {}
+    def sample_problems(
+        self, out: StorePath, shard: str, file: DigestedReader, expected: ExpectedSamples, on_sample: Callable[[], None]
+    ) -> Iterator[str]:
+        num_samples = 0
+        try:
+            for index, stored in enumerate(self.read(out, shard, file)):
+                num_samples += 1
+                on_sample()
+                if expected.rows is None:
+                    continue
+                row = expected.rows[index] if index < len(expected.rows) else None
+                place = self.sample_index(expected.num_before, index)
+                if problem := row_problem(stored, place, row):
+                    yield f"sample {index} ({stored.sample.key}): {problem}"
+        except (ValueError, KeyError, TypeError) as error:
+            yield f"after {num_samples} samples: {error}"
+        num_rows = num_samples if expected.rows is None else len(expected.rows)
+        for number, what in ((expected.num_samples, "manifest"), (num_rows, "table")):
+            if number != num_samples:
+                yield f"{num_samples} samples, the {what} says {number}"
 
-    def commit(self, out: StorePath, manifest: Manifest) -> None:  # noqa: B027
-        """Tells the format's own library of the shards, once all are in place; nothing to do if it knows them."""
 
-    @abstractmethod
-    def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
-        """The front matter of the dataset card that tells Hugging Face datasets what to read; these splits have
-        shards."""
-
-    @abstractmethod
-    def card_text(self) -> Sequence[str]:
-        """The lines of the dataset card that tell how a sample is stored."""
+def row_problem(stored: StoredSample, sample_index: int, row: Mapping[str, Any] | None) -> str:
+    """How a sample differs from its row; `""` if it does not."""
+    if row is None:
+        return "has no row in the table"
+    sample = stored.sample
+    found: dict[str, Any] = {
+        **sample.metadata,
+        "sample_index": sample_index,
+        "offset_bytes": stored.offset_bytes,
+        "label_id": sample.label_id,
+        "sha256": hashlib.sha256(sample.video).hexdigest(),
+        "size_bytes": len(sample.video),
+    }
+    expected = {name: row[name] for name in found if name in row}
+    expected = {name: type(found[name])() if value is None else value for name, value in expected.items()}
+    expected |= {"release": found.get("release"), "short": "short" in row["defects"]}
+    if row["key"] != sample.key:
+        return f"the row there is of {row['key']}"
+    wrong = sorted(name for name in found if found[name] != expected[name])
+    own = {name: sample.metadata[name] for name in ("sha256", "label_id") if name in sample.metadata}
+    if any(found[name] != value for name, value in own.items()):
+        wrong.append("its own JSON")
+    return f"differs from its row in {', '.join(wrong)}" if wrong else ""
 
 
 def paths_by_split(manifest: Manifest) -> dict[str, list[str]]:

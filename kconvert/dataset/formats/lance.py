@@ -15,7 +15,6 @@ import pyarrow as pa
 from kconvert.dataset.formats.format import (
     MAX_ROW_BYTES,
     Format,
-    Library,
     Sample,
     StoredSample,
     WrittenShard,
@@ -25,6 +24,7 @@ from kconvert.dataset.formats.format import (
     sample_of,
     scratch_folder,
 )
+from kconvert.dataset.layout import Library
 from kconvert.dataset.manifest import Manifest
 from kconvert.storage.digests import DigestedReader
 from kconvert.storage.store import StorePath

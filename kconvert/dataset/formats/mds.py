@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kconvert.dataset.formats.format import Library, Sample, row_of
+from kconvert.dataset.formats.format import Sample, row_of
 from kconvert.dataset.formats.subfolders import Subfolders
+from kconvert.dataset.layout import Library
 
 _VERSION = 2
 """Of MDS indexes."""

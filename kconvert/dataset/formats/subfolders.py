@@ -55,7 +55,7 @@ class Subfolders(Format):
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
         return f"{split}/{number:06d}/{self.file_name}"
 
-    def companion_paths(self, shard: str) -> Sequence[str]:
+    def sidecar_paths(self, shard: str) -> Sequence[str]:
         return (str(PurePosixPath(shard).with_name(_INDEX_NAME)),)
 
     def max_sample_bytes(self, video_bytes: int) -> int:
@@ -68,7 +68,7 @@ class Subfolders(Format):
     def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
         with scratch_folder(out) as folder:
             num_samples = self.write_dataset(folder, samples)
-            put_in_place(folder / self.own_index_name, out / self.companion_paths(shard)[0])
+            put_in_place(folder / self.own_index_name, out / self.sidecar_paths(shard)[0])
             written = put_in_place(folder / self.file_name, out / shard)
         return WrittenShard(written.size_bytes, written.sha256, (None,) * num_samples)
 
@@ -91,7 +91,7 @@ class Subfolders(Format):
         try:
             indexes = []
             for shard in shards:
-                data = (out / self.companion_paths(shard)[0]).read_bytes()
+                data = (out / self.sidecar_paths(shard)[0]).read_bytes()
                 indexes.append((PurePosixPath(shard).parent.name, json.loads(data)))
             return (json.dumps(self.merged(indexes), sort_keys=True) + "\n").encode()
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -43,7 +43,7 @@ class WebDataset(Format):
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
         return f"{split}/{release}-{split}-{number:06d}.tar"
 
-    def companion_paths(self, shard: str) -> Sequence[str]:
+    def sidecar_paths(self, shard: str) -> Sequence[str]:
         return (_dali_path(shard),)
 
     def is_foreign(self, path: str) -> bool:

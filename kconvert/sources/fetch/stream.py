@@ -56,7 +56,7 @@ _MAX_EARLY_RETRIES = 3
 _MAX_EARLY_BACKOFF_SECONDS = 5.0
 
 
-def without_patience(options: FetchOptions) -> FetchOptions:
+def with_few_retries(options: FetchOptions) -> FetchOptions:
     """The same with few retries: before anything is running a person waits for the answer."""
     return replace(
         options,

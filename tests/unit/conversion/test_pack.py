@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kconvert.catalog.release import AnnotationFile
-from kconvert.conversion.pack import PackSample, PackTask, ShardOptions, cut, is_packed, pack
+from kconvert.conversion.pack import PackSample, PackTask, ShardOptions, cut, is_packed, pack, plan_digest
 from kconvert.dataset.formats.webdataset import FORMAT, WebDataset
 from kconvert.errors import StagingError
 from kconvert.events import Advance
@@ -73,13 +73,13 @@ def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
         assert shard[offset : offset + len(video)] == video
     assert sum(event.num_clips for event in told) == 3
     planned = [(str(sample.metadata["key"]), str(sample.metadata["sha256"]), "") for sample in task.samples]
-    assert is_packed(receipt, local(tmp_path), task.path, FORMAT, planned)
-    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, planned[::-1])
-    assert not is_packed(
-        receipt, local(tmp_path), task.path, FORMAT, [(key, "other bytes", "") for key, _, _ in planned]
-    )
+    assert task.plan_sha256 == plan_digest(planned)
+    assert is_packed(receipt, local(tmp_path), task.path, FORMAT, plan_digest(planned))
+    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, plan_digest(planned[::-1]))
+    others = [(key, "other bytes", "") for key, _, _ in planned]
+    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, plan_digest(others))
     (tmp_path / task.path).write_bytes(b"short")
-    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, planned)
+    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, plan_digest(planned))
 
 
 def test_a_part_that_is_gone_or_cut_fails_the_shard_by_name(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from harness import QUICK
 from miniature.server import Handler, Server, serving
 
 from kconvert.errors import FetchError, NotFoundError, SourceChangedError
-from kconvert.sources.archive_cache import keep_archive
+from kconvert.sources.archive_cache import ArchiveCopies
 from kconvert.sources.fetch.ahead import FETCHING, RANGE_BYTES
 from kconvert.sources.fetch.open import describe, open_ahead, open_stream, read_small
-from kconvert.sources.fetch.stream import FetchOptions, Remote
+from kconvert.sources.fetch.stream import FetchOptions, OnBytes, Remote
+from kconvert.sources.origin import ArchiveRef
 
 pytestmark = pytest.mark.server
 
@@ -213,18 +214,22 @@ def test_a_host_without_a_name_is_given_up_with_the_reason() -> None:
         read_all("http://no-such-host.invalid/x", replace(QUICK, max_retries=0))
 
 
+def kept_copy(url: str, folder: Path, name: str, options: FetchOptions, on_bytes: OnBytes) -> Path:
+    return ArchiveCopies(folder).fetch(ArchiveRef(name, url), options, on_bytes)
+
+
 def test_a_kept_archive_is_reused_while_size_and_version_agree(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     told: list[int] = []
     with serving_data(tmp_path / "server") as http:
-        path = keep_archive(http.url + NAME, folder, NAME, QUICK, told.append)
+        path = kept_copy(http.url + NAME, folder, NAME, QUICK, told.append)
         assert path.read_bytes() == DATA
         assert sum(told) == len(DATA)
-        keep_archive(http.url + NAME, folder, NAME, QUICK, told.append)
+        kept_copy(http.url + NAME, folder, NAME, QUICK, told.append)
         assert http.requests["GET", NAME] == 1
         assert sum(told) == 2 * len(DATA)
         (tmp_path / "server" / NAME).write_bytes(DATA[::-1])
-        assert keep_archive(http.url + NAME, folder, NAME, QUICK, told.append).read_bytes() == DATA[::-1]
+        assert kept_copy(http.url + NAME, folder, NAME, QUICK, told.append).read_bytes() == DATA[::-1]
     assert sorted(path.name for path in folder.rglob("part*")) == ["part_0.tar.gz", "part_0.tar.gz.etag"]
 
 
@@ -238,9 +243,9 @@ def test_a_kept_archive_goes_on_from_what_a_killed_run_left(tmp_path: Path) -> N
 
     with serving_data(tmp_path / "server", behave) as http:
         with pytest.raises(FetchError):
-            keep_archive(http.url + NAME, folder, NAME, replace(QUICK, max_retries=0), lambda num_bytes: None)
+            kept_copy(http.url + NAME, folder, NAME, replace(QUICK, max_retries=0), lambda num_bytes: None)
         assert (folder / f"{NAME}.partial").stat().st_size == 700_000
-        path = keep_archive(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None)
+        path = kept_copy(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None)
     assert path.read_bytes() == DATA
     assert sent == [len(DATA), len(DATA) - 700_000]
 
@@ -248,10 +253,10 @@ def test_a_kept_archive_goes_on_from_what_a_killed_run_left(tmp_path: Path) -> N
 def test_a_complete_partial_file_needs_no_further_byte(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     with serving_data(tmp_path / "server") as http:
-        path = keep_archive(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None)
+        path = kept_copy(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None)
         path.rename(path.with_name(path.name + ".partial"))
         path.with_name(path.name + ".etag").rename(path.with_name(path.name + ".partial.etag"))
-        assert keep_archive(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None).read_bytes() == DATA
+        assert kept_copy(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None).read_bytes() == DATA
         assert http.requests["GET", NAME] == 1
 
 
@@ -295,19 +300,19 @@ def test_a_partial_file_is_given_up_where_the_server_does_not_go_on_with_it(tmp_
     with serving_data(tmp_path / "server", drop) as http:
         http.RequestHandlerClass._range_start = lambda self, etag: None  # type: ignore[attr-defined]
         with pytest.raises(FetchError):
-            keep_archive(http.url + NAME, folder, NAME, replace(QUICK, max_retries=0), lambda num_bytes: None)
+            kept_copy(http.url + NAME, folder, NAME, replace(QUICK, max_retries=0), lambda num_bytes: None)
         with pytest.raises(SourceChangedError):
-            keep_archive(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None)
-        assert keep_archive(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None).read_bytes() == DATA
+            kept_copy(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None)
+        assert kept_copy(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None).read_bytes() == DATA
 
 
 def test_a_partial_file_of_another_version_is_not_gone_on_with_wherever_a_kill_came(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     with serving_data(tmp_path / "server", drop_after(700_000, 1)) as http:
         with pytest.raises(FetchError):
-            keep_archive(http.url + NAME, folder, NAME, replace(QUICK, max_retries=0), lambda num_bytes: None)
+            kept_copy(http.url + NAME, folder, NAME, replace(QUICK, max_retries=0), lambda num_bytes: None)
         (tmp_path / "server" / NAME).write_bytes(DATA[::-1])
-        assert keep_archive(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None).read_bytes() == DATA[::-1]
+        assert kept_copy(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None).read_bytes() == DATA[::-1]
 
 
 @pytest.mark.parametrize("status", [405, 501])
@@ -459,7 +464,7 @@ def test_a_size_that_only_the_whole_tells_is_waited_for_and_nothing_is_lost(tmp_
         kept.mkdir()
         (kept / "big.partial").write_bytes(BIG[:1000])
         (kept / "big.partial.etag").write_text(etag)
-        assert keep_archive(http.url + "big", kept, "big", QUICK, lambda num_bytes: None).read_bytes() == BIG
+        assert kept_copy(http.url + "big", kept, "big", QUICK, lambda num_bytes: None).read_bytes() == BIG
 
 
 def test_a_partial_file_that_is_too_long_is_given_up(tmp_path: Path) -> None:
@@ -468,7 +473,7 @@ def test_a_partial_file_that_is_too_long_is_given_up(tmp_path: Path) -> None:
     with serving_data(tmp_path) as http:
         (kept / "part_0.partial").write_bytes(DATA + b"more")
         (kept / "part_0.partial.etag").write_text(http.etag(tmp_path / NAME))
-        path = keep_archive(http.url + NAME, kept, "part_0", QUICK, lambda num_bytes: None)
+        path = kept_copy(http.url + NAME, kept, "part_0", QUICK, lambda num_bytes: None)
     assert path.read_bytes() == DATA
 
 

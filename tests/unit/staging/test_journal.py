@@ -32,7 +32,7 @@ def test_what_was_written_is_read(journal: SplitJournal) -> None:
     assert journal.inputs() == INPUTS
     assert INPUTS.ids() == {"400/train/part_0.tar.gz": "000000", "400/better.tgz": "replacement"}
     assert journal.annotations_path.read_bytes() == b"the annotations"
-    assert journal.selection_path.read_text() == "a\nb\n"
+    assert journal.selection_path.read_bytes().decode() == "a\nb\n"
     shard = ShardReceipt("train/x.tar", 2, 5, "ff", (512, 1024), "ee")
     journal.set_shard_receipt(7, shard)
     assert journal.shard_receipt(7) == shard

@@ -1,0 +1,163 @@
+"""The door of a conversion: its options are looked at once, and become what the steps behind it are given."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kconvert.catalog.release import Release, load_release
+from kconvert.conversion.account import Policy, UnlabelledPolicy
+from kconvert.conversion.config import Conversion
+from kconvert.conversion.disk_space import DiskUse
+from kconvert.conversion.folder import require_ours
+from kconvert.conversion.open import open_strategy
+from kconvert.conversion.plan import Selection, SplitPlan
+from kconvert.conversion.shuffle import ShuffleOptions
+from kconvert.conversion.split_job import ReadOptions, SplitJob
+from kconvert.conversion.strategy import Strategy
+from kconvert.engines.node_check import Read, Written
+from kconvert.errors import UsageError
+from kconvert.sources.fetch.stream import is_remote
+from kconvert.staging.journal import Journal
+from kconvert.storage.folders import local
+from kconvert.storage.store import StorePath
+from kconvert.version import FORMAT_VERSION
+from kconvert.video.open import tool_versions
+
+
+@dataclass(frozen=True)
+class Job:
+    """A conversion that can work, as far as can be told without its origin."""
+
+    release: Release
+    splits: Sequence[str]
+    """To be made, in their usual order."""
+    are_splits_chosen: bool
+    """Whether a person named them; else they are all that the release has."""
+    selection: Selection
+    journal: Journal
+    origin: str
+    """The URL, or the absolute path."""
+    archive_cache: Path | None
+    """`None` if there is none."""
+    staging: StorePath | None
+    """The folder that was chosen for staging; `None` if none was."""
+    read: ReadOptions
+    shuffle: ShuffleOptions
+    unlabelled: UnlabelledPolicy | None
+    """`None` for what is usual: to drop, but to keep in a split that has no labels at all."""
+    strategy: Strategy
+    packing_bytes: int | None
+    """Of the shards that are being written at any moment; `None` where only the cluster knows."""
+    identity: Mapping[str, Any]
+    """Everything that changes the bytes that are written; a folder has one identity."""
+
+    @property
+    def out(self) -> StorePath:
+        """The output folder."""
+        return self.journal.out
+
+    def split(self, plan: SplitPlan) -> SplitJob:
+        """What the making of a split is given."""
+        journal = self.journal.split(plan.info.name)
+        covered = self.selection.covered_labels(plan.info, self.release.labels, plan.inputs)
+        unlabelled = self.unlabelled or ("drop" if plan.annotations.has_labels else "keep")
+        return SplitJob(
+            release=self.release,
+            plan=plan,
+            out=self.out,
+            journal=journal,
+            read=self.read,
+            policy=Policy(self.read.check.short, unlabelled, lambda label: covered is None or label in covered),
+            selection=journal.selection_path if self.selection.classes else None,
+        )
+
+    def disk_use(self, plans: Sequence[SplitPlan]) -> DiskUse:
+        """What of it decides how much its disks have to take for these splits."""
+        return DiskUse(self.journal, plans, self.shuffle, self.packing_bytes, self.archive_cache)
+
+    def shared_folders(self) -> tuple[Written, Read]:
+        """What every machine that works must reach: the folders that are written, and those that are only read."""
+        written: list[tuple[str, StorePath]] = [("--out", self.journal.folder)]
+        if self.staging is not None:
+            written.append(("--staging", self.journal.staging))
+        if self.archive_cache is not None:
+            written.append(("--archives", local(self.archive_cache)))
+        read = [] if is_remote(self.origin) else [("--origin", Path(self.origin))]
+        return tuple(written), tuple(read)
+
+
+def resolve(conversion: Conversion) -> Job:
+    """What a conversion works with. Raises `UsageError` if its options, tools or folders cannot work."""
+    conversion.require_known_words()
+    release, out, cache = load_release(conversion.release), conversion.out_path, conversion.archive_cache
+    journal = Journal(out, conversion.staging_path)
+    _require_parent(conversion, journal)
+    _require_apart(conversion)
+    strategy = open_strategy(conversion.to, conversion.shuffle, conversion.shard)
+    strategy.require(out, cache)
+    selection = conversion.selection(release)
+    identity = _identity(conversion, selection, strategy)
+    require_ours(out)
+    workers = conversion.chosen_workers()
+    shard_bytes = conversion.shard.max_bytes * strategy.layout.num_copies
+    return Job(
+        release=release,
+        splits=conversion.splits,
+        are_splits_chosen=conversion.split is not None,
+        selection=selection,
+        journal=journal,
+        origin=conversion.origin_location,
+        archive_cache=cache,
+        staging=conversion.staging_path,
+        read=ReadOptions(conversion.check, conversion.fetch, strategy.access(out, cache)),
+        shuffle=conversion.shuffle,
+        unlabelled=conversion.unlabelled,
+        strategy=strategy,
+        packing_bytes=None if workers is None else workers.number * shard_bytes,
+        identity=identity,
+    )
+
+
+def _require_apart(conversion: Conversion) -> None:
+    """Raises `UsageError` if what is read, or kept, is in the output folder."""
+    out = str(conversion.out_path)
+    if conversion.archive_cache is not None and conversion.archive_cache.is_relative_to(out):
+        raise UsageError(
+            f"--archives {conversion.archives}: is in --out, which only shards and tables belong in; "
+            "choose a folder elsewhere"
+        )
+    origin = conversion.origin_location
+    if not is_remote(origin) and Path(origin).is_relative_to(out):
+        raise UsageError(f"--origin {conversion.origin}: is in --out, which --overwrite clears; choose another --out")
+
+
+def _require_parent(conversion: Conversion, journal: Journal) -> None:
+    """Raises `UsageError` if `--staging` is to be made in a folder that is not there: a disk that is not mounted."""
+    if conversion.staging is not None and (here := journal.staging.local_path) is not None:
+        folder = here.parent
+        if not folder.exists() and not folder.parent.is_dir():
+            raise UsageError(
+                f"--staging {conversion.staging}: {folder.parent} is not there; is that disk mounted? Make the folder, "
+                "or choose another"
+            )
+
+
+def _identity(conversion: Conversion, selection: Selection, strategy: Strategy) -> dict[str, Any]:
+    check = dataclasses.asdict(conversion.check)
+    # How long a check may take is no matter of what it finds.
+    del check["timeout"]
+    options = {
+        "to": conversion.to,
+        "classes": list(selection.classes),
+        "max_archives": selection.max_archives,
+        "check": check,
+        "unlabelled": conversion.unlabelled,
+        "shard": {"max_bytes": int(conversion.shard.max_bytes), "max_samples": conversion.shard.max_samples},
+        "shuffle": dataclasses.asdict(conversion.shuffle),
+    }
+    tools = {**tool_versions(conversion.check), **strategy.layout.tools()}
+    return {"format_version": FORMAT_VERSION, "release": conversion.release, "options": options, "tools": tools}

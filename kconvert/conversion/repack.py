@@ -1,0 +1,236 @@
+"""Repacking: window by window, the archives of a split are ingested, accounted for, shuffled, cut and packed.
+
+Everything with a receipt is skipped. The plan of the shards is made anew from the staged rows each time; it comes out
+the same, as it depends on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kconvert.catalog.clip import Clip, sample_key
+from kconvert.catalog.release import Release
+from kconvert.conversion.account import Account, Decision
+from kconvert.conversion.ingest import ingest
+from kconvert.conversion.pack import PackSample, PackTask, ShardOptions, cut, is_packed, pack, plan_digest
+from kconvert.conversion.record import MadeShard, MadeSplit, record_split
+from kconvert.conversion.shuffle import ShuffleOptions, shuffled, windows
+from kconvert.conversion.split_job import SplitJob
+from kconvert.conversion.staged import StagedParts
+from kconvert.conversion.strategy import Strategy
+from kconvert.conversion.tasks import Tasks
+from kconvert.dataset.formats.format import Format
+from kconvert.dataset.manifest import SplitRecord
+from kconvert.dataset.table import StagedRows
+from kconvert.errors import StagingError
+from kconvert.events import Step
+from kconvert.sources.access import ArchiveAccess, Streamed
+from kconvert.sources.archive_cache import ArchiveCache
+from kconvert.staging.journal import Inputs
+from kconvert.staging.part import StagedBytes
+from kconvert.storage.store import StorePath
+
+
+@dataclass(frozen=True)
+class Repack(Strategy):
+    """Packs the clips of archives into shards of a format."""
+
+    format: Format
+    shuffle: ShuffleOptions
+    shard: ShardOptions
+
+    @property
+    def layout(self) -> Format:
+        return self.format
+
+    def require(self, out: StorePath, cache: Path | None) -> None:
+        self.format.require(out)
+        self.format.require_shards_of(self.shard.max_bytes)
+
+    def access(self, out: StorePath, cache: Path | None) -> ArchiveAccess:
+        return Streamed() if cache is None else ArchiveCache(cache)
+
+    def staged(self, inputs: Inputs) -> frozenset[str]:
+        return frozenset(inputs.ids())
+
+    def make(self, split: SplitJob, tasks: Tasks) -> SplitRecord:
+        parts = StagedParts(split)
+        try:
+            return self._walk(split, parts, tasks)
+        except _OtherRowsError as error:
+            tasks.note(f"{error.archive} has other clips than when it was first read; the shards are planned anew")
+        try:
+            return self._walk(split, parts, tasks)
+        except _OtherRowsError as error:
+            raise StagingError(
+                f"{error.archive}: holds other clips each time that it is read; run again once its origin is as it "
+                "should be"
+            ) from error
+
+    def _walk(self, split: SplitJob, parts: StagedParts, tasks: Tasks) -> SplitRecord:
+        """The way through all windows. Raises `_OtherRowsError` if what was planned is no longer true."""
+        state = _State(split.open_account())
+        groups = windows(split.plan.inputs.archives, self.shuffle, split.name)
+        for number, group in enumerate(groups):
+            replacements = split.replacements if number == 0 else ()
+            _read([*replacements, *group], split, parts, tasks)
+            if number == 0:
+                state.add_replacements(split.rows(replacements))
+            decisions = state.admit(split.rows(group), is_last=number == len(groups) - 1)
+            planned = self._plan(split, state, decisions, is_only=len(groups) == 1)
+            self._pack(split, state.rows, planned, parts, tasks)
+            state.shards += planned
+            parts.remove(group)
+        parts.remove(split.replacements)
+        made = MadeSplit(state.account, state.rows, [self._made(split, planned) for planned in state.shards])
+        return record_split(split, self.format, made)
+
+    def _plan(
+        self, split: SplitJob, state: _State, decisions: Sequence[Decision], is_only: bool
+    ) -> list[_PlannedShard]:
+        """The shards of a window; how many the split has is known in time if it is the only one."""
+        sizes = state.rows.column("size_bytes")
+        order = shuffled(decisions, self.shuffle, split.name)
+        sized = ((decision, sizes[decision.row]) for decision in order)
+        cuts = list(cut(sized, self.shard, self.format, len(state.shards)))
+        num_shards = len(cuts) if is_only else None
+        return [
+            _PlannedShard(
+                one.number, self.format.shard_path(split.release.name, split.name, one.number, num_shards), one.items
+            )
+            for one in cuts
+        ]
+
+    def _pack(
+        self, split: SplitJob, rows: StagedRows, planned: Sequence[_PlannedShard], parts: StagedParts, tasks: Tasks
+    ) -> None:
+        """Packs the shards of a window that are not in place yet; archives whose clips are staged no more are read once
+        more for that."""
+        unpacked = [shard for shard in planned if not self._is_packed(split, rows, shard)]
+        if not unpacked:
+            return
+        decisions = [decision for shard in unpacked for decision in shard.decisions]
+        if lacking := parts.lacking(decisions, rows):
+            _read_again(lacking, split, parts, tasks)
+        numbers = {shard.number for shard in unpacked}
+        parts.free([one for shard in planned if shard.number not in numbers for one in shard.decisions], rows)
+        text = f"{split.name}: packing {len(unpacked):,} shard{'s' * (len(unpacked) != 1)}"
+        step = Step(split.name, "packing", text, None, len(decisions))
+        tasks.run(step, pack, self._pack_tasks(split, rows, unpacked))
+
+    def _is_packed(self, split: SplitJob, rows: StagedRows, shard: _PlannedShard) -> bool:
+        digests = rows.column("sha256")
+        samples = ((sample_key(split.name, one.name), digests[one.row], one.source) for one in shard.decisions)
+        receipt = split.journal.shard_receipt(shard.number)
+        return is_packed(receipt, split.out, shard.path, self.format, plan_digest(samples))
+
+    def _pack_tasks(self, split: SplitJob, rows: StagedRows, shards: Sequence[_PlannedShard]) -> Iterator[PackTask]:
+        archives = rows.archive_column()
+        for shard in shards:
+            staged = zip(shard.decisions, rows.take([one.row for one in shard.decisions]), strict=True)
+            samples = tuple(
+                PackSample(
+                    sample_metadata(decision, row, split.release, split.name),
+                    split.ids[archives[decision.row]],
+                    StagedBytes(row["part_offset"], row["size_bytes"], row["crc32"]),
+                )
+                for decision, row in staged
+            )
+            yield PackTask(shard.number, shard.path, split.out, split.journal, self.format.name, samples)
+
+    def _made(self, split: SplitJob, shard: _PlannedShard) -> MadeShard:
+        receipt = split.journal.shard_receipt(shard.number)
+        assert receipt is not None
+        decisions = shard.decisions
+        files = [self.format.video_path(receipt.path, split.name, one.name, one.label) for one in decisions]
+        return MadeShard(receipt, decisions, files)
+
+
+@dataclass
+class _State:
+    """How far the way through the windows of a split is."""
+
+    account: Account
+    rows: StagedRows = field(default_factory=lambda: StagedRows.read({}))
+    """Of the replacement archive and all windows so far, in this order: decisions name them by their places."""
+    shards: list[_PlannedShard] = field(default_factory=list)
+    """Of all windows so far; all are packed."""
+
+    def add_replacements(self, rows: StagedRows) -> None:
+        self.rows = rows
+        self.account.add_replacements(rows)
+
+    def admit(self, rows: StagedRows, is_last: bool) -> Sequence[Decision]:
+        """The decisions on the clips of a window, and after the last one on all that are in none."""
+        self.rows = self.rows.followed_by(rows)
+        admitted = self.account.admit(rows)
+        return [*admitted, *self.account.close()] if is_last else admitted
+
+
+@dataclass(frozen=True)
+class _PlannedShard:
+    """A shard as it is to be."""
+
+    number: int
+    """In its split, from 0."""
+    path: str
+    """Below the output folder."""
+    decisions: Sequence[Decision]
+    """On its clips, in the order of its samples."""
+
+
+class _OtherRowsError(Exception):
+    """An archive that was read once more holds other clips than before."""
+
+    def __init__(self, archive: str) -> None:
+        super().__init__(archive)
+        self.archive = archive
+
+
+def _read(names: Sequence[str], split: SplitJob, parts: StagedParts, tasks: Tasks) -> None:
+    """Ingests those of these archives that are not read yet."""
+    read = split.receipts(names)
+    unread = [name for name in names if name not in read]
+    parts.read(unread)
+    split.read_archives(unread, ingest, tasks)
+
+
+def _read_again(names: Sequence[str], split: SplitJob, parts: StagedParts, tasks: Tasks) -> None:
+    """Ingests archives that were read before. Raises `_OtherRowsError` if they are not what they were."""
+    tasks.note(f"reads {len(names):,} archive(s) again, as clips that are to be packed are staged no more")
+    before = split.receipts(names)
+    parts.read(names)
+    split.read_archives(names, ingest, tasks)
+    after = split.receipts(names)
+    for name in names:
+        if name not in before or name not in after or before[name].rows_sha256 != after[name].rows_sha256:
+            raise _OtherRowsError(name)
+
+
+def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release, split: str) -> dict[str, Any]:
+    """The JSON of a sample: the same keys and types in all of them, never `None`; `row` is its staged row."""
+    clip = Clip.from_name(decision.name)
+    return {
+        "key": clip.key(split),
+        "release": release.name,
+        "split": split,
+        "youtube_id": clip.youtube_id,
+        "start_seconds": clip.start_seconds,
+        "end_seconds": clip.end_seconds,
+        "label": decision.label,
+        "label_id": release.label_ids.get(decision.label, -1),
+        "duration_seconds": row["duration_seconds"] or 0.0,
+        "num_frames": row["num_frames"] or 0,
+        "fps": row["fps"] or 0.0,
+        "width": row["width"] or 0,
+        "height": row["height"] or 0,
+        "video_codec": row["video_codec"] or "",
+        "audio_codec": row["audio_codec"] or "",
+        "size_bytes": row["size_bytes"],
+        "sha256": row["sha256"],
+        "source": decision.source,
+        "short": "short" in row["defects"],
+    }
