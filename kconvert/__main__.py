@@ -18,7 +18,7 @@ def main() -> int:
     """Runs the command; returns its exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    # Closed by whoever started this; there is then nobody to tell anything.
+    # Closed by whoever started this; there is then nobody to print for.
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     try:
         from kconvert.engines.imports import without_arrays
@@ -29,9 +29,7 @@ def main() -> int:
         return run_command(sys.argv[1:])
     except KeyboardInterrupt:
         with suppress(BrokenPipeError):
-            print(
-                "kconvert: interrupted; run the same command again to go on where it was", file=sys.stderr, flush=True
-            )
+            print("kconvert: interrupted; run the same command again to resume", file=sys.stderr, flush=True)
         return EXIT_INTERRUPTED
     finally:
         # What is left is Python's end. A signal that comes just now is too late, and finds itself ignored.

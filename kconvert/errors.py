@@ -47,9 +47,9 @@ class AnnotationError(OriginError):
 
 
 class TaskError(KconvertError):
-    """A fault that fails one task; the other tasks go on, and the next run tries it again (exit code 3)."""
+    """A fault that fails one task; the other tasks continue, and the next run tries it again (exit code 3)."""
 
-    next_step = "run the same command again: it goes on from there"
+    next_step = "run the same command again: it resumes there"
     """What a person does about it. It is printed once for all tasks that failed in one way."""
 
 
@@ -116,7 +116,7 @@ class DiskError(TaskError):
 
 
 class DiskFullError(DiskError):
-    """There is no room on the disk, or it may not be written to: whatever is tried next fails as well."""
+    """There is no space on the disk, or it may not be written to: whatever is tried next fails as well."""
 
 
 def disk_error(error: OSError, task: str = "") -> DiskError:
@@ -127,7 +127,7 @@ def disk_error(error: OSError, task: str = "") -> DiskError:
 
 
 def describe_exit(code: int) -> str:
-    """How a process ended, from its exit code as Python tells it."""
+    """How a process ended, from its exit code as Python has it."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -138,8 +138,8 @@ def describe_exit(code: int) -> str:
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _ADVICE = {
-    errno.ENOSPC: "; make room there and run the same command again",
-    errno.EDQUOT: "; make room in the quota, or have it raised, and run the same command again",
+    errno.ENOSPC: "; make space there and run the same command again",
+    errno.EDQUOT: "; make space in the quota, or have it raised, and run the same command again",
     errno.EROFS: "; make it writable and run the same command again",
     errno.EACCES: "; make it accessible and run the same command again",
     errno.EPERM: "; make it accessible and run the same command again",
@@ -167,7 +167,7 @@ class LostLockError(TaskError):
 class WorkerDiedError(TaskError):
     """The process that did a task died, and so did the one that tried it again."""
 
-    next_step = "look for what killed it (memory, as `dmesg` tells?), then run again with fewer --workers"
+    next_step = "look for what killed it (memory, as `dmesg` says?), then run again with fewer --workers"
 
     def __init__(self, task: str, how: str) -> None:
         super().__init__(task, how)
@@ -218,7 +218,7 @@ class OtherFormatError(ManifestError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One malformed place in an input file."""
+    """One malformed spot in an input file."""
 
     where: str
     """Where in the file, e.g. `line 12`."""

@@ -1,4 +1,4 @@
-"""What a task tells of its progress while it runs, for whoever watches.
+"""What a task reports of its progress while it runs, for whoever watches.
 
 Events are small and lossy by intent: nothing depends on them but what a person sees.
 """
@@ -43,7 +43,7 @@ class Step:
 
 @dataclass(frozen=True)
 class SplitWork:
-    """What is still to be done of a split when a run begins, as far as can be told then."""
+    """What is still to be done of a split when a run begins, as far as is known then."""
 
     num_read_bytes: int | None
     """Of archives to be read; `None` where some do not say how large they are."""
@@ -87,7 +87,7 @@ class Snapshot:
     """`None` where unknown."""
     clips_per_second: float
     remaining_seconds: float | None
-    """Of the whole run; `None` where nobody can tell."""
+    """Of the whole run; `None` where nobody knows."""
     flagged: Mapping[str, int]
     """Clips of this step with a defect, by defect."""
 
@@ -102,7 +102,7 @@ class Observer(Protocol):
         """A step of the run begins."""
 
     def advance(self, event: Advance) -> None:
-        """The step goes on."""
+        """The step advances."""
 
     def task_begins(self, name: str) -> None:
         """A task of the step is worked on, or is about to be."""
@@ -124,7 +124,7 @@ class Observer(Protocol):
 
 
 class Silent:
-    """An observer that tells nobody."""
+    """An observer that shows nothing."""
 
     def run_begins(self, work: Mapping[str, SplitWork]) -> None: ...
 
@@ -146,7 +146,7 @@ class Silent:
 
 
 class Accumulator:
-    """Adds events up and passes them on a few times a second, so that telling costs next to nothing."""
+    """Adds events up and passes them on a few times a second, so that reporting costs next to nothing."""
 
     INTERVAL_SECONDS = 0.1
 

@@ -56,7 +56,7 @@ def default_workers(
     if memory is not None:
         by_memory = max(1, int(memory.amount - DRIVER_BYTES) // task_bytes)
         if by_memory < by_core:
-            return Workers(by_memory, f"as many as {memory.source} of {format_bytes(memory.amount)} has room for")
+            return Workers(by_memory, f"as many as {memory.source} of {format_bytes(memory.amount)} has memory for")
     amount = f"{cores.amount:.2f}".rstrip("0").rstrip(".")
     return Workers(by_core, f"one for each core; {cores.source} grants {amount}")
 
@@ -79,7 +79,7 @@ def granted_memory(root: Path = Path("/"), environment: Mapping[str, str] = os.e
 
 
 class MemoryKills:
-    """Tells whether a process that was just killed was killed by the kernel, for memory."""
+    """Says whether a process that was just killed was killed by the kernel, for memory."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root

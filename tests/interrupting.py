@@ -206,7 +206,7 @@ class Job:
 
 def _is_only_tried(operation: Operation) -> bool:
     """Whether nothing is lost where this is refused: whether a file without a name can be made is tried, and one with a
-    name made where it cannot; so is whether a folder is empty by now, and giving a part's room back."""
+    name made where it cannot; so is whether a folder is empty by now, and giving a part's space back."""
     is_punched = operation.what == "open" and operation.path.endswith(".part")
     return operation.path.endswith("/reference") or operation.what == "rmdir" or is_punched
 

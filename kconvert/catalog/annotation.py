@@ -106,7 +106,7 @@ def _parse_csv(text: str, collector: _Collector) -> None:
     reader = csv.reader(io.StringIO(text, newline=""))
     rows = _numbered(reader, collector)
     _, header = next(rows, (1, []))
-    columns = {name.strip(): place for place, name in enumerate(header)}
+    columns = {name.strip(): column for column, name in enumerate(header)}
     missing = {"youtube_id", "time_start", "time_end"} - columns.keys()
     if missing:
         expected = "a header with youtube_id, time_start, time_end and perhaps label, split, is_cc"
@@ -118,7 +118,7 @@ def _parse_csv(text: str, collector: _Collector) -> None:
         if len(row) != len(header):
             collector.problem(f"line {line}", ",".join(row), f"{len(header)} fields")
             continue
-        values = {name: row[place].strip() for name, place in columns.items()}
+        values = {name: row[column].strip() for name, column in columns.items()}
         collector.add(
             _Row(
                 f"line {line}",

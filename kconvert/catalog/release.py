@@ -25,7 +25,7 @@ SPLITS = ("train", "val", "test")
 
 
 def meant_release(word: str) -> ReleaseName | None:
-    """The release that somebody means by another name, as kinetics-400 or k700; `None` if nobody can tell."""
+    """The release that somebody means by another name, as kinetics-400 or k700; `None` if nobody knows."""
     plain = re.sub("[^a-z0-9]", "", word.lower()).replace("kinetics", "k")
     known = {re.sub("[^a-z0-9]", "", name): name for name in RELEASE_NAMES}
     return known.get(plain) or next((name for name in RELEASE_NAMES if name.startswith(f"{plain}-")), None)
@@ -116,7 +116,7 @@ class Release:
     splits: Mapping[str, SplitInfo]
     script_folders: ScriptFolders
     labels: tuple[str, ...] = field(repr=False)
-    """Sorted; a label's place is its id."""
+    """Sorted; a label's index is its id."""
 
     @functools.cached_property
     def label_ids(self) -> Mapping[str, int]:

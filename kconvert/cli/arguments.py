@@ -68,8 +68,8 @@ class Parser(ArgumentParser):
 
     def corrected(self, word: str, *instead: str) -> str:
         """The command as it was typed, with other words in the place of one."""
-        place = self.typed.index(word)
-        return shlex.join([*self.prog.split(), *self.typed[:place], *instead, *self.typed[place + 1 :]])
+        index = self.typed.index(word)
+        return shlex.join([*self.prog.split(), *self.typed[:index], *instead, *self.typed[index + 1 :]])
 
     def option_names(self) -> frozenset[str]:
         """The options that a file may hold, by their dotted names."""
@@ -141,7 +141,7 @@ def output_of(options: Namespace, config: Path | None = None) -> Output:
 
 
 def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Output]:
-    """The conversion that the words ask for, and how it is told of. Raises `UsageError`.
+    """The conversion that the words ask for, and how it is reported. Raises `UsageError`.
 
     The release may stand first, as a word of its own. A file of options that is always read (see `usual_config`) counts
     less than those that the words name, and these less than the words themselves.
@@ -158,7 +158,7 @@ def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Outp
     files = _read_files(parser, [*([] if usual is None else [usual]), *map(Path, configs)])
     if usual is not None and files and files[0].path == usual and files[0].content.get("overwrite"):
         raise UsageError(
-            f"{files[0].place('overwrite')}: --overwrite is not for a file that is always read; give it where it is due"
+            f"{files[0].where('overwrite')}: --overwrite is not for a file that is always read; give it where it is due"
         )
     known = parser.option_names()
     for group, name in _group_files(others):
@@ -178,7 +178,7 @@ def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Outp
         holder = next((file for file in reversed(files) if name in file.lines), None)
         if holder is None or f"--{name}" in given:
             raise
-        raise UsageError(f"{holder.place(name)}: {error}") from error
+        raise UsageError(f"{holder.where(name)}: {error}") from error
     return conversion, output_of(options, usual)
 
 
@@ -192,7 +192,7 @@ def _read_files(parser: Parser, paths: Iterable[Path]) -> list[YamlFile]:
         for name in _GROUPS:
             if name in file.content and file.content[name] is None:
                 raise UsageError(
-                    f"{file.place(name)}: --{name}: got nothing, expected options below it; leave it out to have the "
+                    f"{file.where(name)}: --{name}: got nothing, expected options below it; leave it out to have the "
                     "defaults"
                 )
     return files
@@ -282,7 +282,7 @@ def read_batch(path: Path) -> list[Conversion]:
     if unknown := sorted(set(content) - {"conversions", "defaults"}, key=str):
         hint = did_you_mean(str(unknown[0]), ["conversions", "defaults"])
         raise UsageError(
-            f"{file.place(str(unknown[0]))}: unknown {_listed(unknown)}, expected `conversions` and perhaps `defaults`"
+            f"{file.where(str(unknown[0]))}: unknown {_listed(unknown)}, expected `conversions` and perhaps `defaults`"
             f"{f'; {hint}' if hint else ''}"
         )
     entries, defaults = content.get("conversions"), content.get("defaults") or {}
@@ -293,7 +293,7 @@ def read_batch(path: Path) -> list[Conversion]:
     if not all(isinstance(entry, dict) for entry in entries):
         odd = next(number for number, entry in enumerate(entries) if not isinstance(entry, dict))
         raise UsageError(
-            f"{file.place(f'conversions.{odd}')}: conversion {odd + 1}: got {entries[odd]!r}, expected options with "
+            f"{file.where(f'conversions.{odd}')}: conversion {odd + 1}: got {entries[odd]!r}, expected options with "
             "their values"
         )
     file.require_known(known, "defaults.")
@@ -333,8 +333,8 @@ def _entry(file: YamlFile, number: int, usual: dict[str, Any], options: dict[str
     except UsageError as error:
         name = str(error).removeprefix("--").partition(":")[0].partition(" ")[0]
         keys = (f"conversions.{number}.{name}", f"defaults.{name}", f"conversions.{number}")
-        place = file.place(next((key for key in keys if key in file.lines), ""))
-        raise UsageError(f"{place}: conversion {number + 1}: {error}") from error
+        where = file.where(next((key for key in keys if key in file.lines), ""))
+        raise UsageError(f"{where}: conversion {number + 1}: {error}") from error
 
 
 def _merged(defaults: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:

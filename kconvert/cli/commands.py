@@ -57,7 +57,7 @@ EXIT_FAILED_TASKS = 3
 EXIT_DIFFERENT = 4
 
 _SEVERITY = (EXIT_DONE, EXIT_FAILED_TASKS, EXIT_USAGE, EXIT_UNEXPECTED)
-"""Of exit codes, the worst last: what going on mends, what a person has to mend, what nobody foresaw."""
+"""Of exit codes, the worst last: what resuming mends, what a person has to mend, what nobody foresaw."""
 
 _COMMANDS_HELP = """
 other commands:
@@ -97,7 +97,7 @@ def _code_of(error: KconvertError) -> int:
 
 
 def _complain(text: str, code: int, is_json: bool) -> None:
-    """Tells of an error in one line."""
+    """Prints an error in one line."""
     line = event_json("error", message=text, exit_code=code) if is_json else f"kconvert: {printable(text)}"
     with suppress(BrokenPipeError):
         print(line, file=sys.stderr, flush=True)
@@ -152,7 +152,7 @@ def _convert(words: list[str]) -> int:
 
 
 def _note_config(output: Output, progress: Observer) -> None:
-    """Tells of a file of options that nobody named."""
+    """Notes a file of options that nobody named."""
     if output.config is not None:
         progress.note(f"options of {output.config.absolute()} are read first")
 
@@ -167,7 +167,7 @@ def _versions() -> dict[str, str]:
 
 
 def _plan(words: list[str]) -> int:
-    parser = conversion_parser("kconvert plan", "Tell what a conversion would do; takes the same options.")
+    parser = conversion_parser("kconvert plan", "Print what a conversion would do; takes the same options.")
     conversion, output = parse_conversion(parser, words)
     with open_progress(output.is_quiet, output.is_json) as progress:
         _note_config(output, progress)
@@ -194,7 +194,7 @@ def _verify(words: list[str]) -> int:
         manifest, found = None, [Difference(MANIFEST_NAME, str(error))]
     else:
         if manifest is None:
-            raise UsageError(f"{out}: no {MANIFEST_NAME}; it is not finished, `kconvert status {out}` tells more")
+            raise UsageError(f"{out}: no {MANIFEST_NAME}; it is not finished, `kconvert status {out}` says more")
         open_layout(manifest.format).require(out)
         shown = open_progress(options.quiet, options.json)
         with (

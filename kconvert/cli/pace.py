@@ -58,7 +58,7 @@ class Pace:
         return self.done / max(self._clock() - self._start, 1e-3)
 
     def remaining_seconds(self) -> float | None:
-        """`None` where nobody can tell."""
+        """`None` where nobody knows."""
         if not self.total or self.rate <= 0 or not 0 < self.done <= self.total:
             return None
         return (self.total - self.done) / self.rate
@@ -80,7 +80,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.work: dict[str, SplitWork] = {}
-        """Of the splits that are not done; empty where nobody told."""
+        """Of the splits that are not done; empty where nobody said."""
         self._rates: dict[StepKind, float] = {}
         """Bytes a second, of each kind of step as it went the last time."""
         self._done: Counter[StepKind] = Counter()
@@ -101,7 +101,7 @@ class Tally:
         """Clips with a defect, by defect."""
 
     def advance(self, event: Advance) -> None:
-        """The step goes on."""
+        """The step advances."""
         self.bytes.advance(event.num_bytes)
         self.clips.advance(event.num_clips)
         self.flagged.update(event.flagged)
@@ -117,7 +117,7 @@ class Tally:
         self._done.clear()
 
     def remaining_seconds(self) -> float | None:
-        """Of the whole run, or of the step where nobody told what the whole is; `None` where nobody can tell."""
+        """Of the whole run, or of the step where nobody said what the whole is; `None` where nobody knows."""
         if self.step.split not in self.work:
             return (self.bytes if self.bytes.total else self.clips).remaining_seconds()
         if self.bytes.done <= 0:

@@ -86,7 +86,7 @@ def summary_text(conversion: Conversion, summary: Summary) -> str:
     counts = _counts(summary.records)
     lines = [*_counts_table(counts), *_rejected_lines(counts)] if counts else []
     if summary.failures:
-        lines.append(f"{len(summary.failures)} failed; run the same command again to go on:")
+        lines.append(f"{len(summary.failures)} failed; run the same command again to resume:")
         for next_step in dict.fromkeys(failure.next_step for failure in summary.failures):
             lines += [f"  {failure.reason}" for failure in summary.failures if failure.next_step == next_step]
             lines.append(f"  -> {next_step}")
@@ -238,7 +238,7 @@ def status_json(status: Status) -> str:
 
 def status_text(status: Status) -> str:
     """How far a folder is."""
-    state = "complete" if status.is_complete else "not complete; run the same command again to go on"
+    state = "complete" if status.is_complete else "not complete; run the same command again to resume"
     if status.refusal and not status.is_complete:
         state = f"{'not complete' if status.splits else 'nothing was begun'}: {status.refusal}"
     elif not status.splits and not status.is_complete:
@@ -258,12 +258,12 @@ def status_text(status: Status) -> str:
     lines += _table(["split", "archives read", "shards", "failed", "finished"], rows) if rows else []
     counts = {split.split: split.counts for split in status.splits if split.counts is not None}
     lines += ["", *_counts_table(counts), *_rejected_lines(counts)] if counts else []
-    if status.elements:
-        lines.append(f"{len(status.elements)} elements of Slurm to run again (the same command does it):")
-        shown = list(status.elements.items())[:_MAX_LISTED]
-        lines += [f"  {element} for {name}" for element, name in shown]
-        lines += [f"  and {len(status.elements) - _MAX_LISTED:,} more (--json lists all)"] * (
-            len(status.elements) > _MAX_LISTED
+    if status.array_tasks:
+        lines.append(f"{len(status.array_tasks)} array tasks of Slurm to run again (the same command does it):")
+        shown = list(status.array_tasks.items())[:_MAX_LISTED]
+        lines += [f"  {number} for {name}" for number, name in shown]
+        lines += [f"  and {len(status.array_tasks) - _MAX_LISTED:,} more (--json lists all)"] * (
+            len(status.array_tasks) > _MAX_LISTED
         )
     for split in status.splits:
         for archive, reason in split.failures.items():

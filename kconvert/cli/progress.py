@@ -93,7 +93,7 @@ class Lines:
         )
 
     def _print(self, text: str) -> None:
-        # Nobody may be reading any more; the work goes on.
+        # Nobody may be reading any more; the work continues.
         with suppress(BrokenPipeError):
             print(text, file=sys.stderr, flush=True)
 
@@ -139,7 +139,7 @@ class Bars(Lines):
             self._bars.append(bar)
 
     def _show_end(self) -> None:
-        """The line of the split tells."""
+        """The line of the split says it."""
         if not self._tally.step.split:
             super()._show_end()
 
@@ -167,25 +167,25 @@ class Events(Lines):
     interval_seconds = 1.0
 
     def note(self, text: str) -> None:
-        self._tell("note", text=text)
+        self._print_event("note", text=text)
 
     def task_begins(self, name: str) -> None:
-        self._tell("task_begin", task=name)
+        self._print_event("task_begin", task=name)
 
     def task_ends(self, name: str) -> None:
-        self._tell("task_end", task=name)
+        self._print_event("task_end", task=name)
 
     def _show_begin(self) -> None:
-        self._tell("begin", **self._numbers())
+        self._print_event("begin", **self._numbers())
 
     def _show_progress(self) -> None:
-        self._tell("progress", **self._numbers())
+        self._print_event("progress", **self._numbers())
 
     def _show_end(self) -> None:
-        self._tell("end", **self._numbers())
+        self._print_event("end", **self._numbers())
 
     def _show_split(self, done: SplitDone, seconds: float) -> None:
-        self._tell("split_end", **dataclasses.asdict(done), seconds=round(seconds, 3))
+        self._print_event("split_end", **dataclasses.asdict(done), seconds=round(seconds, 3))
 
     def _numbers(self) -> dict[str, Any]:
         tally, seconds = self._tally, self._tally.remaining_seconds()
@@ -201,7 +201,7 @@ class Events(Lines):
             "flagged": dict(tally.flagged),
         }
 
-    def _tell(self, event: str, **content: Any) -> None:
+    def _print_event(self, event: str, **content: Any) -> None:
         self._print(event_json(event, **content))
 
 

@@ -43,11 +43,11 @@ def write_report(out: StorePath, path: StorePath | None = None) -> StorePath:
     manifest = finished_manifest(out)
     tables = {split: read_split_table(out, split) for split in manifest.splits}
     path = path or out / REPORT_NAME
-    path.write_bytes(_page(_facts(out, manifest, tables)).encode())
+    path.write_bytes(_page(_content(out, manifest, tables)).encode())
     return path
 
 
-def _facts(out: StorePath, manifest: Manifest, tables: Mapping[str, FinalTable]) -> dict[str, Any]:
+def _content(out: StorePath, manifest: Manifest, tables: Mapping[str, FinalTable]) -> dict[str, Any]:
     """All that the page shows, for its script."""
     release = load_release(manifest.release)
     order = open_layout(manifest.format).packed_order
@@ -84,7 +84,7 @@ def _facts(out: StorePath, manifest: Manifest, tables: Mapping[str, FinalTable])
 
 
 def flow(counts: SplitCounts) -> list[tuple[str, str, int]]:
-    """The account of a split as a flow: from, to, clips. What flows into a place flows out of it."""
+    """The account of a split as a flow: from, to, clips. What flows into a stage flows out of it."""
     num_duplicates = counts.num_rejected.get("duplicate", 0)
     num_rejected = sum(counts.num_rejected.values())
     num_hosted = counts.num_written + num_rejected
@@ -207,39 +207,39 @@ def _sheets(out: StorePath, written: Mapping[str, FinalTable]) -> dict[str, Any]
 def _sheet(out: StorePath, tables: Mapping[str, FinalTable], process: VideoProcess) -> list[dict[str, Any]]:
     """Stills of some clips: always the same ones, drawn by a digest of their keys."""
     drawn = sorted(
-        (hashlib.sha256(key.encode()).digest(), split, place)
+        (hashlib.sha256(key.encode()).digest(), split, index)
         for split, table in tables.items()
         if table.has_offsets()
-        for place, key in enumerate(table.column("key"))
+        for index, key in enumerate(table.column("key"))
     )
     sheet: list[dict[str, Any]] = []
-    for _, split, place in drawn[: 4 * _NUM_SAMPLED]:
-        clip = Clips(out, tables[split])[place]
+    for _, split, index in drawn[: 4 * _NUM_SAMPLED]:
+        clip = Clips(out, tables[split])[index]
         try:
             images = stills(process, clip.video, _STILL_PIXELS)
         except ValueError:
             # The next one takes its place: that it does not decode is for `--check.depth decode` to say.
             continue
         shown = ["data:image/jpeg;base64," + base64.b64encode(image).decode() for image in images]
-        sheet.append({"key": clip.key, "label": clip.label, "about": _about(clip.facts), "images": shown})
+        sheet.append({"key": clip.key, "label": clip.label, "about": _about(clip.metadata), "images": shown})
         if len(sheet) == _NUM_SAMPLED:
             break
     return sheet
 
 
-def _about(facts: Mapping[str, Any]) -> str:
+def _about(content: Mapping[str, Any]) -> str:
     """What stands below the stills of a clip."""
-    size = [f"{facts['duration_seconds'] or 0:.2f} s", _resolution(facts["width"], facts["height"])]
-    return ", ".join([*size, *facts["defects"], *(f"was {one}" for one in facts["original_defects"])])
+    size = [f"{content['duration_seconds'] or 0:.2f} s", _resolution(content["width"], content["height"])]
+    return ", ".join([*size, *content["defects"], *(f"was {one}" for one in content["original_defects"])])
 
 
-def _page(facts: Mapping[str, Any]) -> str:
-    """The page; facts are data for its script, which shows them as text only."""
+def _page(content: Mapping[str, Any]) -> str:
+    """The page; content are data for its script, which shows them as text only."""
     folder = resources.files("kconvert.cli") / "page"
     names = ("page.html", "page.css", "page.js", "echarts.min.js")
     pieces = {name: (folder / name).read_text("utf-8") for name in names}
     # No `<` stands in the data, so that nothing in it can end the element it is in.
-    data = json.dumps(facts, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(content, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
     page = pieces.pop("page.html")
     for name, text in {**pieces, "data": data}.items():
         page = page.replace(f"<!-- {name} -->", text, 1)

@@ -40,11 +40,11 @@ class Status:
     is_running: bool
     splits: Sequence[SplitStatus]
     progress: ProgressRecord | None
-    """How far that run is; `None` if none goes on, or it has not told yet."""
+    """How far that run is; `None` if none is running, or it has written none yet."""
     refusal: str
     """Why the last run was refused before it began anything; `""` if it was not."""
-    elements: Mapping[str, str]
-    """What the last run gave to Slurm and is not done: from an element's number there to its archive or shard."""
+    array_tasks: Mapping[str, str]
+    """What the last run gave to Slurm and is not done: from an array task's number there to its archive or shard."""
 
 
 def read_status(out: StorePath) -> Status:
@@ -58,7 +58,7 @@ def read_status(out: StorePath) -> Status:
             "expected the --out of one"
         )
     records = state.finished
-    elements = _undone_elements(journal)
+    array_tasks = _undone_array_tasks(journal)
     splits = []
     for split_journal in journal.splits():
         record = records.pop(split_journal.name, None)
@@ -73,12 +73,12 @@ def read_status(out: StorePath) -> Status:
     is_running = journal.is_locked()
     progress = journal.progress() if is_running else None
     is_complete = is_complete and all(status.is_finished for status in splits)
-    return Status(is_complete, is_running, splits, progress, journal.refusal(), elements)
+    return Status(is_complete, is_running, splits, progress, journal.refusal(), array_tasks)
 
 
-def _undone_elements(journal: Journal) -> dict[str, str]:
-    elements = read_array_tasks(journal.folder / "slurm")
-    if not elements:
+def _undone_array_tasks(journal: Journal) -> dict[str, str]:
+    found = read_array_tasks(journal.folder / "slurm")
+    if not found:
         return {}
     done: set[str] = set()
     for split in journal.splits():
@@ -87,7 +87,7 @@ def _undone_elements(journal: Journal) -> dict[str, str]:
         done |= set(split.archive_receipts(inputs.ids()))
         receipts = (split.shard_receipt(number) for number in range(split.num_shard_receipts()))
         done |= {receipt.path for receipt in receipts if receipt is not None}
-    return {element: name for element, name in elements.items() if name not in done}
+    return {number: name for number, name in found.items() if name not in done}
 
 
 def _split_status(journal: SplitJournal, counts: SplitCounts | None, absent: Sequence[str]) -> SplitStatus:

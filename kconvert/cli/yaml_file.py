@@ -1,4 +1,4 @@
-"""A YAML file of options, read with the line of each, so that what is wrong with one is told with its place."""
+"""A YAML file of options, read with the line of each, so that what is wrong with one is reported with its line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class YamlFile:
     lines: Mapping[str, int]
     """The line of each key, from 1, by its dotted name; entries of lists are named by their number, from 0."""
 
-    def place(self, name: str) -> str:
+    def where(self, name: str) -> str:
         """Where a key stands, as a person says it."""
         return f"{self.path}, line {self.lines[name]}" if name in self.lines else str(self.path)
 
@@ -33,7 +33,7 @@ class YamlFile:
         """Raises `UsageError` at the first of these keys whose value is neither true nor false."""
         for name in names:
             if not isinstance(self.content.get(name, False), bool):
-                raise UsageError(f"{self.place(name)}: {name}: got {self.content[name]!r}, expected true or false")
+                raise UsageError(f"{self.where(name)}: {name}: got {self.content[name]!r}, expected true or false")
 
     def require_known(self, known: Collection[str], below: str = "") -> None:
         """Raises `UsageError` at the first key, of those below a dotted name, that is not among the known ones."""
@@ -44,7 +44,7 @@ class YamlFile:
             if option in known or any(option.startswith(f"{one}.") and _is_free(one, known) for one in known):
                 continue
             hint = did_you_mean(option, known)
-            raise UsageError(f"{self.place(name)}: unknown option {option!r}; {hint or '`kconvert --help` lists them'}")
+            raise UsageError(f"{self.where(name)}: unknown option {option!r}; {hint or '`kconvert --help` lists them'}")
 
 
 def read_yaml(path: Path) -> YamlFile:

@@ -29,7 +29,7 @@ class Decision(NamedTuple):
     """Why it is rejected; else `""`."""
     label: str
     """`""` if it has none."""
-    place: int | None
+    row_index: int | None
     """The staged row that its bytes are from; `None` if it is missing."""
     source: Literal["original", "replacement", ""]
     original: int | None
@@ -38,8 +38,8 @@ class Decision(NamedTuple):
     @property
     def row(self) -> int:
         """The staged row of a clip that is not missing."""
-        assert self.place is not None
-        return self.place
+        assert self.row_index is not None
+        return self.row_index
 
 
 @dataclass(frozen=True)
@@ -69,37 +69,37 @@ class Account:
 
     def add_replacements(self, rows: StagedRows) -> None:
         """Takes in the rows of the replacement archive; before any archive is admitted."""
-        for place in self._add(rows):
-            name = self._names[place]
+        for row in self._add(rows):
+            name = self._names[row]
             self._replacement_names.append(name)
-            if not self._rejecting(place):
-                self._good_replacements.setdefault(name, place)
+            if not self._rejecting(row):
+                self._good_replacements.setdefault(name, row)
 
     def admit(self, rows: StagedRows) -> Sequence[Decision]:
         """Decides on the clips of a window, in their order; returns the new decisions."""
         first = len(self.decisions)
-        self.decisions.extend(self._decide(place) for place in self._add(rows))
+        self.decisions.extend(self._decide(row) for row in self._add(rows))
         return self.decisions[first:]
 
     def _add(self, rows: StagedRows) -> range:
-        """Appends rows; returns their places among all rows so far."""
+        """Appends rows; returns their indexes among all rows so far."""
         first = len(self._names)
         self._names.extend(rows.column("name"))
         self._defects.extend(rows.column("defects"))
         return range(first, len(self._names))
 
-    def _decide(self, place: int) -> Decision:
-        name = self._names[place]
+    def _decide(self, row: int) -> Decision:
+        name = self._names[row]
         label = self._labels.get(name, "")
         if name in self._admitted:
-            return Decision(name, "rejected", "duplicate", label, place, "original", None)
+            return Decision(name, "rejected", "duplicate", label, row, "original", None)
         self._admitted.add(name)
         better = self._good_replacements.get(name)
         if better is not None:
             reason = self._unlabelled(label)
-            return Decision(name, "rejected" if reason else "written", reason, label, better, "replacement", place)
-        reason = self._rejecting(place) or self._unlabelled(label)
-        return Decision(name, "rejected" if reason else "written", reason, label, place, "original", None)
+            return Decision(name, "rejected" if reason else "written", reason, label, better, "replacement", row)
+        reason = self._rejecting(row) or self._unlabelled(label)
+        return Decision(name, "rejected" if reason else "written", reason, label, row, "original", None)
 
     def close(self) -> Sequence[Decision]:
         """Decides, after all archives, on the annotated clips that none of them holds; returns these decisions."""
@@ -121,8 +121,8 @@ class Account:
         names = dict.fromkeys(self._replacement_names)
         return [name for name in names if name not in self._admitted and name not in self._labels]
 
-    def _rejecting(self, place: int) -> str:
-        return rejecting_defect(self._defects[place], self._policy.short)
+    def _rejecting(self, row: int) -> str:
+        return rejecting_defect(self._defects[row], self._policy.short)
 
     def _unlabelled(self, label: str) -> str:
         return "unlabelled" if not label and self._policy.unlabelled == "drop" else ""
@@ -137,8 +137,8 @@ class Account:
             num_missing += decision.status == "missing"
             if decision.status == "rejected":
                 rejected[decision.reason] += 1
-            if decision.place is not None and is_written:
-                num_short += "short" in self._defects[decision.place]
+            if decision.row_index is not None and is_written:
+                num_short += "short" in self._defects[decision.row_index]
             num_replaced += is_written and decision.source == "replacement"
             num_replacement_only += decision.source == "replacement" and decision.original is None
             if decision.reason != "duplicate":

@@ -36,7 +36,7 @@ class Conversion:
     release: ReleaseName
     """Which release; also the first word of the command."""
     out: str | None = None
-    """The folder to write to, or a place in an object store, as s3://bucket/k400. Default: RELEASE-FORMAT in the
+    """The folder to write to, or a location in an object store, as s3://bucket/k400. Default: RELEASE-FORMAT in the
     current folder, as k400-webdataset."""
     to: FormatName = "webdataset"
     """What to write."""
@@ -51,7 +51,8 @@ class Conversion:
     max_archives: int | None = None
     """Only the first so many archives of each split, for a trial."""
     staging: str | None = None
-    """Stage checked clips here, until they are packed: a folder, or a place in an object store. Default: in --out."""
+    """Stage checked clips here, until they are packed: a folder, or a location in an object store. Default: in
+    --out."""
     archives: str | None = None
     """Keep the downloaded archives in this folder, and use them again."""
     check: CheckOptions = field(default_factory=CheckOptions)

@@ -22,7 +22,7 @@ def _digest_line(manifest: Manifest) -> str:
 
 
 def names_other_manifest(out: StorePath, manifest: Manifest) -> bool:
-    """Whether the card of a folder has the digest of another manifest; a card without any says nothing."""
+    """Whether the dataset card of a folder has the digest of another manifest; one without any says nothing."""
     path = out / CARD_NAME
     text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
     return _DIGEST_WORDS in text and _digest_line(manifest) not in text
@@ -58,7 +58,7 @@ def is_finished(out: StorePath, manifest: Manifest) -> bool:
 
 def whole_files(out: StorePath, manifest: Manifest) -> dict[str, bytes]:
     """The files that belong to all splits, by path. The manifest names none of them, but all can be made again from it
-    and from what it names; the card has its digest, so that a change of either is found."""
+    and from what it names; the dataset card has its digest, so that a change of either is found."""
     return {
         LABELS_NAME: labels_text(load_release(manifest.release)),
         **open_layout(manifest.format).index_files(out, manifest),

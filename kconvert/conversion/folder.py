@@ -65,7 +65,7 @@ class FolderState:
 
     @functools.cached_property
     def layout(self) -> Layout:
-        """What the folder is, or is being, laid out as; as usual if nobody can tell."""
+        """What the folder is, or is being, laid out as; as usual if nobody knows."""
         with suppress(KeyError, TypeError):
             if self.identity is not None and self.identity["options"]["to"] in FORMAT_NAMES:
                 return open_layout(self.identity["options"]["to"])
@@ -140,7 +140,7 @@ class FolderState:
 
 
 def written_layout(journal: Journal) -> Layout:
-    """What a folder is laid out as, whatever else is wrong with it; as usual if nobody can tell any more."""
+    """What a folder is laid out as, whatever else is wrong with it; as usual if nobody knows any more."""
     identity = manifest = None
     with suppress(UsageError):
         identity = journal.identity()
@@ -177,7 +177,7 @@ def _is_no_folder(out: StorePath) -> bool:
 
 
 def _is_foreign(out: StorePath) -> bool:
-    """Whether a folder has something in it that kconvert did not make, as far as one look tells."""
+    """Whether a folder has something in it that kconvert did not make, as far as one look shows."""
     return not holds_nothing(out) and not Journal(out).is_begun() and not _has_manifest(out)
 
 
@@ -201,7 +201,7 @@ def differences(there: Mapping[str, Any], asked: Mapping[str, Any], above: str =
     """How two identities, or two records, differ, each difference by its dotted name."""
     found: list[str] = []
     for name in sorted({*there, *asked}):
-        one, other = (_by_place(value.get(name)) for value in (there, asked))
+        one, other = (_by_number(value.get(name)) for value in (there, asked))
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             found += differences(one, other, f"{above}{name}.")
         elif one != other:
@@ -210,10 +210,10 @@ def differences(there: Mapping[str, Any], asked: Mapping[str, Any], above: str =
     return found
 
 
-def _by_place(value: Any) -> Any:
+def _by_number(value: Any) -> Any:
     """A list of records as a mapping, so that what differs in it is named; any other value as it is."""
     is_records = isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value)
-    return {str(place): one for place, one in enumerate(value)} if is_records else value
+    return {str(number): one for number, one in enumerate(value)} if is_records else value
 
 
 def manifest_identity(manifest: Manifest) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from kconvert.staging.journal import MAX_LISTED, ArchiveReceipt, SplitJournal, g
 from kconvert.staging.part import NOT_STAGED, ClipSink, part_writer
 from kconvert.storage.store import StorePath
 from kconvert.text import printable
-from kconvert.video.metadata import MediaFacts
+from kconvert.video.metadata import MediaMetadata
 from kconvert.video.open import open_prober
 from kconvert.video.prober import Prober
 from kconvert.video.verdict import CheckOptions, Fault, Probed, clean_detail, judge, rejecting_defect
@@ -130,7 +130,7 @@ def _names(path: StorePath) -> frozenset[str]:
 
 @dataclass
 class _Counted:
-    """What was told of the progress of one reading, so that it can be taken back."""
+    """What was reported of the progress of one reading, so that it can be taken back."""
 
     emit: Emit
     num_bytes: int = 0
@@ -165,7 +165,7 @@ class _Checking:
     def check(self, clip: Clip, member: Member) -> None:
         if member.size_bytes > MAX_CLIP_BYTES:
             detail = f"declares {member.size_bytes:,} bytes, more than the limit of {MAX_CLIP_BYTES:,}; not read"
-            probed, data, digest = Probed(MediaFacts(), Fault("unreadable", detail)), b"", ""
+            probed, data, digest = Probed(MediaMetadata(), Fault("unreadable", detail)), b"", ""
         else:
             data = member.load()
             digest = hashlib.sha256(data).hexdigest()
@@ -181,7 +181,7 @@ class _Checking:
                 detail=verdict.detail,
                 size_bytes=member.size_bytes,
                 sha256=digest,
-                facts=probed.facts,
+                metadata=probed.metadata,
                 part_offset=staged.offset,
                 crc32=staged.crc32,
             )

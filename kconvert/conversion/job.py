@@ -30,7 +30,7 @@ from kconvert.video.open import tool_versions
 
 @dataclass(frozen=True)
 class Job:
-    """A conversion that can work, as far as can be told without its origin."""
+    """A conversion that can work, as far as can be said without its origin."""
 
     release: Release
     splits: Sequence[str]

@@ -91,11 +91,11 @@ def cut(
 ) -> Iterator[Cut[Item]]:
     """Cuts items, given with the sizes of their videos in bytes, into shards; none is empty."""
     pending: list[Item] = []
-    room = options.max_bytes - layout.overhead_bytes
+    limit = options.max_bytes - layout.overhead_bytes
     size = 0
     for item, video_bytes in items:
         item_bytes = layout.max_sample_bytes(video_bytes)
-        if pending and (size + item_bytes > room or len(pending) == options.max_samples):
+        if pending and (size + item_bytes > limit or len(pending) == options.max_samples):
             yield Cut(first_number, tuple(pending))
             first_number, pending, size = first_number + 1, [], 0
         pending.append(item)

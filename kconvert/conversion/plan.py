@@ -120,7 +120,7 @@ class Source:
 
 
 def measure(archives: Mapping[str, ArchiveRef], options: FetchOptions) -> dict[str, int | None]:
-    """The size of each archive in bytes; `None` where the origin does not say, or fails: reading will tell."""
+    """The size of each archive in bytes; `None` where the origin does not say, or fails: reading will show."""
     early = with_few_retries(options)
 
     def size(ref: ArchiveRef) -> int | None:

@@ -156,7 +156,7 @@ def _table_columns(
 ) -> Iterator[tuple[str, Any]]:
     """The columns of the table of a split, one at a time: a release has 650,000 rows."""
     rows, decisions = made.rows, made.account.decisions
-    yield from rows.gather((decision.place for decision in decisions), _STAGED_COLUMNS)
+    yield from rows.gather((decision.row_index for decision in decisions), _STAGED_COLUMNS)
     yield "key", [sample_key(split, decision.name) for decision in decisions]
     yield "split", [split] * len(decisions)
     yield from name_columns([decision.name for decision in decisions])
@@ -168,7 +168,7 @@ def _table_columns(
     for _, originals in rows.gather((decision.original for decision in decisions), ["defects"]):
         yield "original_defects", originals
     archives = rows.archive_column()
-    yield "archive", ["" if decision.place is None else archives[decision.place] for decision in decisions]
+    yield "archive", ["" if decision.row_index is None else archives[decision.row_index] for decision in decisions]
     placed = [placements[decision.name] if decision.status == "written" else _NOWHERE for decision in decisions]
     yield "shard", [placement.shard for placement in placed]
     yield "sample_index", [placement.sample_index for placement in placed]

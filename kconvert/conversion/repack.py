@@ -155,7 +155,7 @@ class _State:
 
     account: Account
     rows: StagedRows = field(default_factory=lambda: StagedRows.read({}))
-    """Of the replacement archive and all windows so far, in this order: decisions name them by their places."""
+    """Of the replacement archive and all windows so far, in this order: decisions name them by their indexes."""
     shards: list[_PlannedShard] = field(default_factory=list)
     """Of all windows so far; all are packed."""
 

@@ -28,13 +28,13 @@ from kconvert.conversion.record import done_event
 from kconvert.conversion.tasks import FailedTasksError, Failure, Tasks
 from kconvert.dataset.manifest import Manifest, SplitRecord, read_manifest
 from kconvert.engines.engine import Engine, TaskNeeds
-from kconvert.engines.node_check import within_reach
+from kconvert.engines.node_check import checked_nodes
 from kconvert.engines.open import EngineChoice, open_engine
 from kconvert.errors import BusyError, UsageError, disk_error
 from kconvert.events import Observer
 from kconvert.sources.origin import open_origin
-from kconvert.staging.heartbeat import Heartbeat
 from kconvert.staging.journal import Journal
+from kconvert.staging.snapshots import SnapshotWriter
 from kconvert.units import format_bytes
 from kconvert.version import VERSION
 from kconvert.video.process import prepare
@@ -224,7 +224,7 @@ def _note_peculiarities(release: Release, plan: SplitPlan, selection: Selection,
     if file != first:
         note(f"{name}: the origin does not have {first.path}; the labels are those of {file.path}")
     if plan.info.replacement and not plan.inputs.replacement:
-        note(f"{name}: the origin does not have {plan.info.replacement}; going on without replacements")
+        note(f"{name}: the origin does not have {plan.info.replacement}; continuing without replacements")
     if plan.annotations.repeated:
         note(f"{name}: {len(plan.annotations.repeated)} clips are annotated more than once; the first counts")
 
@@ -246,14 +246,14 @@ def _make_all(
     job.journal.set_identity(job.identity)
     state.forget_records([plan.info.name for plan in plans])
     _fix_inputs(plans, job.journal, job.selection)
-    with Heartbeat(job.journal, observer) as heart, within_reach(engine, *job.shared_folders()):
-        heart.run_begins({plan.info.name: plan.work for plan in plans})
+    with SnapshotWriter(job.journal, observer) as watched, checked_nodes(engine, *job.shared_folders()):
+        watched.run_begins({plan.info.name: plan.work for plan in plans})
         for plan in plans:
             name, use = plan.info.name, job.disk_use([plan])
-            tasks = Tasks(engine, heart, name, lambda use=use: describe_space(use))  # type: ignore[misc]
+            tasks = Tasks(engine, watched, name, lambda use=use: describe_space(use))  # type: ignore[misc]
             try:
                 made[name] = job.strategy.make(job.split(plan), tasks)
-                heart.split_ends(done_event(name, made[name]))
+                watched.split_ends(done_event(name, made[name]))
             except FailedTasksError as error:
                 failures += error.failures
             if any(failure.stops_run for failure in failures):
@@ -265,7 +265,7 @@ def _make_all(
 
 
 def _finish(job: Job, records: Mapping[str, SplitRecord]) -> None:
-    """Writes labels, card and manifest, if they are not there already."""
+    """Writes labels, dataset card and manifest, if they are not there already."""
     manifest = Manifest(
         release=job.release.name,
         options=job.identity["options"],

@@ -32,10 +32,10 @@ def windows(archives: Sequence[str], options: ShuffleOptions, split: str) -> lis
     """The archives of each window, of which there is at least one; within it they stand in the path list's order."""
     if options.window == 0 or options.window >= len(archives):
         return [tuple(archives)]
-    place = {name: number for number, name in enumerate(archives)}
+    rank = {name: number for number, name in enumerate(archives)}
     mixed = sorted(archives, key=lambda name: _draw(options.seed, split, name))
     groups = [mixed[start : start + options.window] for start in range(0, len(mixed), options.window)]
-    return [tuple(sorted(group, key=lambda name: place[name])) for group in groups]
+    return [tuple(sorted(group, key=lambda name: rank[name])) for group in groups]
 
 
 def shuffled(decisions: Iterable[Decision], options: ShuffleOptions, split: str) -> list[Decision]:

@@ -44,7 +44,7 @@ class FailedTasksError(Exception):
 
 
 def _nobody(failure: Failure) -> None:
-    """Is told of no failure."""
+    """Does nothing about a failure."""
 
 
 class Tasks:
@@ -68,7 +68,7 @@ class Tasks:
         tasks: Iterable[T],
         on_failure: Callable[[Failure], None] = _nobody,
     ) -> None:
-        """Does a step, all of its tasks that can be done; `on_failure` is told of each failure at once.
+        """Does a step, all of its tasks that can be done; `on_failure` is called with each failure at once.
 
         Raises: `FailedTasksError` at the end if any failed.
         """

@@ -1,8 +1,8 @@
 """Verifying: reads a whole output folder again and lists everything that differs from what it says of itself.
 
-Checked are every digest and size of the manifest, every sample against its row (key, place, metadata, video digest),
-every row against its sample, the counts of the manifest against the rows, the labels, the card, and that no file is
-missing or stands where only shards and tables belong.
+Checked are every digest and size of the manifest, every sample against its row (key, offset, metadata, video digest),
+every row against its sample, the counts of the manifest against the rows, the labels, the dataset card, and that no
+file is missing or stands where only shards and tables belong.
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ def shard_tasks(out: StorePath, manifest: Manifest, unreadable: set[str]) -> Ite
     for split in SPLITS:
         is_readable = split in manifest.splits and table_path(split) not in unreadable
         table = FinalTable.read(out / table_path(split)) if is_readable else None
-        places = table.places_by_file() if table is not None else {}
+        indexes = table.indexes_by_file() if table is not None else {}
         num_before = 0
         for entry in (shard for shard in manifest.shards if shard.split == split):
             rows = None
             if table is not None:
                 names = _video_files(out, manifest, entry)
-                rows = tuple(table.take([place for name in names for place in places.get(name, ())]))
+                rows = tuple(table.take([index for name in names for index in indexes.get(name, ())]))
             expected = ExpectedSamples(rows, entry.num_samples, num_before)
             yield ShardTask(out, entry, manifest.format, expected)
             num_before += entry.num_samples
@@ -199,7 +199,7 @@ def _table_differences(
 
 
 def _video_files(out: StorePath, manifest: Manifest, shard: ShardEntry) -> Sequence[str]:
-    """The files that hold the videos of a shard; none if it cannot be read, which reading it will tell."""
+    """The files that hold the videos of a shard; none if it cannot be read, as reading it will show."""
     try:
         return open_layout(manifest.format).video_files(out, shard.path)
     except (OSError, ValueError):

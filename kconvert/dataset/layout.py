@@ -1,8 +1,8 @@
 """Layouts: what a finished folder looks like, whatever it holds.
 
-A layout answers for everything that is in the folder beside tables, labels, card and manifest: which files belong to a
-shard, which are the readers' own, what differs from what was written. `formats` are the layouts whose shards kconvert
-packs; in `archives` the shards are the archives themselves. Paths are relative to the output folder.
+A layout answers for everything that is in the folder beside tables, labels, dataset card and manifest: which files
+belong to a shard, which are the readers' own, what differs from what was written. `formats` are the layouts whose
+shards kconvert packs; in `archives` the shards are the archives themselves. Paths are relative to the output folder.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Layout(ABC):
         self, out: StorePath, shard: str, file: DigestedReader, expected: ExpectedSamples, on_sample: Callable[[], None]
     ) -> Iterator[str]:
         """How the samples of a shard differ from what is said of them; `file` is the shard, opened, and is digested as
-        far as it is read. `on_sample` is told of each."""
+        far as it is read. `on_sample` is called for each."""
 
     def remove_orphans(self, out: StorePath, split: str, known: Set[str]) -> None:  # noqa: B027
         """Removes the files of videos that an earlier plan of the split had, and that are not known by now; nothing

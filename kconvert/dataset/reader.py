@@ -34,7 +34,7 @@ class ClipData:
     """`""` if it has none."""
     label_id: int
     """-1 if it has none."""
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     """Its row in the table."""
     video: bytes
     """The video file's bytes."""
@@ -70,8 +70,8 @@ class Clips(Sequence[ClipData]):
     def __getitem__(self, index: int | slice) -> ClipData | Clips:
         if isinstance(index, slice):
             return Clips(self._out, self._rows.part(range(len(self))[index]))
-        facts = self._rows.row(range(len(self))[index])
-        return ClipData(facts["key"], facts["label"], facts["label_id"], facts, self._video(facts))
+        row = self._rows.row(range(len(self))[index])
+        return ClipData(row["key"], row["label"], row["label_id"], row, self._video(row))
 
     def column(self, name: str) -> list[Any]:
         """The values of a column of the table. Raises `KeyError` if there is none of that name."""
@@ -85,12 +85,12 @@ class Clips(Sequence[ClipData]):
         """
         return Clips(self._out, self._rows.where(condition, values))
 
-    def _video(self, facts: Mapping[str, Any]) -> bytes:
-        path, start, size = self._out / facts["shard"], facts["offset_bytes"], facts["size_bytes"]
+    def _video(self, row: Mapping[str, Any]) -> bytes:
+        path, start, size = self._out / row["shard"], row["offset_bytes"], row["size_bytes"]
         video: bytes = path.read_range(start, start + size)
         if len(video) != size:
             raise OSError(
-                f"{path}: ends after {len(video):,} of the {size:,} bytes of {facts['key']}; `kconvert verify` tells "
+                f"{path}: ends after {len(video):,} of the {size:,} bytes of {row['key']}; `kconvert verify` says "
                 "what else differs"
             )
         return video
@@ -102,7 +102,7 @@ def read_split_table(out: StorePath, split: str) -> FinalTable:
     try:
         return FinalTable.read(path)
     except ValueError as error:
-        raise ManifestError(f"{path}: {error}; `kconvert verify {out}` tells what else differs") from error
+        raise ManifestError(f"{path}: {error}; `kconvert verify {out}` says what else differs") from error
 
 
 def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:

@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 
 from kconvert.storage.digests import DigestingFile
 from kconvert.storage.store import StorePath
-from kconvert.video.metadata import MediaFacts
+from kconvert.video.metadata import MediaMetadata
 
 _STRINGS = pa.list_(pa.string())
 _GROUP_ROWS = 1 << 16
 """Of a row group of a final table."""
 
-_FACTS = [
+_METADATA = [
     ("duration_seconds", pa.float64()),
     ("num_frames", pa.int64()),
     ("fps", pa.float64()),
@@ -45,7 +45,7 @@ STAGED = pa.schema(
         ("detail", pa.string()),
         ("size_bytes", pa.int64()),
         ("sha256", pa.string()),
-        *_FACTS,
+        *_METADATA,
         ("part_offset", pa.int64()),
         ("crc32", pa.int64()),
     ]
@@ -70,7 +70,7 @@ TABLE = pa.schema(
         ("member", pa.string()),
         ("size_bytes", pa.int64()),
         ("sha256", pa.string()),
-        *_FACTS,
+        *_METADATA,
         ("shard", pa.string()),
         ("sample_index", pa.int32()),
         ("offset_bytes", pa.int64()),
@@ -93,7 +93,7 @@ class StagedClip:
     """As declared by the archive."""
     sha256: str
     """Of the video's bytes; `""` if they were not loaded."""
-    facts: MediaFacts
+    metadata: MediaMetadata
     part_offset: int = -1
     """Where its bytes begin in the part; -1 if they are not staged."""
     crc32: int = 0
@@ -101,7 +101,7 @@ class StagedClip:
 
 
 class StagedRows:
-    """The staged rows of some archives, one after the other; a row goes by its place."""
+    """The staged rows of some archives, one after the other; a row goes by its index."""
 
     def __init__(self, table: pa.Table, archives: Sequence[str], lengths: Sequence[int]) -> None:
         self._table = table
@@ -123,9 +123,9 @@ class StagedRows:
         joined = pa.concat_tables([self._table, others._table]).combine_chunks()
         return StagedRows(joined, [*self._archives, *others._archives], [*self._lengths, *others._lengths])
 
-    def since(self, place: int) -> StagedRows:
-        """The rows from a place on, without a copy; their archives are not known."""
-        return StagedRows(self._table.slice(place), [], [])
+    def since(self, index: int) -> StagedRows:
+        """The rows from an index on, without a copy; their archives are not known."""
+        return StagedRows(self._table.slice(index), [], [])
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -140,14 +140,14 @@ class StagedRows:
         values: list[Any] = self._table.column(name).to_pylist()
         return values
 
-    def take(self, places: Sequence[int]) -> list[dict[str, Any]]:
+    def take(self, indexes: Sequence[int]) -> list[dict[str, Any]]:
         """Some rows, as dictionaries by column name."""
-        rows: list[dict[str, Any]] = self._table.take(pa.array(places, pa.int64())).to_pylist()
+        rows: list[dict[str, Any]] = self._table.take(pa.array(indexes, pa.int64())).to_pylist()
         return rows
 
-    def gather(self, places: Iterable[int | None], names: Iterable[str]) -> Iterator[tuple[str, pa.ChunkedArray]]:
-        """Columns of the rows at these places, one at a time; unknown where a place is `None`."""
-        indices = pa.array(places, pa.int64())
+    def gather(self, indexes: Iterable[int | None], names: Iterable[str]) -> Iterator[tuple[str, pa.ChunkedArray]]:
+        """Columns of the rows at these indexes, one at a time; unknown where an index is `None`."""
+        indices = pa.array(indexes, pa.int64())
         return ((name, self._table.column(name).take(indices)) for name in names)
 
 
@@ -165,10 +165,10 @@ class StagedWriter:
     def add(self, clip: StagedClip) -> None:
         """Appends a row."""
         for field in dataclasses.fields(clip):
-            if field.name != "facts":
+            if field.name != "metadata":
                 self._columns[field.name].append(getattr(clip, field.name))
-        for name, _ in _FACTS:
-            self._columns[name].append(getattr(clip.facts, name))
+        for name, _ in _METADATA:
+            self._columns[name].append(getattr(clip.metadata, name))
         self.num_rows += 1
         if self.num_rows % self._GROUP_ROWS == 0:
             self._flush()
@@ -211,9 +211,9 @@ def write_table(path: StorePath, columns: Iterable[tuple[str, Any]]) -> str:
     """
     arrays = {name: _without_nulls(_column(values, kind := TABLE.field(name).type), kind) for name, values in columns}
     table = pa.table([arrays[name] for name in TABLE.names], schema=TABLE)
-    order = pa.table({"key": table["key"], "place": pa.array(range(table.num_rows), pa.int64())}).sort_by(
-        [("key", "ascending"), ("place", "ascending")]
-    )["place"]
+    order = pa.table({"key": table["key"], "index": pa.array(range(table.num_rows), pa.int64())}).sort_by(
+        [("key", "ascending"), ("index", "ascending")]
+    )["index"]
     with path.write_whole() as file, pq.ParquetWriter(file, TABLE, compression="zstd") as writer:
         for start in range(0, max(1, table.num_rows), _GROUP_ROWS):
             writer.write_table(table.take(order.slice(start, _GROUP_ROWS)))
@@ -266,13 +266,13 @@ class FinalTable:
         values: list[Any] = self._table.column(name).to_pylist()
         return values
 
-    def row(self, place: int) -> dict[str, Any]:
+    def row(self, index: int) -> dict[str, Any]:
         """One row."""
-        return {name: column[place].as_py() for name, column in zip(TABLE.names, self._table.columns, strict=True)}
+        return {name: column[index].as_py() for name, column in zip(TABLE.names, self._table.columns, strict=True)}
 
-    def part(self, places: range) -> FinalTable:
+    def part(self, indexes: range) -> FinalTable:
         """Some of the rows."""
-        return FinalTable(self._table.take(pa.array(places, pa.int64())))
+        return FinalTable(self._table.take(pa.array(indexes, pa.int64())))
 
     def written(self, order: Sequence[str]) -> FinalTable:
         """The rows of the clips that were written, in the order of packing: sorted by these columns of the layout's."""
@@ -306,19 +306,19 @@ class FinalTable:
             rows = rows.filter(expression)
         return FinalTable(rows.combine_chunks())
 
-    def places_by_file(self) -> dict[str, list[int]]:
-        """The places of the rows whose videos are in each file, in the order of their samples."""
+    def indexes_by_file(self) -> dict[str, list[int]]:
+        """The indexes of the rows whose videos are in each file, in the order of their samples."""
         order = pc.sort_indices(
             self._table, [("shard", "ascending"), ("sample_index", "ascending"), ("key", "ascending")]
         ).to_pylist()
         shards = self._table.column("shard").to_pylist()
         found: dict[str, list[int]] = {}
-        for place in order:
-            if shards[place]:
-                found.setdefault(shards[place], []).append(place)
+        for index in order:
+            if shards[index]:
+                found.setdefault(shards[index], []).append(index)
         return found
 
-    def take(self, places: Sequence[int]) -> list[dict[str, Any]]:
+    def take(self, indexes: Sequence[int]) -> list[dict[str, Any]]:
         """Some rows, as dictionaries by column name."""
-        rows: list[dict[str, Any]] = self._table.take(pa.array(places, pa.int64())).to_pylist()
+        rows: list[dict[str, Any]] = self._table.take(pa.array(indexes, pa.int64())).to_pylist()
         return rows

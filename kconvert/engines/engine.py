@@ -57,17 +57,17 @@ class SlurmOptions:
     partition: str | None = None
     """Default: the cluster's own."""
     cpus_per_task: int = 1
-    """How many CPUs an element of the job array takes."""
+    """How many CPUs an array task takes."""
     memory_gb: float = 4.0
-    """How much memory an element takes."""
+    """How much memory an array task takes, in GB."""
     minutes: int = 720
-    """How long an element may take; the longest is an archive over a slow network."""
+    """How long an array task may take; the longest is an archive over a slow network."""
     parameters: dict[str, str] | None = None
     """Further options of sbatch, as {account: mine, qos: long}."""
     folder: str | None = None
     """Where submitit keeps its files: a folder that all nodes reach. Default: in --out."""
     executor: Literal["slurm", "local"] = "slurm"
-    """Local runs the elements on this machine, to try it."""
+    """Local runs the array tasks on this machine, to try it."""
 
     def __post_init__(self) -> None:
         for name in ("cpus_per_task", "memory_gb", "minutes"):
@@ -101,7 +101,7 @@ class Failed(Generic[T]):
 
 Outcome = Finished[T, R] | Failed[T]
 Work = Callable[[T, Emit], R]
-"""Does a task; it is given what takes the progress that there is to tell of."""
+"""Does a task; it is given what takes reports of its progress."""
 Prelude = Callable[[], None]
 """What a machine does before its first task: it raises `UsageError` if the machine cannot work. It is hashable."""
 

@@ -171,7 +171,7 @@ class LocalEngine:
         return worker
 
     def _death(self, task: str, code: int) -> TaskError:
-        """What a person is told of the death of the last worker that tried a task."""
+        """What a person reads of the death of the last worker that tried a task."""
         if code == -signal.SIGKILL and self._kills.is_another():
             return OutOfMemoryError(task, self._kills.limit())
         return WorkerDiedError(task, describe_exit(code))
@@ -223,7 +223,7 @@ def _serve(connection: Connection, inherited: Sequence[Connection], begin: Calla
         begin()
     threading.Thread(target=_end_with_driver, args=(connection.fileno(),), daemon=True).start()
 
-    def tell(said: object) -> None:
+    def send(said: object) -> None:
         try:
             connection.send(said)
         except OSError:
@@ -234,10 +234,10 @@ def _serve(connection: Connection, inherited: Sequence[Connection], begin: Calla
             work, task = connection.recv()
         except (EOFError, OSError):
             return
-        accumulator = Accumulator(tell)
+        accumulator = Accumulator(send)
         outcome = attempt(work, task, accumulator)
         accumulator.flush()
-        tell(outcome)
+        send(outcome)
 
 
 def _end_with_driver(handle: int) -> None:

@@ -1,4 +1,4 @@
-"""Reach: whether the folders of a run are the same on every machine that works on it."""
+"""The node check: whether the folders of a run are the same on every machine that works on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOKEN = "token"  # noqa: S105
 
 
 @dataclass(frozen=True)
-class Reach:
+class NodeCheck:
     """To be called on a machine before it works on anything."""
 
     token: str
@@ -60,7 +60,7 @@ class Reach:
 
 
 @contextmanager
-def within_reach(engine: Engine, written: Written, read: Read) -> Iterator[None]:
+def checked_nodes(engine: Engine, written: Written, read: Read) -> Iterator[None]:
     """Has each machine of an engine, before its first task in the block, make sure that it sees the same folders.
 
     Raises: `UsageError` if one of those that are known does not.
@@ -68,12 +68,12 @@ def within_reach(engine: Engine, written: Written, read: Read) -> Iterator[None]
     if engine.is_here:
         yield
         return
-    reach = Reach(uuid.uuid4().hex, written, read)
+    check = NodeCheck(uuid.uuid4().hex, written, read)
     try:
         for _, folder in written:
             (folder / _MARKS).make_folder()
-            (folder / _MARKS / _TOKEN).write_bytes(reach.token.encode())
-        engine.prepare(reach)
+            (folder / _MARKS / _TOKEN).write_bytes(check.token.encode())
+        engine.prepare(check)
         yield
     finally:
         for _, folder in written:

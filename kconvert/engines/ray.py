@@ -70,7 +70,7 @@ class RayEngine:
                 "`ray start --head`, or say local"
             ) from error
         here = ray.get_runtime_context().get_node_id()
-        self._ear = self._ray.remote(_Ear).options(num_cpus=0, scheduling_strategy=self._on(here)).remote()
+        self._ear = self._ray.remote(_Receiver).options(num_cpus=0, scheduling_strategy=self._on(here)).remote()
         # A task that asks for more than any machine has would wait for ever.
         most = max((node["Resources"].get("memory", 0.0) for node in self._ray.nodes() if node["Alive"]), default=0.0)
         self._task_bytes = max(1, min(needs.memory_bytes, int(most)))
@@ -115,9 +115,9 @@ class RayEngine:
                     yield outcome
 
     def _assign(self, work: Work[T, R], remaining: Iterator[T], retries: deque[_Job]) -> None:
-        """Hands tasks to Ray, as long as there are and it has room."""
-        room = self._room()
-        while len(self._pending) < room:
+        """Hands tasks to Ray, as long as there are and it has resources."""
+        limit = self._max_pending()
+        while len(self._pending) < limit:
             if retries:
                 job = retries.popleft()
             else:
@@ -128,7 +128,7 @@ class RayEngine:
             ref = self._do.remote(work, job.task, self._ear, self._prelude)
             self._pending[ref] = job
 
-    def _room(self) -> int:
+    def _max_pending(self) -> int:
         """How many tasks are handed to Ray, by the cores and the memory that it grants; machines may come and go."""
         if self._max_tasks is not None:
             return self._max_tasks
@@ -159,13 +159,13 @@ class RayEngine:
             return self._death(job, error)
 
     def _death(self, job: _Job, error: Exception) -> Failed[Any]:
-        """What a person is told of the death of the last worker that tried a task."""
+        """What a person reads of the death of the last worker that tried a task."""
         if isinstance(error, self._ray.exceptions.OutOfMemoryError):
             return Failed(job.task, OutOfMemoryError(job.task.name, f"Ray: {_line(error)}"))
         return Failed(job.task, WorkerDiedError(job.task.name, _line(error)))
 
     def _pass_on(self, emit: Emit) -> None:
-        """What tasks tell of their progress, on which nothing depends."""
+        """What tasks report of their progress, on which nothing depends."""
         try:
             events: list[Advance] = self._ray.get(self._ear.take.remote())
         except self._ray.exceptions.RayError:
@@ -192,13 +192,13 @@ def _require_somebody(address: str) -> None:
         socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
 
 
-class _Ear:
-    """An actor beside the driver that hears of progress."""
+class _Receiver:
+    """An actor beside the driver that receives progress."""
 
     def __init__(self) -> None:
         self._events: list[Advance] = []
 
-    def tell(self, event: Advance) -> None:
+    def receive(self, event: Advance) -> None:
         self._events.append(event)
 
     def take(self) -> list[Advance]:
@@ -206,21 +206,21 @@ class _Ear:
         return events
 
 
-def _do(work: Any, task: Any, ear: Any, prelude: Prelude | None) -> Outcome[Any, Any]:
+def _do(work: Any, task: Any, receiver: Any, prelude: Prelude | None) -> Outcome[Any, Any]:
     """One attempt at a task, in a worker of Ray."""
     import ray
 
-    told: list[Any] = []
+    sent: list[Any] = []
 
-    def tell(event: Advance) -> None:
-        # Of one who tells, events are heard in order: the last one stands for all.
-        told[:] = [ear.tell.remote(event)]
+    def send(event: Advance) -> None:
+        # Those of one sender are received in order: the last one stands for all.
+        sent[:] = [receiver.receive.remote(event)]
 
-    accumulator = Accumulator(tell)
+    accumulator = Accumulator(send)
     outcome: Outcome[Any, Any] = attempt(work, task, accumulator, prelude)
     accumulator.flush()
-    # All is heard before the task is over, or the driver might ask for the last time too early.
-    ray.wait(told)
+    # All is received before the task is over, or the driver might ask for the last time too early.
+    ray.wait(sent)
     return outcome
 
 

@@ -143,7 +143,7 @@ class SlurmEngine:
 
 
 def _array_task(work: Any, task: Any, prelude: Prelude | None) -> tuple[Outcome[Any, Any], Advance]:
-    """One attempt at a task, on some machine; with what it had to tell."""
+    """One attempt at a task, on some machine; with what it had to report."""
     events: list[Advance] = []
     accumulator = Accumulator(events.append)
 

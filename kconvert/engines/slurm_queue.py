@@ -20,7 +20,7 @@ from kconvert.errors import UsageError
 from kconvert.storage.files import make_folder
 from kconvert.storage.store import StorePath
 
-ARRAY_TASKS_NAME = "elements.json"
+ARRAY_TASKS_NAME = "array_tasks.json"
 
 
 class SlurmQueue:

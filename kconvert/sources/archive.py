@@ -72,22 +72,22 @@ class ArchiveReader:
 
     def _header(self) -> tarfile.TarInfo | None:
         """The next header; `None` at an end block."""
-        place = self._bytes.num_read
+        offset = self._bytes.num_read
         block = self._bytes.take(BLOCK_BYTES)
         if len(block) < BLOCK_BYTES:
-            raise self._damaged(f"ends at byte {place:,} without the two end blocks of a tar: it was cut")
+            raise self._damaged(f"ends at byte {offset:,} without the two end blocks of a tar: it was cut")
         try:
             return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             return None
         except tarfile.HeaderError as error:
-            if place == 0 and block.startswith(GZIP_MAGIC):
+            if offset == 0 and block.startswith(GZIP_MAGIC):
                 raise self._damaged(
                     "is gzipped twice, perhaps by the server (Content-Encoding); expected a tar in the gzip"
                 ) from error
-            if place == 0:
+            if offset == 0:
                 raise self._damaged(f"begins with {block[:16]!r}, expected a gzip or a tar") from error
-            raise self._damaged(f"no tar header at byte {place:,} ({error})") from error
+            raise self._damaged(f"no tar header at byte {offset:,} ({error})") from error
 
     def _member(self, header: tarfile.TarInfo, overrides: dict[str, str]) -> Member:
         if header.type == tarfile.GNUTYPE_SPARSE:
@@ -142,7 +142,9 @@ class ArchiveReader:
     def _finish(self) -> None:
         """After the first end block: the second, and then nothing but zeros up to the checked end of the stream."""
         if len(self._bytes.take(BLOCK_BYTES).strip(b"\0")) or self._bytes.num_short:
-            raise self._damaged(f"one end block instead of two at byte {self._bytes.num_read:,}: it was cut or spoilt")
+            raise self._damaged(
+                f"one end block instead of two at byte {self._bytes.num_read:,}: it was cut or is corrupt"
+            )
         while chunk := self._bytes.take(BLOCK_BYTES * 128):
             if chunk.strip(b"\0"):
                 raise self._damaged(f"something follows the end of the tar before byte {self._bytes.num_read:,}")

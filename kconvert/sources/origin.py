@@ -36,7 +36,7 @@ class ArchiveRef:
 
 
 class Origin(Protocol):
-    """Promises: the same answer at every call while the origin does not change; `OriginError` where it cannot tell."""
+    """Promises: the same answer at every call while the origin does not change; `OriginError` where it cannot say."""
 
     def archives(self, info: SplitInfo) -> tuple[ArchiveRef, ...]:
         """The archives of a split, in the order of the official path list."""
@@ -80,7 +80,7 @@ def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
 
 
 def _advice(where: str, release: Release) -> str:
-    """What a person may have meant by an origin that is none; `""` if nobody can tell."""
+    """What a person may have meant by an origin that is none; `""` if nobody knows."""
     above, _, name = where.rstrip("/").rpartition("/")
     if above and (name == release.root or name == release.script_folders.archives.partition("/")[0]):
         return f"is the origin the folder above, {above}?"
@@ -190,7 +190,7 @@ class _ScriptFolders:
         for ref in self.archives(info):
             if ref.name == name:
                 return ref
-        # It may have been read and removed since; if it is needed, reading it will tell that it is not there.
+        # It may have been read and removed since; if it is needed, reading it will show that it is not there.
         folder = self._root / self._release.script_folders.archives.format(split=info.name)
         return ArchiveRef(name, str(folder / Path(name).name))
 

@@ -1,7 +1,7 @@
 """The journal: what is done so far of a conversion, in `DIR/.kconvert/`.
 
     lock                            held by the run that works on the folder
-    heartbeat.json                  how far the run is that works on the folder
+    snapshot.json                   how far the run is that works on the folder
     number                          which conversion this is: what another one left late is nothing to it
     identity.json                   release, format and every option that changes bytes
     train/inputs.json               the archives and the annotation file this split is made from
@@ -47,7 +47,7 @@ _LOOK_SECONDS = 10.0
 """How long a task works on before it looks again whether its conversion has the folder."""
 _BESIDE_THE_WORK = {_REFUSAL_NAME, _LOCK_NAME, f"{_LOCK_NAME}.lease"}
 """What a run leaves that has begun nothing."""
-_PROGRESS_NAME = "heartbeat.json"
+_PROGRESS_NAME = "snapshot.json"
 REPLACEMENT_ID = "replacement"
 """What the replacement archive goes by instead of a number."""
 
@@ -108,7 +108,7 @@ class ShardReceipt:
 
 @dataclass(frozen=True)
 class ProgressRecord:
-    """How far a run is, for whoever asks while it goes on."""
+    """How far a run is, for whoever asks meanwhile."""
 
     snapshot: Snapshot
     num_tasks_done: int
@@ -165,7 +165,7 @@ class Journal:
         path = self.folder / "identity.json"
         identity: Mapping[str, Any] | None = _read(path)
         if not isinstance(identity, Mapping | None):
-            raise _spoilt(path, ValueError("expected an object"))
+            raise _changed_by_hand(path, ValueError("expected an object"))
         return identity
 
     def set_identity(self, identity: Mapping[str, Any]) -> None:
@@ -175,7 +175,7 @@ class Journal:
         _write(self.folder / "identity.json", identity)
 
     def progress(self) -> ProgressRecord | None:
-        """How far the run is that works on the folder; `None` if none told yet."""
+        """How far the run is that works on the folder; `None` if there is none yet."""
         try:
             return _read_record(self.folder / _PROGRESS_NAME, ProgressRecord)
         except UsageError:
@@ -269,7 +269,7 @@ class SplitJournal:
 
     def set_archive_receipt(self, archive_id: str, receipt: ArchiveReceipt) -> None:
         self.require_current()
-        # In this order: what is done is never told as failed.
+        # In this order: what is done is never reported as failed.
         self._failure_path(archive_id).remove()
         _write(self.folder / "archives" / f"{archive_id}.json", self._numbered(receipt))
 
@@ -355,21 +355,21 @@ class SplitJournal:
 
 
 def guarded(journal: SplitJournal, emit: Emit) -> Emit:
-    """Passes on what a task has to tell, and now and then makes sure that its conversion still has the folder: one
+    """Passes on what a task reports, and now and then makes sure that its conversion still has the folder: one
     that lost it, and does not know, is at work no longer than that.
 
     What it makes raises `LostLockError`.
     """
     next_look = time.monotonic() + _LOOK_SECONDS
 
-    def tell(event: Advance) -> None:
+    def guarded_emit(event: Advance) -> None:
         nonlocal next_look
         if time.monotonic() > next_look:
             journal.require_current()
             next_look = time.monotonic() + _LOOK_SECONDS
         emit(event)
 
-    return tell
+    return guarded_emit
 
 
 def _number(folder: StorePath) -> str:
@@ -386,16 +386,16 @@ def _content(path: StorePath) -> bytes | None:
 
 
 def _read(path: StorePath) -> Any:
-    """The content of a JSON file; `None` if it is not there. Raises `UsageError` if it was spoilt."""
+    """The content of a JSON file; `None` if it is not there. Raises `UsageError` if it was changed."""
     content = _content(path)
     try:
         return None if content is None else json.loads(content.decode())
     except ValueError as error:
-        raise _spoilt(path, error) from error
+        raise _changed_by_hand(path, error) from error
 
 
 def _read_record(path: StorePath, kind: type[Record]) -> Record | None:
-    """A record from its file; `None` if it is not there. Raises `UsageError` if it was spoilt."""
+    """A record from its file; `None` if it is not there. Raises `UsageError` if it was changed."""
     return _record(path, _read(path), kind)
 
 
@@ -403,10 +403,10 @@ def _record(path: StorePath, content: Any, kind: type[Record]) -> Record | None:
     try:
         return None if content is None else build(kind, content)
     except ValueError as error:
-        raise _spoilt(path, error) from error
+        raise _changed_by_hand(path, error) from error
 
 
-def _spoilt(path: StorePath, error: ValueError) -> UsageError:
+def _changed_by_hand(path: StorePath, error: ValueError) -> UsageError:
     return UsageError(f"{path}: was changed by hand ({error}); remove it to have that step done again")
 
 

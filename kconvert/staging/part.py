@@ -1,7 +1,7 @@
-"""Parts: the staged clips of one archive, one after the other in a file, each to be read back by its place.
+"""Parts: the staged clips of one archive, one after the other in a file, each to be read back by its offset.
 
 A part lives for minutes on a disk of ours, so that a CRC-32 guards each clip there: a fortieth of what a digest costs.
-The room of clips that are in a shard is given back, where the disk can do that, before the rest of the part is done.
+The space of clips that are in a shard is given back, where the disk can do that, before the rest of the part is done.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def part_writer(path: StorePath) -> Iterator[PartWriter]:
 
 
 def read_staged(clips: Iterable[tuple[StorePath, StagedBytes]]) -> Iterator[bytes]:
-    """The bytes of clips, given by their part and their place in it, in the same order.
+    """The bytes of clips, given by their part and their offset in it, in the same order.
 
     Raises: `StagingError` if a part is not what was written.
     """
@@ -101,12 +101,12 @@ def _in_their_stores(ranges: Iterable[tuple[StorePath, Range]]) -> Iterator[byte
 
 
 def free_staged(path: StorePath, clips: Iterable[StagedBytes]) -> None:
-    """Gives the room of these clips of a part back, as nobody reads them any more."""
+    """Gives the space of these clips of a part back, as nobody reads them any more."""
     path.free_ranges(clip.range for clip in clips)
 
 
 def is_freed(path: StorePath, clips: Iterable[StagedBytes]) -> bool:
-    """Whether the room of one of these clips of a part was given back."""
+    """Whether the space of one of these clips of a part was given back."""
     return path.has_holes(clip.range for clip in clips)
 
 

@@ -1,4 +1,4 @@
-"""File systems of fsspec: how each kind of store is opened, and what its library has to be told.
+"""File systems of fsspec: how each kind of store is opened, and what its library has to be set to.
 
 Credentials and endpoints come from the environment only, as each store's own tools take them. Listings are never taken
 from a cache, as other machines write there, too.

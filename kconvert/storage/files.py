@@ -1,4 +1,4 @@
-"""Files on a disk of this machine: whole or not at all, under names that tell, and their disk space.
+"""Files on a disk of this machine: whole or not at all, under clear names, and their disk space.
 
 A file is written under a temporary name, flushed to the disk and renamed; then the folder is flushed as well, so that
 what comes later (a receipt, the manifest) never survives a power cut that its data did not.
@@ -88,7 +88,7 @@ def remove_empty(folder: Path) -> None:
 def free_ranges(path: Path, ranges: Iterable[tuple[int, int]]) -> None:
     """Gives ranges of a file, each from its first byte to the one after its last, back to the disk as far as they are
     whole blocks; those read as zeros from then on. Does nothing where the system, the disk or the file's owner does
-    not allow that, or the file is gone: the room is then given back with the file."""
+    not allow that, or the file is gone: the space is then given back with the file."""
     fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
     if fallocate is None:
         return
@@ -101,7 +101,7 @@ def free_ranges(path: Path, ranges: Iterable[tuple[int, int]]) -> None:
 
 
 def has_holes(path: Path, ranges: Iterable[tuple[int, int]]) -> bool:
-    """Whether something of these ranges of a file was given back to the disk, as far as the disk tells."""
+    """Whether something of these ranges of a file was given back to the disk, as far as the disk says."""
     with naming(path), open(path, "rb", buffering=0) as file:
         try:
             return any(os.lseek(file.fileno(), start, os.SEEK_HOLE) < end for start, end in ranges if start < end)
@@ -113,7 +113,7 @@ def has_holes(path: Path, ranges: Iterable[tuple[int, int]]) -> bool:
 
 
 def frees_at_once(folder: Path) -> bool:
-    """Whether `free_ranges` makes room for others on the disk that a folder is on, as far as its kind tells."""
+    """Whether `free_ranges` makes space for others on the disk that a folder is on, as far as its kind says."""
     with suppress(OSError):
         device = folder.stat().st_dev
         number = f"{os.major(device)}:{os.minor(device)}"

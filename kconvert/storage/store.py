@@ -53,8 +53,8 @@ class Range(NamedTuple):
 
 
 class Store(ABC):
-    """A place for files, which go by their keys: names with `/` between them. Stores of one place are equal, and can be
-    sent to other processes."""
+    """Where files are, which go by their keys: names with `/` between them. Stores of one location are equal. They can
+    be sent to other processes."""
 
     max_requests = 1
     """How many questions are worth asking at a time."""
@@ -154,7 +154,7 @@ class Store(ABC):
         """Gives the disk space of ranges of a file back, where a store can do that; they read as zeros from then on."""
 
     def has_holes(self, key: str, ranges: Iterable[tuple[int, int]]) -> bool:
-        """Whether something of these ranges was given back, as far as the store can tell."""
+        """Whether something of these ranges was given back, as far as the store says."""
         return False
 
 
@@ -170,7 +170,7 @@ class StorePath:
         return self.store.name(self.key)
 
     def __truediv__(self, below: str) -> StorePath:
-        # Not by `PurePosixPath`: in a bucket, a//b is another place than a/b.
+        # Not by `PurePosixPath`: in a bucket, a//b is another key than a/b.
         above = self.key.rstrip("/") if self.key.endswith("/") else self.key
         return StorePath(self.store, f"{above}/{below}" if self.key else below) if below else self
 
@@ -305,5 +305,5 @@ class StorePath:
         self.store.free_ranges(self.key, ranges)
 
     def has_holes(self, ranges: Iterable[tuple[int, int]]) -> bool:
-        """Whether something of these ranges was given back, as far as the store can tell."""
+        """Whether something of these ranges was given back, as far as the store says."""
         return self.store.has_holes(self.key, ranges)

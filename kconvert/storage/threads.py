@@ -17,7 +17,7 @@ Answer = TypeVar("Answer")
 
 
 def has_threads() -> bool:
-    """Whether this process has other threads than this one, those of C libraries included, or nobody can tell."""
+    """Whether this process has other threads than this one, those of C libraries included, or nobody knows."""
     tasks = Path("/proc/self/task")
     return not tasks.is_dir() or len(list(tasks.iterdir())) > 1
 

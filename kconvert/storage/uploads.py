@@ -33,8 +33,8 @@ class StoreFile(io.RawIOBase):
     def seekable(self) -> bool:
         return self.readable() and bool(self._raw.seekable())
 
-    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
-        return int(self._raw.seek(place, whence))
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._raw.seek(offset, whence))
 
     def tell(self) -> int:
         return int(self._raw.tell())
@@ -64,7 +64,7 @@ def committed(fs: Any, key: str, naming: Naming) -> Iterator[BinaryIO]:
             with suppress(FileNotFoundError):
                 raw.commit()
     except BaseException:
-        # The first error is the one to tell; what could not be given up is cleared by the next run.
+        # The first error is the one that counts; what could not be given up is cleared by the next run.
         with suppress(Exception):
             raw.discard()
         # Or closing, when it is forgotten, would upload what is left.

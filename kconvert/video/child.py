@@ -1,4 +1,4 @@
-"""What goes on in the video process: clips are mapped, and what is sent along is done with them, one by one."""
+"""What happens in the video process: clips are mapped, and what is sent along is done with them, one by one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ R = TypeVar("R")
 Clip = mmap.mmap
 """A clip's bytes, as they are in the child: a slice is `bytes`."""
 Work = Callable[..., R]
-"""What the child does: a function of a module, of the clip, of who is told what is known by now, and of what else is
-sent along."""
+"""What the child does: a function of a module, of the clip, of what takes reports of what is known before the work is
+done, and of what else is sent along."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """Something that is known of a clip while the work goes on."""
+class Interim:
+    """Something that is known of a clip before the work is done."""
 
     what: object
 
@@ -68,7 +68,7 @@ def _mapped(connection: Connection, handles: list[int], size: int | None) -> Cli
 
 def _outcome(work: Work[Any], clip: Clip, connection: Connection, more: tuple[object, ...]) -> Done | Raised | Spent:
     try:
-        result = work(clip, lambda what: connection.send(Told(what)), *more)
+        result = work(clip, lambda what: connection.send(Interim(what)), *more)
     except MemoryError:
         return Spent()
     except Exception as error:  # noqa: BLE001

@@ -27,7 +27,7 @@ import ffmpeg
 from kconvert.errors import OutOfMemoryError, UsageError, describe_exit
 from kconvert.grants import MemoryKills
 from kconvert.video.limits import TOO_MUCH_MEMORY, bound_program
-from kconvert.video.metadata import MediaFacts
+from kconvert.video.metadata import MediaMetadata
 from kconvert.video.verdict import CheckOptions, Fault, Probed
 
 _ENTRIES = (
@@ -43,7 +43,7 @@ _NO_MEMORY = re.compile("Cannot allocate memory|MemoryError|bad_alloc|out of mem
 _MAX_PRINTED_BYTES = 64 << 20
 """ffprobe prints 40 bytes a packet."""
 _CHUNK_BYTES = 1 << 16
-_NOTHING = MediaFacts()
+_NOTHING = MediaMetadata()
 
 
 def versions(options: CheckOptions) -> dict[str, str]:
@@ -130,12 +130,12 @@ class FfprobeProber:
         if video is None:
             kinds = ", ".join(stream.get("codec_type", "unknown") for stream in streams) or "nothing"
             return Probed(_NOTHING, Fault("no_video", f"no video stream, only {kinds}"))
-        facts = _facts(found, video)
+        metadata = _metadata(found, video)
         if read_packets and (detail := _cut(ran)):
-            return Probed(facts, Fault("truncated", detail))
+            return Probed(metadata, Fault("truncated", detail))
         if self._options.depth == "decode":
-            return Probed(facts, self._decode(path))
-        return Probed(facts)
+            return Probed(metadata, self._decode(path))
+        return Probed(metadata)
 
     def _decode(self, path: str) -> Fault | None:
         source = ffmpeg.input(path, threads=1)
@@ -231,12 +231,12 @@ def _is_video(stream: dict[str, Any]) -> bool:
     return stream.get("codec_type") == "video" and not stream.get("disposition", {}).get("attached_pic")
 
 
-def _facts(found: dict[str, Any], video: dict[str, Any]) -> MediaFacts:
+def _metadata(found: dict[str, Any], video: dict[str, Any]) -> MediaMetadata:
     container = found.get("format", {})
     audio: dict[str, Any] = next((stream for stream in found["streams"] if stream.get("codec_type") == "audio"), {})
     rate = video.get("avg_frame_rate", "0/0")
     side_data = video.get("side_data_list", [])
-    return MediaFacts(
+    return MediaMetadata(
         duration_seconds=_duration(container, video),
         num_frames=int(video.get("nb_frames", 0)) or None,
         fps=float(Fraction(rate)) if not rate.endswith("/0") and Fraction(rate) else None,

@@ -136,7 +136,7 @@ def _close_others(handle: int) -> None:
 
 
 def _serve(control: socket.socket) -> None:
-    """A forker's life: forks and ends what it is told to, until nothing more can come."""
+    """A forker's life: forks and ends what it is asked to, until nothing more can come."""
     # Sent to a whole group; those who own us end us.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kconvert.video.child import Clip
 from kconvert.video.limits import is_near_limit
-from kconvert.video.metadata import MediaFacts
+from kconvert.video.metadata import MediaMetadata
 from kconvert.video.process import ClipFault, VideoProcess
 from kconvert.video.verdict import CheckOptions, Fault, Probed
 
@@ -25,16 +25,16 @@ class IsolatedProber:
 
     def probe(self, data: bytes) -> Probed:
         if not data:
-            return Probed(MediaFacts(), Fault("empty", "0 bytes"))
+            return Probed(MediaMetadata(), Fault("empty", "0 bytes"))
         try:
             return self._process.run(_probe, data, self._options.timeout, self._options)
         except ClipFault as fault:
-            facts = fault.told if isinstance(fault.told, MediaFacts) else MediaFacts()
-            return Probed(facts, Fault(fault.defect, fault.detail))
+            metadata = fault.interim if isinstance(fault.interim, MediaMetadata) else MediaMetadata()
+            return Probed(metadata, Fault(fault.defect, fault.detail))
 
 
-def _probe(clip: Clip, tell: Callable[[object], None], options: CheckOptions) -> Probed:
-    probed = _prober(options).probe(clip, tell)
+def _probe(clip: Clip, report: Callable[[object], None], options: CheckOptions) -> Probed:
+    probed = _prober(options).probe(clip, report)
     if probed.fault is not None and is_near_limit():
         # The libraries may say of memory that is refused that there is nothing to be found.
         raise MemoryError

@@ -6,7 +6,7 @@ opening has built already, with the size of the file, and only depth `decode` go
 
 Opening decodes the first picture and the first sound to learn the pixel format, which takes three quarters of its
 time. So clips as they should be (mp4 of H.264 and AAC) are opened without decoders first, and the head of the first
-slice tells the format. At the first oddity all is done again, the usual way, so that both give the same answers.
+slice gives the format. At the first oddity all is done again, the usual way, so that both give the same answers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from kconvert.video.child import Clip
-from kconvert.video.metadata import MediaFacts
+from kconvert.video.metadata import MediaMetadata
 from kconvert.video.verdict import CheckOptions, Fault, Probed
 
 _TOO_LARGE = re.compile("Sample size [0-9]+ is too large")
@@ -47,7 +47,7 @@ _BUFFER_BYTES = 1 << 16
 """Larger ones cost more to fill than they save."""
 _MP4 = "mp4"
 """What libavformat calls everything that begins with a box of type `ftyp`, as official clips do."""
-_NOTHING = MediaFacts()
+_NOTHING = MediaMetadata()
 
 av.logging.set_level(av.logging.ERROR)
 # Else a message that equals the one of the clip before is dropped, and a row depends on its neighbours.
@@ -65,12 +65,12 @@ class LibavProber:
     def __init__(self, options: CheckOptions) -> None:
         self._options = options
 
-    def probe(self, data: Clip, tell: Callable[[object], None]) -> Probed:
-        """As a `Prober` does; the facts are told before anything is decoded. Raises `MemoryError`."""
+    def probe(self, data: Clip, report: Callable[[object], None]) -> Probed:
+        """As a `Prober` does; the metadata are reported before anything is decoded. Raises `MemoryError`."""
         with _captured() as messages:
-            return self._open(data, messages, tell)
+            return self._open(data, messages, report)
 
-    def _open(self, data: Clip, messages: _Messages, tell: Callable[[object], None]) -> Probed:
+    def _open(self, data: Clip, messages: _Messages, report: Callable[[object], None]) -> Probed:
         if self._options.depth != "decode" and (probed := self._glance(data, messages)):
             return probed
         messages.clear()
@@ -84,7 +84,7 @@ class LibavProber:
             # ffprobe opens every stream's decoder. One that will not open has complained by now.
             if messages and (fault := _closed_decoder(container, messages)):
                 return Probed(_NOTHING, fault)
-            return self._look(container, len(data), messages, tell)
+            return self._look(container, len(data), messages, report)
 
     def _glance(self, data: Clip, messages: _Messages) -> Probed | None:
         """What `_open` finds, without decoding anything; `None` if that takes decoding."""
@@ -107,21 +107,21 @@ class LibavProber:
             return None
 
     def _look(
-        self, container: InputContainer, size: int, messages: _Messages, tell: Callable[[object], None]
+        self, container: InputContainer, size: int, messages: _Messages, report: Callable[[object], None]
     ) -> Probed:
         video = _first_video(container)
         if video is None:
             kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
             return Probed(_NOTHING, Fault("no_video", f"no video stream, only {kinds}"))
-        facts = _facts(container, video)
+        metadata = _metadata(container, video)
         if self._options.depth == "header":
-            return Probed(facts)
+            return Probed(metadata)
         if detail := _cut_index(container, size, messages):
-            return Probed(facts, Fault("truncated", detail))
+            return Probed(metadata, Fault("truncated", detail))
         if self._options.depth == "decode":
-            tell(facts)
-            return Probed(facts, _decode(container, messages))
-        return Probed(facts)
+            report(metadata)
+            return Probed(metadata, _decode(container, messages))
+        return Probed(metadata)
 
 
 def _nobody(what: object) -> None:
@@ -139,7 +139,7 @@ def _captured() -> Iterator[_Messages]:
 
 
 def _opened(data: Clip, **options: Any) -> InputContainer:
-    # Told the format, the library need not ask all its 350 demuxers.
+    # Given the format, the library need not ask all its 350 demuxers.
     kind = _MP4 if data[4:8] == b"ftyp" else None
     # Not the clip itself: the libraries seek beyond its end, which memory that is mapped refuses.
     file = io.BytesIO(data)
@@ -170,23 +170,23 @@ def _decode_head(data: Clip, first: IndexEntry, context: VideoCodecContext) -> N
     """
     length_bytes = ((context.extradata or b"")[4] & 3) + 1
     head = bytearray()
-    place, end = first.pos, first.pos + first.size
+    offset, end = first.pos, first.pos + first.size
     has_slice = False
     if end > len(data):
         raise IndexError(f"the first sample ends at byte {end:,} of {len(data):,}")
-    while place < end:
-        unit = place + length_bytes
-        size = int.from_bytes(data[place:unit], "big")
+    while offset < end:
+        unit = offset + length_bytes
+        size = int.from_bytes(data[offset:unit], "big")
         if not size:
-            raise ValueError(f"an empty unit at byte {place:,}")
+            raise ValueError(f"an empty unit at byte {offset:,}")
         if not has_slice:
             has_slice = data[unit] & 0x1F in _SLICES
             kept = min(size, _HEAD_BYTES) if has_slice else size
             head += kept.to_bytes(length_bytes, "big") + data[unit : unit + kept]
-        place = unit + size
-    if place != end:
+        offset = unit + size
+    if offset != end:
         # The decoder refuses such a sample whole.
-        raise ValueError(f"the units of the first sample end at byte {place:,}, expected {end:,}")
+        raise ValueError(f"the units of the first sample end at byte {offset:,}, expected {end:,}")
     with suppress(av.FFmpegError):
         # It complains of the missing rest. Nothing is made of the picture.
         context.decode(av.Packet(bytes(head)))
@@ -224,11 +224,11 @@ def _first_video(container: InputContainer) -> VideoStream | None:
     return None
 
 
-def _facts(container: InputContainer, video: VideoStream) -> MediaFacts:
+def _metadata(container: InputContainer, video: VideoStream) -> MediaMetadata:
     # There is no context for a codec that the libraries do not know.
     context: VideoCodecContext | None = video.codec_context
     audio = next(iter(container.streams.audio), None)
-    return MediaFacts(
+    return MediaMetadata(
         duration_seconds=_duration(container, video),
         num_frames=video.frames or None,
         fps=float(video.average_rate) if video.average_rate else None,

@@ -1,6 +1,6 @@
 """Limits for code that cannot be trusted to end: a C library, or a program, that looks into a clip.
 
-What asks for too much memory gets none. Only Linux can tell and hold how much a process may have.
+What asks for too much memory gets none. Only Linux can say and limit how much a process may have.
 """
 
 from __future__ import annotations

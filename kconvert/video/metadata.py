@@ -1,6 +1,6 @@
-"""Media facts: what a container states of the video in it.
+"""Media metadata: what a container states of the video in it.
 
-Both probers give the same facts: durations and rates of the first video stream that is no cover picture, in the
+Both probers give the same metadata: durations and rates of the first video stream that is no cover picture, in the
 units and under the names of ffprobe's `-show_streams`.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class MediaFacts:
+class MediaMetadata:
     """What the container states; `None` or `""` where it states nothing."""
 
     duration_seconds: float | None = None

@@ -1,4 +1,4 @@
-"""Probing: looking into a clip's bytes, by any of several tools that give the same facts and find the same faults.
+"""Probing: looking into a clip's bytes, by any of several tools that give the same metadata and find the same faults.
 
 A prober promises: it never raises for what a clip contains (that is a `Fault`), it makes the checks of `Depth` in
 order and stops at the first fault, and equal bytes give equal answers, without addresses or paths in the messages.
@@ -16,7 +16,7 @@ class Prober(Protocol):
     """One way to look into clips."""
 
     def probe(self, data: bytes) -> Probed:
-        """The facts of a clip, and the first fault found at the prober's depth.
+        """The metadata of a clip, and the first fault found at the prober's depth.
 
         Raises: `OutOfMemoryError` if the kernel killed what looked, for memory: that says nothing of the clip.
         """

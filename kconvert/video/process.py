@@ -22,7 +22,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from kconvert.errors import OutOfMemoryError, describe_exit
 from kconvert.grants import MemoryKills
-from kconvert.video.child import Done, Raised, Spent, Told, Work
+from kconvert.video.child import Done, Interim, Raised, Spent, Work
 from kconvert.video.clip_memory import ClipMemory
 from kconvert.video.forker import Forker
 from kconvert.video.limits import TOO_MUCH_MEMORY
@@ -33,12 +33,12 @@ R = TypeVar("R")
 class ClipFault(Exception):
     """A clip was too much for the video process."""
 
-    def __init__(self, defect: Literal["crashed", "timeout"], detail: str, told: object) -> None:
-        super().__init__(defect, detail, told)
+    def __init__(self, defect: Literal["crashed", "timeout"], detail: str, interim: object) -> None:
+        super().__init__(defect, detail, interim)
         self.defect = defect
         self.detail = detail
-        self.told = told
-        """What was told last of the clip; `None` if nothing was."""
+        self.interim = interim
+        """What was reported of the clip last, before the work was done; `None` if nothing was."""
 
 
 class VideoProcess:
@@ -51,7 +51,7 @@ class VideoProcess:
         self._memory = ClipMemory()
         self._num_done = 0
         """Clips that the child that is there has seen to their end."""
-        self._told: object = None
+        self._interim: object = None
         self._kills = MemoryKills()
 
     def prepare(self) -> None:
@@ -60,7 +60,7 @@ class VideoProcess:
             self._forker = Forker(self._preload)
 
     def run(self, work: Work[R], clip: bytes, seconds: float, *more: object) -> R:
-        """What the work comes to for a clip: `work(clip, tell, *more)`, done in the child.
+        """What the work comes to for a clip: `work(clip, report, *more)`, done in the child.
 
         Raises: what it raises, `ValueError` for a clip without bytes; `ClipFault` if it crashes, takes longer, or needs
         too much memory; `OutOfMemoryError` if the kernel killed it for memory that others have.
@@ -80,7 +80,7 @@ class VideoProcess:
     def _answer(self, work: Work[Any], clip: bytes, seconds: float, more: tuple[object, ...]) -> Done | Raised | None:
         """What the child says; `None` if it had seen others and is no more."""
         connection = self._connected()
-        is_fresh, self._told = self._num_done == 0, None
+        is_fresh, self._interim = self._num_done == 0, None
         # Were there no memory for it, the child would have no part in that.
         self._memory.put(clip)
         try:
@@ -100,19 +100,19 @@ class VideoProcess:
             return found
         self._end()
         if found is None:
-            raise ClipFault("timeout", f"the check took longer than {seconds:g} s", self._told)
+            raise ClipFault("timeout", f"the check took longer than {seconds:g} s", self._interim)
         if is_fresh:
-            raise ClipFault("crashed", TOO_MUCH_MEMORY, self._told)
+            raise ClipFault("crashed", TOO_MUCH_MEMORY, self._interim)
         return None
 
     def _hear(self, connection: Connection, seconds: float) -> Done | Raised | Spent | None:
         """The child's last word; `None` if it does not come in that time."""
         end = time.monotonic() + seconds
         while connection.poll(max(0.0, end - time.monotonic())):
-            found: Told | Done | Raised | Spent = connection.recv()
-            if not isinstance(found, Told):
+            found: Interim | Done | Raised | Spent = connection.recv()
+            if not isinstance(found, Interim):
                 return found
-            self._told = found.what
+            self._interim = found.what
         return None
 
     def _died(self, is_fresh: bool) -> None:
@@ -121,7 +121,7 @@ class VideoProcess:
         if code == -signal.SIGKILL and self._kills.is_another():
             raise OutOfMemoryError("the check of a clip", self._kills.limit())
         if is_fresh:
-            raise ClipFault("crashed", f"the check was ended by {describe_exit(code)}", self._told)
+            raise ClipFault("crashed", f"the check was ended by {describe_exit(code)}", self._interim)
 
     def _connected(self) -> Connection:
         if self._connection is not None:
@@ -150,7 +150,7 @@ class VideoProcess:
         try:
             return self._forker.end() if self._forker is not None else 0
         except OSError:
-            # Who could tell is gone, and the child with it.
+            # Who could say it is gone, and the child with it.
             self._forget_forker()
             return -signal.SIGKILL
 

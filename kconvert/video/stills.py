@@ -27,7 +27,7 @@ def stills(process: VideoProcess, video: bytes, width: int) -> list[bytes]:
         raise ValueError(fault.detail) from fault
 
 
-def _stills(clip: Clip, tell: Callable[[object], None], width: int) -> list[bytes]:
+def _stills(clip: Clip, report: Callable[[object], None], width: int) -> list[bytes]:
     frames = list(range(sum(1 for _ in decode(clip))))
     if not frames:
         raise ValueError("has no frame")

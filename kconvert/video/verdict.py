@@ -1,6 +1,6 @@
 """The verdict on a clip: which defects it has, and whether they reject it.
 
-A prober reports faults and facts; `judge` adds what is a matter of options. Nothing here touches a file.
+A prober reports faults and metadata; `judge` adds what is a matter of options. Nothing here touches a file.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from kconvert.video.metadata import MediaFacts
+from kconvert.video.metadata import MediaMetadata
 
 Defect = Literal["empty", "unreadable", "no_video", "short", "truncated", "undecodable", "crashed", "timeout"]
 DEFECTS: tuple[Defect, ...] = get_args(Defect)
@@ -58,7 +58,7 @@ class Fault:
 class Probed:
     """What a prober says of one clip."""
 
-    facts: MediaFacts
+    metadata: MediaMetadata
     """What could be read; all unknown if the container did not open."""
     fault: Fault | None = None
     """The first fault found; deeper checks are not made after one."""
@@ -81,7 +81,7 @@ def judge(probed: Probed, options: CheckOptions) -> Verdict:
     if probed.fault is not None:
         found.add(probed.fault.defect)
         details.append(probed.fault.detail)
-    duration = probed.facts.duration_seconds
+    duration = probed.metadata.duration_seconds
     if duration is not None and duration < options.min_duration:
         found.add("short")
         details.append(f"lasts {duration:.6f} s, expected at least {options.min_duration:g} s")

@@ -17,12 +17,12 @@ from kconvert.video.verdict import CheckOptions, Depth, Probed, judge
 
 DEPTHS: tuple[Depth, ...] = ("header", "index", "decode")
 REAL = sorted(path.name for path in (SHARED_DATA / "clips").glob("*")) if SHARED_DATA.is_dir() else []
-FACTS_THAT_DIFFER = {
+METADATA_THAT_DIFFER = {
     # The libraries in PyAV's wheels are FFmpeg 8, those of the system FFmpeg 5.1. Version 8 takes the end of the
     # presentation from the edit lists, version 5.1 the longest media; the bit rate is computed from it.
     "mp4parse-rust__mp4parse_capi__tests__no_timescale.mp4": {"bit_rate"},
 }
-"""Facts, never verdicts, in which the versions differ."""
+"""Metadata, never verdicts, in which the versions differ."""
 
 
 def probe(data: bytes, depth: Depth, prober: str) -> Probed:
@@ -52,9 +52,9 @@ def test_a_made_clip_gets_the_verdict_it_was_made_for(kind: str, depth: Depth, p
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_both_probers_state_the_same_facts_of_made_clips(kind: str) -> None:
+def test_both_probers_state_the_same_metadata_of_made_clips(kind: str) -> None:
     data = make_clip(kind, "AAAAAAAAAAA_000000_000010")
-    assert probe(data, "index", "libav").facts == probe(data, "index", "ffprobe").facts
+    assert probe(data, "index", "libav").metadata == probe(data, "index", "ffprobe").metadata
 
 
 LONGEST = "video2dataset__tests__test_files__test_video.mp4"
@@ -70,10 +70,10 @@ def test_both_probers_say_the_same_of_real_files(name: str, depth: Depth) -> Non
     assert defects(one) == defects(other)
     differing = {
         field.name
-        for field in dataclasses.fields(one.facts)
-        if getattr(one.facts, field.name) != getattr(other.facts, field.name)
+        for field in dataclasses.fields(one.metadata)
+        if getattr(one.metadata, field.name) != getattr(other.metadata, field.name)
     }
-    assert differing == FACTS_THAT_DIFFER.get(name, set())
+    assert differing == METADATA_THAT_DIFFER.get(name, set())
 
 
 def test_the_real_files_are_there(shared_data: Path) -> None:
@@ -88,10 +88,10 @@ def test_the_verdict_on_a_real_file_is_what_ffprobe_says_when_asked_directly(nam
     if found.fault is None or found.fault.defect == "truncated":
         said, _, _ = ffprobe(path, "-show_format", "-show_streams")
         video = next(stream for stream in said["streams"] if stream["codec_type"] == "video")
-        assert found.facts.duration_seconds == duration_seconds(said)
-        assert (found.facts.width, found.facts.height) == (video["width"], video["height"])
-        assert found.facts.video_codec == video["codec_name"]
-        assert found.facts.num_frames == (int(video["nb_frames"]) if "nb_frames" in video else None)
+        assert found.metadata.duration_seconds == duration_seconds(said)
+        assert (found.metadata.width, found.metadata.height) == (video["width"], video["height"])
+        assert found.metadata.video_codec == video["codec_name"]
+        assert found.metadata.num_frames == (int(video["nb_frames"]) if "nb_frames" in video else None)
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -179,7 +179,7 @@ def test_a_sample_size_beyond_reason_is_found_in_the_index(depth: Depth, entry: 
     assert found.fault is not None
     assert found.fault.defect == "truncated"
     # What the container says is kept, but for what follows from the size.
-    assert (found.facts.num_frames, found.facts.duration_seconds) == (100, whole.facts.duration_seconds)
+    assert (found.metadata.num_frames, found.metadata.duration_seconds) == (100, whole.metadata.duration_seconds)
 
 
 @functools.cache
@@ -200,5 +200,5 @@ def test_a_glance_finds_what_opening_in_full_finds(data: st.DataObject) -> None:
         clip[place] = data.draw(st.integers(0, 255))
     del clip[data.draw(st.sampled_from([len(clip), len(clip), len(clip) // 2])) :]
     glanced, opened = probe(bytes(clip), "index", "libav"), probe(bytes(clip), "decode", "libav")
-    assert glanced.facts == opened.facts
+    assert glanced.metadata == opened.metadata
     assert glanced.fault in (None, opened.fault)

@@ -57,7 +57,7 @@ def test_a_clip_that_ruins_it_has_its_fault_and_what_was_told_of_it(
     before = process.run(do, b"clip", 20.0, "well", log)
     with pytest.raises(ClipFault) as raised:
         process.run(do, b"clip", 0.5 if "hang" in what else 60.0, what, log)
-    assert (raised.value.defect, raised.value.told) == (defect, f"about {what}")
+    assert (raised.value.defect, raised.value.interim) == (defect, f"about {what}")
     assert detail in raised.value.detail
     assert process.run(do, b"clip", 20.0, "well again", log) == "well again"
     # In a fresh child it is blamed on the clip, and on no other.

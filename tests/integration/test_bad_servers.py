@@ -343,7 +343,7 @@ def test_a_server_that_is_gone_stops_the_run_before_every_archive_has_waited_for
         words = ("k400", "--split", "val", "--out", tmp_path / "out", "--origin", http.url, *PATIENCE)
         ran = kconvert(*words, "--workers", 2, timeout=60)
     assert ran.code == 3, ran.err
-    assert "val: stopped, as the origin does not answer; the next run goes on from there" in ran.err
+    assert "val: stopped, as the origin does not answer; the next run resumes there" in ran.err
     assert 5 <= len(list((tmp_path / "out").rglob("*.failed"))) < 20
 
 

@@ -170,7 +170,7 @@ def test_no_cluster_is_told_in_a_line(tmp_path: Path, mini: Path) -> None:
     assert "start one with `ray start --head`" in one_line(ran)
 
 
-def test_elements_of_slurm_give_the_same_bytes(mini: Path, converted: Path, tmp_path: Path) -> None:
+def test_array_tasks_of_slurm_give_the_same_bytes(mini: Path, converted: Path, tmp_path: Path) -> None:
     """By submitit's executor for one machine; `tools/campaign slurm` does it on a real Slurm."""
     out = tmp_path / "out"
     words: list[str | Path] = ["k400", "--out", out, *SHARDS, "--engine", "slurm", "--slurm.executor", "local"]
@@ -178,10 +178,10 @@ def test_elements_of_slurm_give_the_same_bytes(mini: Path, converted: Path, tmp_
     assert ran.code == 0, ran.err
     assert tree(out) == tree(converted)
     assert "train: reading 4 archives: 1.6 MB of 1.6 MB, 25 clips" in ran.err
-    assert not (out / ".kconvert/slurm/elements.json").exists()
+    assert not (out / ".kconvert/slurm/array_tasks.json").exists()
 
 
-def test_status_names_the_elements_to_run_again(mini: Path, converted: Path, tmp_path: Path) -> None:
+def test_status_names_the_array_tasks_to_run_again(mini: Path, converted: Path, tmp_path: Path) -> None:
     out, origin = tmp_path / "out", tmp_path / "origin"
     subprocess.run(["cp", "-r", str(mini), str(origin)], check=True)
     archive = origin / "400/val/part_1.tar.gz"

@@ -38,7 +38,7 @@ def on_small_disk(disk: Path, size: int, *words: object) -> subprocess.Completed
 
 
 def test_the_first_archive_that_finds_the_disk_full_stops_the_run(mini: Path, tmp_path: Path) -> None:
-    """The room looks enough, as the server names no sizes; it is not."""
+    """The space looks enough, as the server names no sizes; it is not."""
     disk = tmp_path / "disk"
     ran = on_small_disk(disk, 700_000, "k400", "--out", disk / "out", "--origin", mini, "--workers", 1)
     # The check before the start needs a mebibyte an archive, so that this is too little.
@@ -54,7 +54,7 @@ def test_a_disk_that_fills_up_stops_the_run_with_what_is_needed(job: Job, operat
     assert ran.code == 3, ran.err
     failed = [line for line in ran.out.splitlines() if "No space left on device" in line]
     assert len(failed) == 1
-    assert "make room there and run the same command again" in failed[0]
+    assert "make space there and run the same command again" in failed[0]
     assert "staging and output of train take up to" in failed[0]
     assert "are free" in failed[0]
     assert kconvert(*job.words, "--out", out).code == 0

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from harness import COMMAND, kconvert, only_ours, tree
 from miniature.server import Handler, serving
-from stores import SERVERS, Place
+from stores import SERVERS, Location
 
 VAL = ["--shard.max_samples", "5", "--split", "val"]
 
 
 @pytest.fixture(params=SERVERS)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Location]:
     (tmp_path / "store").mkdir()
     with SERVERS[request.param](tmp_path / "store") as found:
         yield found
@@ -29,26 +29,26 @@ def expected(mini: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return tree(out)
 
 
-def test_the_main_job(place: Place, mini: Path, expected: dict[str, bytes]) -> None:
-    words = ["k400", "--out", place.url, "--origin", str(mini), *VAL]
-    ran = kconvert(*words, env=place.environment)
+def test_the_main_job(location: Location, mini: Path, expected: dict[str, bytes]) -> None:
+    words = ["k400", "--out", location.url, "--origin", str(mini), *VAL]
+    ran = kconvert(*words, env=location.environment)
     assert ran.code == 0, ran.err
-    assert place.tree() == expected
-    again = kconvert(*words, env=place.environment)
+    assert location.tree() == expected
+    again = kconvert(*words, env=location.environment)
     assert again.code == 0, again.err
-    verified = kconvert("verify", place.url, env=place.environment)
+    verified = kconvert("verify", location.url, env=location.environment)
     assert verified.code == 0, verified.out + verified.err
-    status = kconvert("status", place.url, env=place.environment)
+    status = kconvert("status", location.url, env=location.environment)
     assert (status.code, status.out.split()[0]) == (0, "complete"), status.out
-    other = kconvert(*words, "--shuffle.seed", "3", env=place.environment)
+    other = kconvert(*words, "--shuffle.seed", "3", env=location.environment)
     assert other.code == 2
     assert "shuffle.seed was 0, is now 3" in other.err
     # With other options, over what is there.
-    ran = kconvert(*words, "--shuffle.seed", "3", "--overwrite", env=place.environment)
+    ran = kconvert(*words, "--shuffle.seed", "3", "--overwrite", env=location.environment)
     assert ran.code == 0, ran.err
-    assert set(place.tree()) == set(expected)
-    assert place.tree() != expected
-    verified = kconvert("verify", place.url, env=place.environment)
+    assert set(location.tree()) == set(expected)
+    assert location.tree() != expected
+    verified = kconvert("verify", location.url, env=location.environment)
     assert verified.code == 0, verified.out + verified.err
 
 
@@ -61,44 +61,44 @@ class Unhurried(Handler):
         super().send_data(name, data)
 
 
-def start(place: Place, origin: str) -> subprocess.Popen[str]:
-    command = [str(COMMAND), "k400", "--out", place.url, "--origin", origin, *VAL]
-    environment = {**os.environ, **place.environment}
+def start(location: Location, origin: str) -> subprocess.Popen[str]:
+    command = [str(COMMAND), "k400", "--out", location.url, "--origin", origin, *VAL]
+    environment = {**os.environ, **location.environment}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_of_three_runs_at_once_one_works_and_two_are_refused(
-    place: Place, mini: Path, expected: dict[str, bytes]
+    location: Location, mini: Path, expected: dict[str, bytes]
 ) -> None:
     with serving(mini, Unhurried) as http:
-        runs = [start(place, http.url) for _ in range(3)]
+        runs = [start(location, http.url) for _ in range(3)]
         said = [run.communicate(timeout=120) for run in runs]
     assert sorted(run.returncode for run in runs) == [0, 2, 2], said
     refused = [err for run, (_, err) in zip(runs, said, strict=True) if run.returncode == 2]
     assert ["another kconvert is working on this folder" in err for err in refused] == [True, True], refused
-    assert place.tree() == expected
+    assert location.tree() == expected
 
 
 def test_a_run_whose_lock_is_taken_away_ends_before_it_writes_more(
-    place: Place, mini: Path, expected: dict[str, bytes]
+    location: Location, mini: Path, expected: dict[str, bytes]
 ) -> None:
     key = ".kconvert/lock"
     with serving(mini, Unhurried) as http:
-        running = start(place, http.url)
+        running = start(location, http.url)
         until = time.monotonic() + 30
-        while key not in place.names() and time.monotonic() < until:
+        while key not in location.names() and time.monotonic() < until:
             time.sleep(0.1)
         # It is held once it was read back.
         time.sleep(3.5)
-        place.put(key, b"elsewhere 4711 0123 0\n")
+        location.put(key, b"elsewhere 4711 0123 0\n")
         out, err = running.communicate(timeout=60)
     assert running.returncode == 3, out + err
     assert "the lock on this folder is lost, as another run has taken it over" in err
     only_ours(err)
     # What is somebody else's by now is left alone.
-    assert place.get(key) == b"elsewhere 4711 0123 0\n"
-    assert place.tree() == {}
-    place.delete(key)
-    ran = kconvert("k400", "--out", place.url, "--origin", mini, *VAL, env=place.environment)
+    assert location.get(key) == b"elsewhere 4711 0123 0\n"
+    assert location.tree() == {}
+    location.delete(key)
+    ran = kconvert("k400", "--out", location.url, "--origin", mini, *VAL, env=location.environment)
     assert ran.code == 0, ran.err
-    assert place.tree() == expected
+    assert location.tree() == expected

@@ -185,11 +185,11 @@ def test_other_options_for_the_same_folder_are_refused_with_the_differences(
 
 
 def test_a_shard_that_is_removed_before_the_end_is_made_again(mini: Path, converted: Path, tmp_path: Path) -> None:
-    """What it was made of has given its room back by then, so that its archives are read once more."""
+    """What it was made of has given its space back by then, so that its archives are read once more."""
     out = tmp_path / "out"
     words = ("k400", "--out", out, "--origin", mini, "--workers", 1, *SMALL)
     with subprocess.Popen([str(COMMAND), *map(str, words)], stderr=subprocess.DEVNULL) as run:
-        # The room of the first shard's clips is given back by the time there is a second.
+        # The space of the first shard's clips is given back by the time there is a second.
         while len(list(out.glob(".kconvert/train/shards/*.json"))) < 2:
             time.sleep(0.01)
         run.kill()
@@ -198,6 +198,7 @@ def test_a_shard_that_is_removed_before_the_end_is_made_again(mini: Path, conver
     ran = kconvert(*words)
     assert ran.code == 0, ran.err
     assert "train: reading" in ran.err
+    assert ran.err.count("archive(s) again, as clips that are to be packed are staged no more") == 1
     assert tree(out) == tree(converted)
 
 
@@ -426,6 +427,7 @@ def test_an_archive_that_changed_since_it_was_packed_is_packed_again_where_it_is
     archive.write_bytes(gzip.compress(changed))
     ran = kconvert("k400", "--out", out, "--origin", server_copy, *SMALL)
     assert ran.code == 0, ran.err
+    assert ran.err.count("400/train/part_0.tar.gz has other clips than when it was first read") == 1
     assert kconvert("verify", out).code == 0
     assert tree(out) != tree(converted)
 

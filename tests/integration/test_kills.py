@@ -133,7 +133,7 @@ def test_a_second_interruption_does_not_disturb_the_first(mini: Path, tmp_path: 
             time.sleep(0.005)
         _, err = driver.communicate(timeout=10)
     assert driver.returncode == 130
-    assert err.splitlines()[-1] == "kconvert: interrupted; run the same command again to go on where it was"
+    assert err.splitlines()[-1] == "kconvert: interrupted; run the same command again to resume"
     assert "Traceback" not in err
 
 

@@ -33,7 +33,7 @@ def test_a_container_with_half_a_core_has_one_worker(mini: Path, tmp_path: Path)
 def test_a_container_with_little_memory_has_few_workers(mini: Path) -> None:
     with real_group("memory", str(1 << 30)) as within:
         found = plan(within, mini)
-    assert found == {"number": 1, "why": "as many as the container's memory limit of 1.07 GB has room for"}
+    assert found == {"number": 1, "why": "as many as the container's memory limit of 1.07 GB has memory for"}
 
 
 def convert_in(within: list[str], mini: Path, out: Path, **variables: str) -> dict[str, bytes]:

@@ -111,7 +111,7 @@ def test_status_tells_what_a_run_is_doing(mini: Path, tmp_path: Path) -> None:
             until = time.monotonic() + 60
             while time.monotonic() < until and not (found and found["progress"]):
                 time.sleep(0.2)
-                if (out / ".kconvert" / "heartbeat.json").is_file():
+                if (out / ".kconvert" / "snapshot.json").is_file():
                     found = status(out)
             text = kconvert("status", out).out
             assert run.wait(120) == 0
@@ -126,7 +126,7 @@ def test_status_tells_what_a_run_is_doing(mini: Path, tmp_path: Path) -> None:
     assert f"running: {progress['running'][0]}" in text
     after = status(out)
     assert (after["is_running"], after["progress"], after["is_complete"]) == (False, None, True)
-    assert not (out / ".kconvert" / "heartbeat.json").exists()
+    assert not (out / ".kconvert" / "snapshot.json").exists()
 
 
 def test_a_batch_goes_on_after_whatever_fails_and_its_code_is_the_worst(mini: Path, tmp_path: Path) -> None:

@@ -126,15 +126,15 @@ def test_our_reader_is_a_sequence(converted: Path) -> None:
     again = pickle.loads(pickle.dumps(clips))
     assert again[3] == clips[3]
     row = next(row for row in rows(converted) if row["key"] == clips[3].key)
-    assert clips[3].facts == row
+    assert clips[3].metadata == row
     assert clips[3].label == row["label"]
 
 
 def test_our_reader_decodes_what_ffprobe_counts(converted: Path) -> None:
     clip = product.open(converted, SPLIT)[0]
     frames = list(clip.frames())
-    assert len(frames) == clip.facts["num_frames"]
-    assert {frame.shape for frame in frames} == {(clip.facts["height"], clip.facts["width"], 3)}
+    assert len(frames) == clip.metadata["num_frames"]
+    assert {frame.shape for frame in frames} == {(clip.metadata["height"], clip.metadata["width"], 3)}
 
 
 def test_our_reader_filters_on_columns(converted: Path) -> None:
@@ -162,8 +162,8 @@ def test_our_reader_says_what_is_wrong(converted: Path, folder: str, split: str,
 def test_a_cut_shard_is_told_of_by_our_reader(converted: Path, copy_of: Callable[[Path], Path]) -> None:
     out = copy_of(converted)
     clips = product.open(out, SPLIT)
-    with open(out / clips[0].facts["shard"], "r+b") as file:
-        file.truncate(clips[0].facts["offset_bytes"] + 10)
+    with open(out / clips[0].metadata["shard"], "r+b") as file:
+        file.truncate(clips[0].metadata["offset_bytes"] + 10)
     with pytest.raises(OSError, match="ends after 10 of the"):
         clips[0]
 

@@ -38,7 +38,7 @@ def test_the_text_of_many_problems_is_bounded_but_none_is_lost() -> None:
 @pytest.mark.parametrize(
     ("code", "kind", "advice"),
     [
-        (errno.ENOSPC, DiskFullError, "make room there"),
+        (errno.ENOSPC, DiskFullError, "make space there"),
         (errno.EDQUOT, DiskFullError, "quota"),
         (errno.EROFS, DiskFullError, "make it writable"),
         (errno.EIO, DiskError, "system's log"),

@@ -120,9 +120,15 @@ def test_what_slurm_granted_counts_within_a_job(
         ("50000", "max", WORKER_BYTES, 1, "one for each core; the container's CPU quota grants 0.5"),
         ("250000", "max", WORKER_BYTES, 3, "one for each core; the container's CPU quota grants 2.5"),
         ("400000", str(64 << 30), WORKER_BYTES, 4, "one for each core; the container's CPU quota grants 4"),
-        ("max", str(8 << 30), WORKER_BYTES, 13, "as many as the container's memory limit of 8.59 GB has room for"),
-        ("max", str(8 << 30), 3 * WORKER_BYTES, 4, "as many as the container's memory limit of 8.59 GB has room for"),
-        ("max", str(DRIVER_BYTES), WORKER_BYTES, 1, "as many as the container's memory limit of 1.34 GB has room for"),
+        ("max", str(8 << 30), WORKER_BYTES, 13, "as many as the container's memory limit of 8.59 GB has memory for"),
+        ("max", str(8 << 30), 3 * WORKER_BYTES, 4, "as many as the container's memory limit of 8.59 GB has memory for"),
+        (
+            "max",
+            str(DRIVER_BYTES),
+            WORKER_BYTES,
+            1,
+            "as many as the container's memory limit of 1.34 GB has memory for",
+        ),
     ],
 )
 def test_workers_are_as_many_as_fit_both_and_one_at_least(

@@ -33,14 +33,14 @@ from kconvert.dataset.table import StagedClip, staged_writer
 from kconvert.engines.engine import Finished
 from kconvert.events import Emit, Silent
 from kconvert.staging.journal import ArchiveReceipt, ShardReceipt
-from kconvert.video.metadata import MediaFacts
+from kconvert.video.metadata import MediaMetadata
 
 _CLIPS = {"train": 536_489, "val": 33_966, "test": 64_535}
 _ROWS = {"train": 545_793, "val": 34_256, "test": 67_858}
 """Annotated; some are not hosted (https://github.com/cvdfoundation/kinetics-dataset)."""
 _NUM_TEST_ARCHIVES = 70
 _CLIP_BYTES = 1_100_000
-_FACTS = MediaFacts(10.0, 300, 30.0, 340, 256, "yuv420p", "h264", "aac", 0, 1_000_000)
+_METADATA = MediaMetadata(10.0, 300, 30.0, 340, 256, "yuv420p", "h264", "aac", 0, 1_000_000)
 
 
 def _name(split: str, number: int) -> str:
@@ -99,7 +99,7 @@ class _NoBytes:
             for place, name in enumerate(names):
                 sha256 = f"{hash(name) & 0xFFFFFFFF:08x}" * 8
                 member = f"label/{name}.mp4"
-                rows.add(StagedClip(name, member, (), "", _CLIP_BYTES, sha256, _FACTS, place * _CLIP_BYTES, 1))
+                rows.add(StagedClip(name, member, (), "", _CLIP_BYTES, sha256, _METADATA, place * _CLIP_BYTES, 1))
             digest = rows.finish()
         journal.part_path(task.archive_id).write_bytes(b"")
         os.truncate(str(journal.part_path(task.archive_id)), len(names) * _CLIP_BYTES)

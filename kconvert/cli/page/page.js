@@ -1,7 +1,7 @@
 "use strict";
 (() => {
-  const facts = JSON.parse(document.getElementById("facts").textContent);
-  const splits = Object.keys(facts.splits);
+  const report = JSON.parse(document.getElementById("report").textContent);
+  const splits = Object.keys(report.splits);
   const colors = { train: "#2a6f97", val: "#e09f3e", test: "#6a994e" };
   const charts = [];
   const format = (number) => number.toLocaleString("en-US");
@@ -52,12 +52,12 @@
   const short = (number) => (number >= 1e6 ? `${number / 1e6}M` : number >= 1e3 ? `${number / 1e3}k` : `${number}`);
 
   // Header
-  document.title = `kconvert report: ${facts.release}`;
-  byId("title").textContent = facts.title;
+  document.title = `kconvert report: ${report.release}`;
+  byId("title").textContent = report.title;
   byId("subtitle").textContent =
-    `${facts.release} as ${facts.format}, splits ${splits.join(", ")}; made by kconvert ${facts.kconvert}`;
-  const total = (name) => sum(splits.map((split) => facts.splits[split][name]));
-  const rejected = sum(splits.map((split) => sum(Object.values(facts.splits[split].num_rejected))));
+    `${report.release} as ${report.format}, splits ${splits.join(", ")}; made by kconvert ${report.kconvert}`;
+  const total = (name) => sum(splits.map((split) => report.splits[split][name]));
+  const rejected = sum(splits.map((split) => sum(Object.values(report.splits[split].num_rejected))));
   [
     ["written", format(total("num_written"))], ["short", format(total("num_short"))],
     ["replaced", format(total("num_replaced"))], ["rejected", format(rejected)],
@@ -72,7 +72,7 @@
   // The account
   const flowOf = (which) => {
     const links = new Map();
-    which.forEach((split) => facts.flow[split].forEach(([from, to, number]) => {
+    which.forEach((split) => report.flow[split].forEach(([from, to, number]) => {
       const key = JSON.stringify([from, to]);
       links.set(key, (links.get(key) || 0) + number);
     }));
@@ -111,7 +111,7 @@
   ["all", ...splits].forEach((split) => byId("flow-split").append(new Option(split, split)));
   byId("flow-split").addEventListener("change", drawFlow);
   drawFlow();
-  const reasons = [...new Set(splits.flatMap((split) => Object.keys(facts.splits[split].num_rejected)))];
+  const reasons = [...new Set(splits.flatMap((split) => Object.keys(report.splits[split].num_rejected)))];
   const lines = [
     ["annotated", (split) => split.num_annotations], ["not asked for", (split) => split.num_unread_annotations],
     ["missing: in no archive", (split) => split.num_missing], ["not annotated, but hosted", (split) => split.num_unannotated],
@@ -123,15 +123,15 @@
   byId("account-table").append(table(
     ["", ...splits, "all"],
     lines.map(([name, of]) => {
-      const numbers = splits.map((split) => of(facts.splits[split]));
+      const numbers = splits.map((split) => of(report.splits[split]));
       return [name, ...numbers.map(format), format(sum(numbers))];
     }),
     (place) => place > 0,
   ));
 
   // Media. Counts are on a logarithmic axis: what is rare is what one looks for.
-  const width = facts.bin_seconds;
-  const starts = splits.flatMap((split) => facts.durations[split].map(([start]) => start));
+  const width = report.bin_seconds;
+  const starts = splits.flatMap((split) => report.durations[split].map(([start]) => start));
   const [first, last] = [Math.min(...starts), Math.max(...starts)];
   const bins = starts.length === 0 ? [] : (last - first) / width < 400
     ? Array.from({ length: Math.round((last - first) / width) + 1 }, (_, step) => first + step * width)
@@ -143,11 +143,11 @@
     tooltip: { trigger: "axis", formatter: (on) => `${on[0].axisValue} to ${(Number(on[0].axisValue) + width).toFixed(2)} s\n`
       + on.map((one) => `${one.seriesName}: ${format(one.value || 0)}`).join("\n") },
     series: splits.map((split) => {
-      const found = new Map(facts.durations[split]);
+      const found = new Map(report.durations[split]);
       return { name: split, type: "bar", color: colors[split], data: bins.map((start) => found.get(start) || null) };
     }),
   });
-  Object.entries(facts.kinds).forEach(([name, { names, splits: counts }], number) => {
+  Object.entries(report.kinds).forEach(([name, { names, splits: counts }], number) => {
     const box = element("div");
     const chart = element("div", "", "chart");
     chart.id = `kind-${number}`;
@@ -166,7 +166,7 @@
   });
 
   // Classes
-  const labels = facts.labels.map((label, id) => ({ label, id, number: sum(splits.map((split) => facts.classes[split][id])) }));
+  const labels = report.labels.map((label, id) => ({ label, id, number: sum(splits.map((split) => report.classes[split][id])) }));
   labels.sort((a, b) => b.number - a.number || a.id - b.id);
   draw("class-chart", {
     grid, legend,
@@ -175,7 +175,7 @@
     yAxis: { type: "value", name: "clips", axisLabel: { formatter: short } },
     tooltip: { trigger: "axis", axisPointer: { type: "shadow" } },
     series: splits.map((split) => ({ name: split, type: "bar", stack: "all", barCategoryGap: "0%", color: colors[split],
-      data: labels.map(({ id }) => facts.classes[split][id]) })),
+      data: labels.map(({ id }) => report.classes[split][id]) })),
   });
   const present = labels.filter(({ number }) => number);
   const absent = labels.length - present.length;
@@ -184,14 +184,14 @@
     + (absent ? `. ${absent} of ${labels.length} classes have no clip.` : ".");
 
   // Shards
-  const seen = sum(facts.shards.map((shard) => shard.num_classes));
-  const expected = sum(facts.shards.map((shard) => shard.expected_classes));
-  const run = Math.max(0, ...facts.shards.map((shard) => shard.longest_run));
-  byId("mixing").textContent = facts.shards.length
+  const seen = sum(report.shards.map((shard) => shard.num_classes));
+  const expected = sum(report.shards.map((shard) => shard.expected_classes));
+  const run = Math.max(0, ...report.shards.map((shard) => shard.longest_run));
+  byId("mixing").textContent = report.shards.length
     ? `Shards hold ${format(Math.round((100 * seen) / expected))} % of the classes that a perfectly random draw would give them; `
       + `the longest run of one class is ${format(run)}. Without labels, all clips count as one class.`
     : "No shard was written.";
-  const names = facts.shards.map(({ path }) => path);
+  const names = report.shards.map(({ path }) => path);
   const perShard = (id, name, series, label) => draw(id, {
     grid, legend: { top: 0 },
     xAxis: { type: "category", data: names, axisLabel: { show: false }, axisTick: { show: false },
@@ -202,16 +202,16 @@
     series,
   });
   perShard("mixing-chart", "classes", [
-    { name: "classes in the shard", type: "scatter", symbolSize: 6, color: "#2a6f97", data: facts.shards.map((shard) => shard.num_classes) },
-    { name: "expected of a random draw", type: "line", symbol: "none", color: "#e09f3e", data: facts.shards.map((shard) => shard.expected_classes) },
-    { name: "longest run of one class", type: "scatter", symbolSize: 4, color: "#c0392b", data: facts.shards.map((shard) => shard.longest_run) },
+    { name: "classes in the shard", type: "scatter", symbolSize: 6, color: "#2a6f97", data: report.shards.map((shard) => shard.num_classes) },
+    { name: "expected of a random draw", type: "line", symbol: "none", color: "#e09f3e", data: report.shards.map((shard) => shard.expected_classes) },
+    { name: "longest run of one class", type: "scatter", symbolSize: 4, color: "#c0392b", data: report.shards.map((shard) => shard.longest_run) },
   ], (value) => format(value));
   perShard("size-chart", "size", splits.map((split) => ({
-    name: split, type: "bar", stack: "all", color: colors[split], data: facts.shards.map((shard) => (shard.split === split ? shard.size_bytes : null)),
+    name: split, type: "bar", stack: "all", color: colors[split], data: report.shards.map((shard) => (shard.split === split ? shard.size_bytes : null)),
   })), size);
 
   // Flagged
-  const { columns, rows, num_unlisted: unlisted } = facts.flagged;
+  const { columns, rows, num_unlisted: unlisted } = report.flagged;
   const texts = rows.map((row) => row.join(" ").toLowerCase());
   const shown = 200;
   const search = () => {
@@ -228,7 +228,7 @@
   search();
 
   // Contact sheets
-  Object.entries(facts.sheets).forEach(([title, clips]) => {
+  Object.entries(report.sheets).forEach(([title, clips]) => {
     const sheet = element("div", "", "sheet");
     clips.forEach(({ key, label, about, images }) => {
       const figure = element("figure");
@@ -251,7 +251,7 @@
   const flatten = (value, name = "") => (value !== null && typeof value === "object" && !Array.isArray(value)
     ? Object.entries(value).flatMap(([key, inner]) => flatten(inner, name ? `${name}.${key}` : key))
     : [[name, Array.isArray(value) ? value.join(", ") || "all" : value === null ? "default" : `${value}`]]);
-  [["Options", flatten(facts.options)], ["Tools", flatten(facts.tools)], ["sha256", Object.entries(facts.digests)]]
+  [["Options", flatten(report.options)], ["Tools", flatten(report.tools)], ["sha256", Object.entries(report.digests)]]
     .forEach(([title, entries]) => {
       const box = element("div");
       box.append(element("h3", title), table(["", ""], entries.map(([name, value]) => [name, element("span", value, "mono")])));

@@ -78,8 +78,8 @@ class Folder(Format):
 
     def read(self, out: StorePath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
         for path, label_id in _entries(file.read(sys.maxsize)):
-            place = PurePosixPath(path)
-            key = f"{place.parts[0]}_{place.stem}"
+            video = PurePosixPath(path)
+            key = f"{video.parts[0]}_{video.stem}"
             yield StoredSample(Sample(key, label_id, {}, (out / path).read_bytes()), 0)
 
     def index_files(self, out: StorePath, manifest: Manifest) -> Mapping[str, bytes]:

@@ -116,8 +116,8 @@ class Format(Layout):
                 if expected.rows is None:
                     continue
                 row = expected.rows[index] if index < len(expected.rows) else None
-                place = self.sample_index(expected.num_before, index)
-                if problem := row_problem(stored, place, row):
+                number = self.sample_index(expected.num_before, index)
+                if problem := row_problem(stored, number, row):
                     yield f"sample {index} ({stored.sample.key}): {problem}"
         except (ValueError, KeyError, TypeError) as error:
             yield f"after {num_samples} samples: {error}"
@@ -179,17 +179,17 @@ def groups_of(samples: Iterable[Sample], max_bytes: int) -> Iterator[list[Sample
 
 def row_of(sample: Sample) -> dict[str, Any]:
     """A sample as a row for libraries of rows: `key`, `label`, `label_id`, `facts` (JSON) and `video`."""
-    facts = json.dumps(dict(sample.metadata))
+    metadata = json.dumps(dict(sample.metadata))
     label = sample.metadata["label"]
-    return {"key": sample.key, "label": label, "label_id": sample.label_id, "facts": facts, "video": sample.video}
+    return {"key": sample.key, "label": label, "label_id": sample.label_id, "facts": metadata, "video": sample.video}
 
 
 def sample_of(row: Mapping[str, Any]) -> Sample:
     """The sample that `row_of` made a row of."""
-    facts = json.loads(row["facts"])
-    if facts.get("label") != row["label"]:
-        raise ValueError(f"{row['key']}: the label is not that of its facts")
-    return Sample(row["key"], row["label_id"], facts, row["video"])
+    metadata = json.loads(row["facts"])
+    if metadata.get("label") != row["label"]:
+        raise ValueError(f"{row['key']}: the label is not that of its metadata")
+    return Sample(row["key"], row["label_id"], metadata, row["video"])
 
 
 MAX_ROW_BYTES = 4096

@@ -1,4 +1,4 @@
-"""Parquet: the videos in a column that Hugging Face datasets takes for `Video`, beside the facts of each.
+"""Parquet: the videos in a column that Hugging Face datasets takes for `Video`, beside the metadata of each.
 
 The column is neither compressed nor dictionary-encoded, and has one page in each row group, so that a video's bytes
 stand as they are in the file: the values of a page are its last bytes, each after four bytes with its length (PLAIN
@@ -22,12 +22,12 @@ from kconvert.storage.store import StorePath
 
 _GROUP_BYTES = 96 << 20
 """Of a row group, in memory and in the file, beyond which another begins: readers take a whole one at a time."""
-_MAX_FACTS_BYTES = 4096
+_MAX_METADATA_BYTES = 4096
 _LENGTH_BYTES = 4
 _VIDEO = "video"
 _KINDS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _ELSEWHERE = ("key", "label", "label_id")
-"""Facts that have a column of their own, or a name that `label` stands for."""
+"""Metadata that have a column of their own, or a name that `label` stands for."""
 
 
 class ParquetFormat(Format):
@@ -46,7 +46,7 @@ class ParquetFormat(Format):
         return (f"data/{split}-*",)
 
     def max_sample_bytes(self, video_bytes: int) -> int:
-        return video_bytes + _MAX_FACTS_BYTES
+        return video_bytes + _MAX_METADATA_BYTES
 
     @property
     def overhead_bytes(self) -> int:
@@ -137,9 +137,9 @@ def _offsets(metadata: Any, group: int, sizes: Sequence[int]) -> list[int]:
 
 def _schema(sample: Sample) -> pa.Schema:
     """The columns, and what Hugging Face datasets reads of them."""
-    facts = {name: value for name, value in sample.metadata.items() if name not in _ELSEWHERE}
+    metadata = {name: value for name, value in sample.metadata.items() if name not in _ELSEWHERE}
     labels = load_release(sample.metadata["release"]).labels
-    kinds = {name: _KINDS[type(value)] for name, value in facts.items()}
+    kinds = {name: _KINDS[type(value)] for name, value in metadata.items()}
     spelt = {name: {"dtype": str(kind).replace("double", "float64"), "_type": "Value"} for name, kind in kinds.items()}
     features = {
         _VIDEO: {"_type": "Video"},
@@ -159,15 +159,15 @@ def _schema(sample: Sample) -> pa.Schema:
 
 
 def _row(sample: Sample) -> dict[str, Any]:
-    facts = {name: value for name, value in sample.metadata.items() if name not in _ELSEWHERE}
+    metadata = {name: value for name, value in sample.metadata.items() if name not in _ELSEWHERE}
     video = {"bytes": sample.video, "path": f"{sample.key}.mp4"}
-    return {_VIDEO: video, "label": sample.label_id, "key": sample.key, **facts}
+    return {_VIDEO: video, "label": sample.label_id, "key": sample.key, **metadata}
 
 
 def _stored(row: dict[str, Any], labels: Sequence[str], offset: int) -> StoredSample:
     video, label_id, key = row.pop(_VIDEO), row.pop("label"), row.pop("key")
-    facts = {"key": key, "label_id": label_id, "label": labels[label_id] if label_id >= 0 else "", **row}
-    return StoredSample(Sample(key, label_id, facts, video["bytes"]), offset)
+    metadata = {"key": key, "label_id": label_id, "label": labels[label_id] if label_id >= 0 else "", **row}
+    return StoredSample(Sample(key, label_id, metadata, video["bytes"]), offset)
 
 
 def _videos(table: pa.Table) -> list[dict[str, bytes]]:

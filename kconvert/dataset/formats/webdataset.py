@@ -72,9 +72,9 @@ class WebDataset(Format):
         members = []
         for label, text, video in read_tar(file):
             key = video.name.removesuffix(".mp4")
-            members.append((label.place, text.place, video.place))
+            members.append((label.extent, text.extent, video.extent))
             sample = Sample(key, int(label.content), json.loads(text.content), video.content)
-            yield StoredSample(sample, video.place.offset_bytes)
+            yield StoredSample(sample, video.extent.offset_bytes)
         index = out / _dali_path(shard)
         if not index.is_file() or index.read_bytes() != _dali_index(members):
             raise ValueError(f"{_dali_path(shard)} is missing or not of this shard")
@@ -108,7 +108,7 @@ class WebDataset(Format):
 FORMAT = WebDataset()
 
 
-class Place(NamedTuple):
+class Extent(NamedTuple):
     """Where the content of a member is in its shard."""
 
     name: str
@@ -116,9 +116,9 @@ class Place(NamedTuple):
     size_bytes: int
 
 
-def write_tar(file: DigestingFile, samples: Iterable[Sample]) -> list[tuple[Place, ...]]:
+def write_tar(file: DigestingFile, samples: Iterable[Sample]) -> list[tuple[Extent, ...]]:
     """Writes samples as a tar; returns where the members of each are, the video last."""
-    places = []
+    extents = []
     with tarfile.TarFile(
         fileobj=cast(BinaryIO, file), mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_COPY_BYTES
     ) as tar:
@@ -128,15 +128,15 @@ def write_tar(file: DigestingFile, samples: Iterable[Sample]) -> list[tuple[Plac
                 member = tarfile.TarInfo(f"{sample.key}.{extension}")
                 member.size, member.mode = len(content), _MODE
                 tar.addfile(member, io.BytesIO(content))
-                found.append(Place(member.name, tar.offset - _padded(member.size), member.size))
-            places.append(tuple(found))
+                found.append(Extent(member.name, tar.offset - _padded(member.size), member.size))
+            extents.append(tuple(found))
             # Else it remembers all of them.
             tar.members.clear()  # type: ignore[attr-defined]
-    return places
+    return extents
 
 
 def read_tar(file: DigestedReader) -> Iterator[tuple[_Member, _Member, _Member]]:
-    """The members of each sample: label, facts, video. Raises `ValueError` if it is not exactly what is written."""
+    """The members of each sample: label, metadata, video. Raises `ValueError` if it is not exactly what is written."""
     members = _stored_members(file)
     for first in members:
         yield _of_one_sample([first, *itertools.islice(members, len(_EXTENSIONS) - 1)])
@@ -146,11 +146,12 @@ def _dali_path(shard: str) -> str:
     return f"index/{PurePosixPath(shard).stem}.idx"
 
 
-def _dali_index(samples: Iterable[Iterable[Place]]) -> bytes:
+def _dali_index(samples: Iterable[Iterable[Extent]]) -> bytes:
     """NVIDIA DALI's index of a tar: of each member its extension, offset, size and name, a sample a line."""
     lines = [
         " ".join(
-            f"{place.name.rpartition('.')[2]} {place.offset_bytes} {place.size_bytes} {place.name}" for place in one
+            f"{extent.name.rpartition('.')[2]} {extent.offset_bytes} {extent.size_bytes} {extent.name}"
+            for extent in one
         )
         for one in samples
     ]
@@ -194,13 +195,13 @@ def _members(sample: Sample) -> dict[str, bytes]:
 class _Member:
     name: str
     content: bytes
-    place: Place
+    extent: Extent
 
 
 def _stored_members(file: DigestedReader) -> Iterator[_Member]:
     """The members of a shard up to its end, which is checked: one that was cut between two would read without an
     error."""
-    place = 0
+    offset = 0
     while True:
         block = file.read(_BLOCK_BYTES)
         try:
@@ -208,7 +209,7 @@ def _stored_members(file: DigestedReader) -> Iterator[_Member]:
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             break
         except (tarfile.HeaderError, UnicodeDecodeError) as error:
-            raise ValueError(f"not a tar: no header at byte {place:,} ({error})") from error
+            raise ValueError(f"not a tar: no header at byte {offset:,} ({error})") from error
         if (header.mtime, header.uid, header.gid, header.mode, header.type) != (0, 0, 0, _MODE, tarfile.REGTYPE):
             raise ValueError(f"member {header.name} has another time, owner, mode or type than is written")
         if header.size < 0:
@@ -219,13 +220,13 @@ def _stored_members(file: DigestedReader) -> Iterator[_Member]:
             raise ValueError(f"ends inside member {header.name}")
         if padding.strip(b"\0"):
             raise ValueError(f"something follows the content of member {header.name}")
-        yield _Member(header.name, content, Place(header.name, place + _BLOCK_BYTES, header.size))
-        place += _BLOCK_BYTES + padded_bytes
-    num_zeros = 2 * _BLOCK_BYTES + -(place + 2 * _BLOCK_BYTES) % _RECORD_BYTES
+        yield _Member(header.name, content, Extent(header.name, offset + _BLOCK_BYTES, header.size))
+        offset += _BLOCK_BYTES + padded_bytes
+    num_zeros = 2 * _BLOCK_BYTES + -(offset + 2 * _BLOCK_BYTES) % _RECORD_BYTES
     # Nothing may follow.
     rest = block + file.read(num_zeros - _BLOCK_BYTES + 1)
     if len(rest) != num_zeros or rest.strip(b"\0"):
-        raise ValueError(f"does not end with the end blocks of a tar after byte {place:,}")
+        raise ValueError(f"does not end with the end blocks of a tar after byte {offset:,}")
 
 
 def _of_one_sample(members: Sequence[_Member]) -> tuple[_Member, _Member, _Member]:

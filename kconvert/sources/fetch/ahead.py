@@ -30,7 +30,7 @@ _spare: list[memoryview] = []
 
 
 def read_ahead(resource: Resource, on_bytes: OnBytes, start: Start) -> ByteStream:
-    """A resource from a place on, by several connections; by one where the server has no ranges, or names no version.
+    """A resource from an offset on, by several connections; by one where the server has no ranges, or names no version.
 
     Raises: as `ByteStream.read`.
     """
@@ -56,7 +56,7 @@ class _Range:
     """Bytes of it that the reader has."""
 
     @property
-    def room(self) -> memoryview:
+    def unfilled(self) -> memoryview:
         """Where the next bytes go; empty once it is whole."""
         return self.buffer[self.num_fetched : self.num_bytes]
 
@@ -189,8 +189,8 @@ class _Ring:
         end = mine.offset + mine.num_bytes
         mine.stream = mine.stream or ResourceStream(self._resource, ignore, start, end, self._is_closed)
         with mine.stream as stream:
-            while mine.room and not self._is_closed.is_set():
-                num = stream.read_into(mine.room)
+            while mine.unfilled and not self._is_closed.is_set():
+                num = stream.read_into(mine.unfilled)
                 if not num:
                     raise FetchError(self._resource.location, f"ended after {mine.offset + mine.num_fetched:,} bytes")
                 self._advance(mine, num)

@@ -68,7 +68,7 @@ class HttpResource(Resource):
         if span.start == 0:
             return wanted
         if known is None or not _names_version(known):
-            raise self._changed("the server names no version to go on with")
+            raise self._changed("the server names no version to continue with")
         return wanted | {"If-Range": known.etag}
 
     def _answer(self, response: requests.Response, span: Span, known: Remote | None) -> Answer | None:
@@ -86,7 +86,7 @@ class HttpResource(Resource):
                 got = response.headers.get("Content-Range", "no Content-Range")
                 raise self._changed(f"asked for bytes from {span.start}, got {got}")
             remote = self._same(known, Remote(total, _version(response)))
-            # Else the other ranges could not be told to be of the same version.
+            # Else the other ranges could not be known to be of the same version.
             is_useful = span.end is None or (total is not None and _names_version(remote))
             return _HttpAnswer(response, remote, self.options, span.end is not None) if is_useful else None
         self._require_status(response, HTTPStatus.OK)
@@ -95,7 +95,7 @@ class HttpResource(Resource):
         return _HttpAnswer(response, self._same(known, _remote(response)), self.options, is_range=False)
 
     def _end(self, response: requests.Response, total: int | None, span: Span, known: Remote) -> Answer:
-        """416: there is nothing at the place that was asked for. That is right where it is the end."""
+        """416: there is nothing at the offset that was asked for. That is right where it is the end."""
         if total is None or total != span.start or known.size_bytes not in (None, total):
             raise self._changed(f"the server has no byte {span.start:,} any more (it has {total or 0:,})")
         return _HttpAnswer(response, Remote(total, known.etag), self.options, is_range=True)

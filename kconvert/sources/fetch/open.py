@@ -29,7 +29,7 @@ def open_resource(location: str, options: FetchOptions) -> Resource:
 
 
 def open_stream(location: str, options: FetchOptions, on_bytes: OnBytes = ignore) -> ByteStream:
-    """Starts reading a resource; `on_bytes` is told of every chunk.
+    """Starts reading a resource; `on_bytes` is called with the size of every chunk.
 
     Raises: `FetchError`; `NotFoundError` if there is no such thing.
     """
@@ -39,7 +39,8 @@ def open_stream(location: str, options: FetchOptions, on_bytes: OnBytes = ignore
 def open_ahead(
     location: str, options: FetchOptions, on_bytes: OnBytes = ignore, start: Start | None = None
 ) -> ByteStream:
-    """The same for something big, from a place on: what is remote comes by several connections, ahead of its reader."""
+    """The same for something big, from an offset on: what is remote comes by several connections, ahead of its
+    reader."""
     resource = open_resource(location, options)
     if is_remote(location):
         return read_ahead(resource, on_bytes, start or Start())

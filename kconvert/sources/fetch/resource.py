@@ -78,12 +78,12 @@ class Resource(ABC):
     def ask(self, span: Span, known: Remote | None) -> Answer:
         """Asks for a span, which is of the version `known` unless that is `None`.
 
-        Raises: `BrokenError`, `FetchError`; `SourceChangedError` if that version is not there any more, or nobody can
-        tell.
+        Raises: `BrokenError`, `FetchError`; `SourceChangedError` if that version is not there any more, or nobody
+        knows.
         """
 
     def confirm(self, known: Remote) -> None:
-        """Asks whether all that was read of the resource is of that version, where answers alone cannot tell.
+        """Asks whether all that was read of the resource is of that version, where answers alone do not show it.
 
         Raises: `BrokenError`, `FetchError`; `SourceChangedError` if it is not.
         """

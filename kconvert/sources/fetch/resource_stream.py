@@ -17,7 +17,7 @@ _FROM_THE_START = Start()
 
 
 class ResourceStream(ByteStream):
-    """A resource from a place on: to its end, or to `end` if one is given and the resource can be had in ranges."""
+    """A resource from an offset on: to its end, or to `end` if one is given and the resource can be had in ranges."""
 
     def __init__(
         self,
@@ -27,7 +27,10 @@ class ResourceStream(ByteStream):
         end: int | None = None,
         is_cancelled: threading.Event | None = None,
     ) -> None:
-        """`on_bytes` is told what `read` gives, `is_cancelled` ends the pauses between attempts. Raises as `read`."""
+        """`on_bytes` is called with the size of what `read` gives; `is_cancelled` ends the pauses between attempts.
+
+        Raises: as `read`.
+        """
         self._resource = resource
         self._on_bytes = on_bytes
         self._offset = start.offset

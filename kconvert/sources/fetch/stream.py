@@ -21,7 +21,7 @@ CHUNK_BYTES = 1 << 18
 
 @dataclass(frozen=True)
 class FetchOptions:
-    """How patient fetching is."""
+    """How fetching is retried."""
 
     connect_seconds: float = 10.0
     """A connection that takes longer to open has failed."""
@@ -82,7 +82,7 @@ class Start:
     offset: int = 0
     """The first byte that is wanted, from 0."""
     remote: Remote | None = None
-    """The version that this is a place in; `None` for whatever version there is, which only the first byte can be."""
+    """The version that this is an offset in; `None` for whatever version there is, which only the first byte can be."""
 
 
 OnBytes = Callable[[int], None]
@@ -106,7 +106,7 @@ class ByteStream(ABC):
 
     @property
     def is_end_sure(self) -> bool:
-        """Whether the end that `read` tells is known to be the end, and not a connection that broke."""
+        """Whether the end that `read` gives is known to be the end, and not a connection that broke."""
         return True
 
     @abstractmethod

@@ -12,7 +12,7 @@ from kconvert.catalog.annotation import Annotations
 from kconvert.conversion.account import Account, Decision, Policy
 from kconvert.dataset.table import StagedClip, StagedRows
 from kconvert.storage.folders import local
-from kconvert.video.metadata import MediaFacts
+from kconvert.video.metadata import MediaMetadata
 
 NAMES = [f"clip-{number:06d}_000000_000010" for number in range(12)]
 MEMBERS = {
@@ -30,7 +30,7 @@ labels = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(["zumba", "abse
 
 
 def staged(folder: Path, archive: str, contents: list[tuple[str, tuple[str, ...]]]) -> StagedRows:
-    rows = [StagedClip(name, f"./{name}.mp4", defects, "", 7, "", MediaFacts(), 0) for name, defects in contents]
+    rows = [StagedClip(name, f"./{name}.mp4", defects, "", 7, "", MediaMetadata(), 0) for name, defects in contents]
     write_staged(local(folder / "rows"), rows)
     return StagedRows.read({archive: local(folder / "rows")})
 
@@ -82,7 +82,7 @@ def test_the_account_closes(
     assert not {row.name for row in rows if row.status == "missing"} & set(hosted)
     # Written, rejected and missing say so.
     assert all((row.status == "rejected") == (row.reason != "") for row in rows)
-    assert all((row.status == "missing") == (row.place is None) for row in rows)
+    assert all((row.status == "missing") == (row.row_index is None) for row in rows)
 
     counts = account.counts(MEMBERS, 0, 0)
     num_rejected = sum(counts.num_rejected.values())
@@ -104,7 +104,7 @@ def decide(folder: Path, contents: list[tuple[str, tuple[str, ...]]], **options:
 def test_a_good_replacement_wins_also_over_a_good_original(tmp_path: Path) -> None:
     for defects in ((), ("truncated",)):
         (row,) = decide(tmp_path, [(NAMES[0], defects)], better=[(NAMES[0], ())])
-        assert (row.status, row.source, row.place, row.original) == ("written", "replacement", 0, 1)
+        assert (row.status, row.source, row.row_index, row.original) == ("written", "replacement", 0, 1)
 
 
 def test_a_broken_replacement_changes_nothing(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_part_that_was_spoilt_fails_the_shard_and_is_given_up(tmp_path: Path) 
 
 
 def test_every_spoilt_part_of_a_shard_is_given_up_at_once(tmp_path: Path) -> None:
-    """As where an output folder was copied, and the room that was given back became zeros."""
+    """As where an output folder was copied, and the space that was given back became zeros."""
     task = make_task(tmp_path, [b"x" * 100, b"y" * 100, b"z" * 100])
     whole = task.journal.part_path("000000").read_bytes()
     for name, data in (("000000", whole), ("000001", bytes(300)), ("000002", bytes(300))):
@@ -131,7 +131,7 @@ def used(path: Path) -> int:
     return path.stat().st_blocks * 512
 
 
-def test_what_is_in_a_shard_gives_its_room_back_and_nothing_else_does(tmp_path: Path) -> None:
+def test_what_is_in_a_shard_gives_its_space_back_and_nothing_else_does(tmp_path: Path) -> None:
     videos = [os.urandom(50_000) for _ in range(4)]
     task = make_task(tmp_path, videos)
     part = on_disk(task.journal.part_path("000000"))

@@ -7,11 +7,11 @@ from harness import write_staged
 
 from kconvert.dataset.table import STAGED, TABLE, FinalTable, StagedClip, StagedRows, write_table
 from kconvert.storage.folders import local
-from kconvert.video.metadata import MediaFacts
+from kconvert.video.metadata import MediaMetadata
 
 
 def clip(number: int) -> StagedClip:
-    facts = MediaFacts(duration_seconds=10.0, width=64) if number else MediaFacts()
+    facts = MediaMetadata(duration_seconds=10.0, width=64) if number else MediaMetadata()
     return StagedClip(f"clip{number}", f"./{number}.mp4", ("short",) * (number % 2), "x", number, "", facts, number)
 
 
@@ -56,7 +56,7 @@ def test_rows_are_given_by_shard_in_the_order_of_their_samples(tmp_path: Path) -
     columns = final_columns(["c", "b", "a", "d"]) | {"shard": ["2", "1", "1", ""], "sample_index": [0, 1, 0, None]}
     write_table(local(tmp_path / "x"), columns.items())
     table = FinalTable.read(local(tmp_path / "x"))
-    found = {shard: [row["key"] for row in table.take(places)] for shard, places in table.places_by_file().items()}
+    found = {shard: [row["key"] for row in table.take(places)] for shard, places in table.indexes_by_file().items()}
     assert found == {"1": ["a", "b"], "2": ["c"]}
 
 

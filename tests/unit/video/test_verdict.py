@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kconvert.video.metadata import MediaFacts
+from kconvert.video.metadata import MediaMetadata
 from kconvert.video.verdict import (
     DEFECTS,
     MAX_DETAIL_CHARS,
@@ -17,16 +17,16 @@ from kconvert.video.verdict import (
 
 @pytest.mark.parametrize(("seconds", "is_short"), [(8.96, True), (8.999999, True), (9.0, False), (10.0, False)])
 def test_exactly_the_minimum_is_not_short(seconds: float, is_short: bool) -> None:
-    verdict = judge(Probed(MediaFacts(duration_seconds=seconds)), CheckOptions())
+    verdict = judge(Probed(MediaMetadata(duration_seconds=seconds)), CheckOptions())
     assert (verdict.defects == ("short",)) == is_short
 
 
 def test_an_unknown_duration_is_not_short() -> None:
-    assert judge(Probed(MediaFacts()), CheckOptions()).defects == ()
+    assert judge(Probed(MediaMetadata()), CheckOptions()).defects == ()
 
 
 def test_defects_stand_in_their_order_and_the_gravest_rejects() -> None:
-    probed = Probed(MediaFacts(duration_seconds=1.0), Fault("truncated", "cut"))
+    probed = Probed(MediaMetadata(duration_seconds=1.0), Fault("truncated", "cut"))
     verdict = judge(probed, CheckOptions())
     assert verdict.defects == ("short", "truncated")
     assert "cut" in verdict.detail

@@ -1,4 +1,4 @@
-"""The heartbeat of a run: how far it is, in its journal, for `kconvert status` to read while it goes on."""
+"""Snapshots of a run's progress: how far it is, in its journal, for `kconvert status` to read meanwhile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kconvert.staging.journal import Journal, ProgressRecord
 _MAX_TASKS = 1000
 
 
-class Heartbeat:
+class SnapshotWriter:
     """An observer that writes down what it passes on to another."""
 
     def __init__(self, journal: Journal, observer: Observer) -> None:
@@ -71,7 +71,7 @@ class Heartbeat:
         try:
             self._journal.set_progress(progress)
         except OSError as error:
-            # Nothing depends on it; the disk will be told of by what does.
+            # Nothing depends on it; what does will report the disk.
             self._next_seconds = float("inf")
             self._observer.note(f"`kconvert status` will not show how far this run is: {disk_error(error)}")
 
