@@ -33,6 +33,7 @@ class Step:
     split: str
     """`""` if it is of several."""
     kind: StepKind
+    """What is done in it."""
     text: str
     """What a person calls it, with its split."""
     num_bytes: int | None
@@ -56,6 +57,7 @@ class SplitDone:
     """What a split came to."""
 
     split: str
+    """Its name."""
     num_written: int
     """Clips."""
     num_flagged: int
@@ -63,6 +65,7 @@ class SplitDone:
     num_rejected: int
     """Clips."""
     num_shards: int
+    """0 or more."""
     num_bytes: int
     """Of the shards."""
 
@@ -86,6 +89,7 @@ class Snapshot:
     total_clips: int | None
     """`None` where unknown."""
     clips_per_second: float
+    """Of this step, over the last while."""
     remaining_seconds: float | None
     """Of the whole run; `None` where nobody knows."""
     flagged: Mapping[str, int]

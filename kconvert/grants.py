@@ -30,6 +30,7 @@ class Grant:
     """So much of something, and who says so."""
 
     amount: float
+    """Cores, or bytes."""
     source: str
     """As a person says it, e.g. `the container's CPU quota`."""
 

@@ -37,10 +37,15 @@ class Annotations:
 @dataclass(frozen=True)
 class _Row:
     where: str
+    """The line, or the entry, as a message names it."""
     youtube_id: str
+    """As it stands there."""
     start: str
+    """Seconds, as they stand there."""
     end: str
+    """Seconds, as they stand there."""
     label: str
+    """`""` if there is none."""
     split: str
     """As spelt in the file; `""` where it says nothing."""
 

@@ -49,8 +49,11 @@ class Reported:
     """What people report of a split of the official server; for plans and tables, never relied on."""
 
     num_archives: int
+    """Without the replacement archive."""
     num_clips: int
+    """In all archives together."""
     size_bytes: int
+    """Of all archives, compressed."""
     num_annotations: int | None = None
     """`None` where nobody says."""
 
@@ -60,6 +63,7 @@ class SplitInfo:
     """One split of a release, as the official server lays it out."""
 
     name: str
+    """`train`, `val` or `test`."""
     path_list: str
     """The file that names the archives, a URL a line."""
     archive: str
@@ -67,6 +71,7 @@ class SplitInfo:
     annotations: tuple[AnnotationFile, ...]
     """Candidates; the first that the origin has is used."""
     reported: Reported
+    """What people report of it."""
     replacement: str | None = None
     """The archive of better copies for some of this split's clips."""
 
@@ -104,7 +109,9 @@ class ScriptFolders:
     archives: str
     """Holds `{split}`."""
     annotations: str
+    """The folder of the annotation files."""
     replacement: str | None = None
+    """The folder of the replacement archive; `None` if the release has none."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +119,13 @@ class Release:
     """One official release."""
 
     name: str
+    """As the command line has it, e.g. `k700-2020`."""
     title: str
+    """As people write it, e.g. `Kinetics-700-2020`."""
     splits: Mapping[str, SplitInfo]
+    """By name, in the order in which they are converted."""
     script_folders: ScriptFolders
+    """What the official shell scripts leave."""
     labels: tuple[str, ...] = field(repr=False)
     """Sorted; a label's index is its id."""
 

@@ -130,7 +130,9 @@ class Output:
     """How results and progress are printed."""
 
     is_json: bool
+    """Whether a program reads them."""
     is_quiet: bool
+    """Whether no progress is printed."""
     config: Path | None = None
     """The file of options that was read although nobody named it."""
 

@@ -18,9 +18,13 @@ class SplitStatus:
     """How far a split is."""
 
     split: str
+    """Its name."""
     is_finished: bool
+    """Whether its shards and its table are in place."""
     num_archives: int
+    """To be read, the replacement archive among them."""
     num_archives_read: int
+    """Of these, with a receipt."""
     num_shards: int
     """Packed so far."""
     failures: Mapping[str, str]
@@ -38,7 +42,9 @@ class Status:
     is_complete: bool
     """Whether the manifest is there and every split that was begun is in it."""
     is_running: bool
+    """Whether a run holds the lock of the folder."""
     splits: Sequence[SplitStatus]
+    """Those that were begun, in their usual order."""
     progress: ProgressRecord | None
     """How far that run is; `None` if none is running, or it has written none yet."""
     refusal: str

@@ -21,7 +21,9 @@ class YamlFile:
     """The content of a file, which is a mapping."""
 
     path: Path
+    """The file."""
     content: Mapping[str, Any]
+    """As YAML has it: texts, numbers, lists and mappings."""
     lines: Mapping[str, int]
     """The line of each key, from 1, by its dotted name; entries of lists are named by their number, from 0."""
 

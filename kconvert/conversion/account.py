@@ -25,6 +25,7 @@ class Decision(NamedTuple):
     name: str
     """The clip's official name."""
     status: Literal["written", "rejected", "missing"]
+    """What becomes of it."""
     reason: str
     """Why it is rejected; else `""`."""
     label: str
@@ -32,6 +33,7 @@ class Decision(NamedTuple):
     row_index: int | None
     """The staged row that its bytes are from; `None` if it is missing."""
     source: Literal["original", "replacement", ""]
+    """Where its bytes are from; `""` if it is missing."""
     original: int | None
     """The staged row of the original that a replacement was taken for; `None` if there is none."""
 
@@ -47,7 +49,9 @@ class Policy:
     """What a split's clips are judged by, beyond their defects."""
 
     short: Literal["keep", "drop"]
+    """Whether clips that are short are written."""
     unlabelled: UnlabelledPolicy
+    """Whether clips without a label are written."""
     is_covered: Callable[[str], bool]
     """Whether all archives that could hold a clip with this label are read, so that it may be called missing."""
 

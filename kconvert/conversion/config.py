@@ -56,18 +56,24 @@ class Conversion:
     archives: str | None = None
     """Keep the downloaded archives in this folder, and use them again."""
     check: CheckOptions = field(default_factory=CheckOptions)
+    """How clips are checked."""
     unlabelled: UnlabelledPolicy | None = None
     """What to do with clips that have no label. Default: drop, but keep in a split that has no labels at all."""
     shard: ShardOptions = field(default_factory=ShardOptions)
+    """How large shards are."""
     shuffle: ShuffleOptions = field(default_factory=ShuffleOptions)
+    """How clips are mixed before they are cut into shards."""
     fetch: FetchOptions = field(default_factory=FetchOptions)
+    """How archives are fetched, and retried."""
     engine: EngineName = "local"
     """Where the work is done."""
     workers: int | None = None
     """How many tasks run at a time. Default: one for each core that the machine, the container or the cluster grants,
     as long as there is memory for it; with slurm, 100."""
     ray: RayOptions = field(default_factory=RayOptions)
+    """Where Ray runs tasks, with --engine ray."""
     slurm: SlurmOptions = field(default_factory=SlurmOptions)
+    """How Slurm runs tasks, with --engine slurm."""
     overwrite: bool = False
     """Start again, removing what kconvert made in the folder."""
 

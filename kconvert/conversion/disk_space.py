@@ -39,6 +39,7 @@ class Disk:
     folder: Path
     """Where; it may be made yet."""
     holds: Literal["staging and output", "output", "staging"]
+    """What of the conversion it is filled with."""
     frees_at_once: bool
     """Whether it takes staged clips back one by one."""
 
@@ -53,9 +54,11 @@ class DiskUse:
     """What of a conversion decides how much its disks have to take."""
 
     journal: Journal
+    """It knows the folders."""
     plans: Sequence[SplitPlan]
     """Of the splits that are to be made, one after the other."""
     shuffle: ShuffleOptions
+    """Its window says how many archives are staged at once."""
     packing_bytes: int | None
     """Of the shards that are being written at any moment; `None` where only the cluster knows."""
     archive_cache: Path | None
@@ -72,6 +75,7 @@ class DiskNeed:
     """What a conversion needs of a disk, and what is there."""
 
     disk: Disk
+    """Which."""
     needed_bytes: int
     """At most, at any moment."""
     there_bytes: int

@@ -41,6 +41,7 @@ class FolderState:
     """What an output folder holds, read once."""
 
     journal: Journal
+    """Of the folder."""
     manifest: Manifest | None = None
     """`None` while the folder is not finished."""
     identity: Mapping[str, Any] | None = None

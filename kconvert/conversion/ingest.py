@@ -39,11 +39,15 @@ class IngestTask:
     """One archive to be read."""
 
     archive: ArchiveRef
+    """Its official name, and where it is."""
     archive_id: str
     """What its files in the journal go by."""
     journal: SplitJournal
+    """Where rows, part and receipt go."""
     check: CheckOptions
+    """What is looked for in its clips."""
     fetch: FetchOptions
+    """How its bytes are fetched."""
     access: ArchiveAccess
     """How its bytes are had."""
     selection: StorePath | None = None
@@ -133,9 +137,13 @@ class _Counted:
     """What was reported of the progress of one reading, so that it can be taken back."""
 
     emit: Emit
+    """Takes the progress."""
     num_bytes: int = 0
+    """Read so far."""
     num_clips: int = 0
+    """Checked so far."""
     flagged: dict[str, int] = field(default_factory=dict)
+    """Clips with a defect so far, by defect."""
 
     def bytes_read(self, num_bytes: int) -> None:
         self.num_bytes += num_bytes
@@ -157,10 +165,15 @@ class _Checking:
     """What becomes of each clip of an archive: a row, and its bytes in a sink if they are good."""
 
     prober: Prober
+    """Looks into clips."""
     options: CheckOptions
+    """What is looked for."""
     sink: ClipSink
+    """Takes the good ones."""
     rows: StagedWriter
+    """Takes a row for each."""
     counted: _Counted
+    """Takes the progress."""
 
     def check(self, clip: Clip, member: Member) -> None:
         if member.size_bytes > MAX_CLIP_BYTES:

@@ -33,12 +33,15 @@ class Job:
     """A conversion that can work, as far as can be said without its origin."""
 
     release: Release
+    """What is converted."""
     splits: Sequence[str]
     """To be made, in their usual order."""
     are_splits_chosen: bool
     """Whether a person named them; else they are all that the release has."""
     selection: Selection
+    """Which clips and archives of it are read."""
     journal: Journal
+    """What is done so far, and where."""
     origin: str
     """The URL, or the absolute path."""
     archive_cache: Path | None
@@ -46,10 +49,13 @@ class Job:
     staging: StorePath | None
     """The folder that was chosen for staging; `None` if none was."""
     read: ReadOptions
+    """How archives are read."""
     shuffle: ShuffleOptions
+    """How clips are mixed."""
     unlabelled: UnlabelledPolicy | None
     """`None` for what is usual: to drop, but to keep in a split that has no labels at all."""
     strategy: Strategy
+    """How clips become shards."""
     packing_bytes: int | None
     """Of the shards that are being written at any moment; `None` where only the cluster knows."""
     identity: Mapping[str, Any]

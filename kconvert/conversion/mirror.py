@@ -88,7 +88,9 @@ class DigestTask:
     path: str
     """Of the archive, below the output folder."""
     out: StorePath
+    """The output folder."""
     journal: SplitJournal
+    """Where the receipt goes."""
     decisions: tuple[Decision, ...]
     """On its written clips, in the order of the archive."""
     plan_sha256: str

@@ -60,12 +60,17 @@ class PackTask:
     """One shard to be written."""
 
     number: int
+    """In its split, from 0."""
     path: str
     """Of the shard, below the output folder."""
     out: StorePath
+    """The output folder."""
     journal: SplitJournal
+    """Where parts are, and the receipt goes."""
     format: str
+    """A name of `formats`."""
     samples: tuple[PackSample, ...]
+    """In their order; one at least."""
 
     @property
     def name(self) -> str:
@@ -83,7 +88,9 @@ class Cut(Generic[Item]):
     """A planned shard."""
 
     number: int
+    """In its split, from 0."""
     items: tuple[Item, ...]
+    """In their order; one at least."""
 
 
 def cut(

@@ -39,8 +39,11 @@ class SplitPlan:
     """What a split will be made from."""
 
     info: SplitInfo
+    """The split, as the catalogue has it."""
     inputs: Inputs
+    """The archives and the annotation file."""
     annotations: Annotations
+    """Parsed."""
     archives: Mapping[str, ArchiveRef]
     """By name; the replacement archive too."""
     new_annotations: bytes | None
@@ -70,8 +73,11 @@ class Source:
     """Where the clips of a release come from."""
 
     release: Release
+    """What is converted."""
     origin: Origin
+    """Where it comes from."""
     selection: Selection
+    """Which clips and archives of it are read."""
 
     def plan(self, split: str, journal: SplitJournal | None) -> SplitPlan:
         """What a split will be made from, as yet without sizes: as its journal fixed it, else as the origin says now.

@@ -29,6 +29,7 @@ class MadeShard:
     """A shard that is in place."""
 
     receipt: ShardReceipt
+    """Of the shard."""
     decisions: Sequence[Decision]
     """On its clips, in the order of its samples."""
     files: Sequence[str]

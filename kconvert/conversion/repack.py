@@ -39,8 +39,11 @@ class Repack(Strategy):
     """Packs the clips of archives into shards of a format."""
 
     format: Format
+    """Of the shards."""
     shuffle: ShuffleOptions
+    """How clips are mixed."""
     shard: ShardOptions
+    """How large shards are."""
 
     @property
     def layout(self) -> Format:
@@ -154,6 +157,7 @@ class _State:
     """How far the way through the windows of a split is."""
 
     account: Account
+    """Of all windows so far."""
     rows: StagedRows = field(default_factory=lambda: StagedRows.read({}))
     """Of the replacement archive and all windows so far, in this order: decisions name them by their indexes."""
     shards: list[_PlannedShard] = field(default_factory=list)

@@ -39,12 +39,15 @@ class SplitJob:
     """One split to be made."""
 
     release: Release
+    """That the split is of."""
     plan: SplitPlan
     """What it is made from."""
     out: StorePath
     """The output folder."""
     journal: SplitJournal
+    """What is done of it so far."""
     read: ReadOptions
+    """How its archives are read."""
     policy: Policy
     """What its clips are judged by."""
     selection: StorePath | None

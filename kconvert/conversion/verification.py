@@ -33,6 +33,7 @@ class Difference:
     path: str
     """The file, below the output folder."""
     problem: str
+    """In one line."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.problem}"
@@ -59,9 +60,13 @@ class ShardTask:
     """One shard to be verified."""
 
     out: StorePath
+    """The output folder."""
     entry: ShardEntry
+    """What the manifest says of it."""
     format: str
+    """What `--to` calls it."""
     expected: ExpectedSamples
+    """What table and manifest say of its samples."""
 
     @property
     def name(self) -> str:

@@ -63,6 +63,7 @@ class SplitCounts:
     num_clip_members: int
     """Clips."""
     num_written: int
+    """Clips in shards."""
     num_short: int
     """Written clips that are short."""
     num_replaced: int
@@ -76,6 +77,7 @@ class SplitCounts:
     num_missing: int
     """Annotated clips that no archive holds."""
     num_shards: int
+    """0 or more."""
     num_bytes: int
     """Size of all shards."""
 
@@ -102,9 +104,13 @@ class ShardEntry:
     path: str
     """Below the folder of the manifest."""
     split: str
+    """Its name."""
     num_samples: int
+    """1 or more."""
     size_bytes: int
+    """Of the file."""
     sha256: str
+    """Of the file, hexadecimal."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +118,11 @@ class TableEntry:
     path: str
     """Below the folder of the manifest."""
     num_rows: int
+    """One for each clip of the split."""
     size_bytes: int
+    """Of the file."""
     sha256: str
+    """Of the file, hexadecimal."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +130,17 @@ class SplitRecord:
     """A finished split: all that the manifest says of it."""
 
     counts: SplitCounts
+    """Its account."""
     shards: tuple[ShardEntry, ...]
+    """In their order."""
     table: TableEntry
+    """Of its clips."""
 
 
 @dataclass(frozen=True)
 class LabelsEntry:
     num: int
+    """Labels of the release."""
     sha256: str
     """Of `labels.txt`."""
 
@@ -135,16 +148,23 @@ class LabelsEntry:
 @dataclass(frozen=True)
 class Manifest:
     release: str
+    """Its name."""
     options: Mapping[str, Any]
     """Those that change the bytes."""
     splits: Mapping[str, SplitCounts]
+    """The account of each, by name, in their usual order."""
     shards: tuple[ShardEntry, ...]
+    """Of all splits, in the order of these."""
     tables: tuple[TableEntry, ...]
+    """One for each split, in the order of these."""
     labels: LabelsEntry
+    """Of `labels.txt`."""
     tools: Mapping[str, str]
     """What judged the clips, with versions."""
     kconvert_version: str
+    """That wrote it."""
     format_version: int = field(default=FORMAT_VERSION)
+    """Of the folder."""
 
     @property
     def format(self) -> str:

@@ -79,6 +79,7 @@ class _Apportion:
     """
 
     name: str
+    """What a message calls the split."""
     num_samples: tuple[int, ...]
     """Of each shard."""
     sent: tuple[int, int] | None = None

@@ -30,6 +30,7 @@ class ClipData:
     """A clip of a converted folder."""
 
     key: str
+    """Of the sample."""
     label: str
     """`""` if it has none."""
     label_id: int

@@ -88,12 +88,15 @@ class StagedClip:
     member: str
     """Its path in the archive."""
     defects: tuple[str, ...]
+    """Found by the check; empty for a good clip."""
     detail: str
+    """What the check says of the first; `""` for nothing."""
     size_bytes: int
     """As declared by the archive."""
     sha256: str
     """Of the video's bytes; `""` if they were not loaded."""
     metadata: MediaMetadata
+    """What its container states."""
     part_offset: int = -1
     """Where its bytes begin in the part; -1 if they are not staged."""
     crc32: int = 0

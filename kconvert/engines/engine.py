@@ -90,13 +90,17 @@ R = TypeVar("R")
 @dataclass(frozen=True)
 class Finished(Generic[T, R]):
     task: T
+    """That was given."""
     result: R
+    """Of its work."""
 
 
 @dataclass(frozen=True)
 class Failed(Generic[T]):
     task: T
+    """That was given."""
     error: KconvertError
+    """What its work raised, or what befell its worker."""
 
 
 Outcome = Finished[T, R] | Failed[T]

@@ -38,7 +38,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @dataclass
 class _Worker:
     process: BaseProcess
+    """Of this machine."""
     connection: Connection
+    """To it."""
     job: tuple[Any, int] | None = None
     """The task it is at, and which attempt at it this is."""
 

@@ -28,7 +28,9 @@ class NodeCheck:
     token: str
     """Which the driver has written into each folder that is written to."""
     written: Written
+    """The folders that are written."""
     read: Read
+    """The folders that are only read."""
 
     def __call__(self) -> None:
         """Raises `UsageError` if a folder is not there, is another one, or cannot be written to."""

@@ -13,10 +13,13 @@ class EngineChoice:
     """Which engine is wanted, and how it is to work."""
 
     name: EngineName = "local"
+    """Where tasks run."""
     max_tasks: int | None = None
     """How many tasks run at a time, 1 or more; `None` for as many as there are cores and memory for."""
     ray: RayOptions = field(default_factory=RayOptions)
+    """Used with the name `ray`."""
     slurm: SlurmOptions = field(default_factory=SlurmOptions)
+    """Used with the name `slurm`."""
 
 
 def open_engine(

@@ -42,6 +42,7 @@ _CONNECT_SECONDS = 10.0
 @dataclass
 class _Job:
     task: Any
+    """That was handed to Ray."""
     num_deaths: int = 0
     """Workers that died at it: an attempt each."""
     num_losses: int = 0

@@ -38,6 +38,7 @@ class _ArrayTask:
     """A task in the queue, or running."""
 
     task: Any
+    """That was submitted."""
     job: Any
     """submitit's."""
     num_deaths: int

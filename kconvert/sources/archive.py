@@ -37,6 +37,7 @@ class Member:
     size_bytes: int
     """As declared."""
     _archive: ArchiveReader
+    """That it is in."""
 
     def load(self) -> bytes:
         """The member's bytes. Raises `ArchiveError` if the archive is damaged before their end."""

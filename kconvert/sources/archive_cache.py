@@ -23,6 +23,7 @@ class ArchiveCopies(ArchiveAccess):
     """
 
     folder: Path
+    """Made where it is missing."""
 
     def open(self, archive: ArchiveRef, options: FetchOptions, on_bytes: OnBytes) -> ByteStream:
         return open_stream(str(self.fetch(archive, options, on_bytes)), options)

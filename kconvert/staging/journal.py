@@ -76,19 +76,27 @@ class ArchiveReceipt:
     """A read archive."""
 
     archive: str
+    """Its official path."""
     size_bytes: int | None
     """Of the archive, compressed; `None` where the server did not say."""
     etag: str
     """The version that was read."""
     num_members: int
+    """Of any kind; the sum of the three kinds below, and of the clips."""
     num_ignored_members: int
+    """Folders, links, AppleDouble files and other members that are no clips."""
     num_unparsed_members: int
+    """Videos whose name is not a clip's."""
     num_unselected_members: int
+    """Clips that `--classes` left out."""
     num_clips: int
+    """That have a row."""
     refused: tuple[str, ...]
     """Members that are no clips but should perhaps be, with the reason; at most `MAX_LISTED` of them."""
     part_bytes: int
+    """Of its part; 0 if nothing was staged."""
     rows_sha256: str
+    """Of the file of its rows, hexadecimal."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +106,11 @@ class ShardReceipt:
     path: str
     """Below the output folder."""
     num_samples: int
+    """1 or more."""
     size_bytes: int
+    """Of the shard."""
     sha256: str
+    """Of the shard, hexadecimal."""
     offsets: tuple[int | None, ...]
     """Where each sample's video begins in its file, in the order of the samples; `None` if that cannot be said."""
     plan_sha256: str
@@ -111,6 +122,7 @@ class ProgressRecord:
     """How far a run is, for whoever asks meanwhile."""
 
     snapshot: Snapshot
+    """Of the step."""
     num_tasks_done: int
     """Of this step."""
     running: tuple[str, ...]
@@ -122,6 +134,7 @@ class ProgressRecord:
 @dataclass(frozen=True)
 class _Listings:
     names: Mapping[str, tuple[str, ...]]
+    """By kind."""
 
 
 MAX_LISTED = 1000
@@ -216,6 +229,7 @@ class SplitJournal:
     """The journal of one split. Only whole receipts count; any other file may be there or not."""
 
     folder: StorePath
+    """`DIR/.kconvert/SPLIT`."""
     staging: StorePath | None = None
     """Where parts are; beside the receipts if `None`."""
     number: str = ""

@@ -23,8 +23,11 @@ class StagedBytes:
     """Where the bytes of a clip are in a part."""
 
     offset: int
+    """Of its first byte in the part; -1 if it is in none."""
     size: int
+    """In bytes."""
     crc32: int
+    """Of its bytes; 0 where nobody checks it."""
 
     @property
     def range(self) -> tuple[int, int]:

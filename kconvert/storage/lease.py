@@ -108,8 +108,11 @@ class _Keeper:
     """Renews a lease until it is over, or lost."""
 
     path: StorePath
+    """Of the lease."""
     mine: str
+    """What stands in the lease while it is ours."""
     is_over: threading.Event = field(default_factory=threading.Event)
+    """Set when the lease is given back."""
     why_lost: str = ""
     """`""` while it is held."""
 

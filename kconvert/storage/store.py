@@ -31,6 +31,7 @@ class Info:
     """What a store says of a file."""
 
     size_bytes: int
+    """As the store states it."""
     version: str
     """An entity tag and the time of change, as far as the store has them; `""` if it has neither."""
 
@@ -39,13 +40,16 @@ class Entry(NamedTuple):
     """Something that is below a folder."""
 
     path: StorePath
+    """Of the store that was asked."""
     kind: Literal["file", "folder", "link"]
+    """Links are those of folders on a disk."""
 
 
 class Range(NamedTuple):
     """Some bytes of a file."""
 
     key: str
+    """Of the file."""
     start: int
     """Their first byte, from 0."""
     end: int
@@ -163,6 +167,7 @@ class StorePath:
     """A path in a store; like `pathlib.Path` as far as that is used here."""
 
     store: Store
+    """That the path is in."""
     key: str
     """Without a `/` at its end."""
 

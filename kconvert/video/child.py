@@ -24,6 +24,7 @@ class Interim:
     """Something that is known of a clip before the work is done."""
 
     what: object
+    """Anything that can be pickled."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Done:
     """What the work came to."""
 
     result: Any
+    """Of the work."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Raised:
     """What the work raised."""
 
     error: Exception
+    """By the work."""
 
 
 @dataclass(frozen=True)

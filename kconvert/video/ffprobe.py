@@ -78,10 +78,13 @@ def _require(program: str) -> None:
 @dataclass(frozen=True)
 class _Ran:
     program: str
+    """Its name, for messages."""
     exit_code: int
+    """Negative if a signal ended it."""
     num_bytes: int
     """Printed in all."""
     stdout: str
+    """`""` where far too much was printed."""
     messages: list[str]
     """Lines of stderr, without addresses and the file's path."""
 

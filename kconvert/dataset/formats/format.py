@@ -42,6 +42,7 @@ class Sample:
     metadata: Mapping[str, Any]
     """The same keys and types in every sample, and never `None`."""
     video: bytes
+    """The bytes of the file."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class StoredSample:
     """A sample as it was found in a shard."""
 
     sample: Sample
+    """As it was read."""
     offset_bytes: int | None
     """Where the video's bytes begin in their file; `None` if that cannot be said."""
 
@@ -58,7 +60,9 @@ class WrittenShard:
     """A shard that is in place."""
 
     size_bytes: int
+    """Of the shard, without what stands with it."""
     sha256: str
+    """Of the shard, hexadecimal."""
     offsets: tuple[int | None, ...]
     """Where each sample's video begins in its file; `None` if that cannot be said."""
 

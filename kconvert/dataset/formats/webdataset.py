@@ -112,8 +112,11 @@ class Extent(NamedTuple):
     """Where the content of a member is in its shard."""
 
     name: str
+    """The member's."""
     offset_bytes: int
+    """Of its first byte in the shard."""
     size_bytes: int
+    """Without padding."""
 
 
 def write_tar(file: DigestingFile, samples: Iterable[Sample]) -> list[tuple[Extent, ...]]:
@@ -194,8 +197,11 @@ def _members(sample: Sample) -> dict[str, bytes]:
 @dataclass(frozen=True)
 class _Member:
     name: str
+    """With its extension."""
     content: bytes
+    """Without padding."""
     extent: Extent
+    """Where it is in the shard."""
 
 
 def _stored_members(file: DigestedReader) -> Iterator[_Member]:

@@ -46,6 +46,7 @@ class _Range:
     offset: int
     """Its first byte in the resource."""
     num_bytes: int
+    """Of the range."""
     buffer: memoryview
     """At least as long."""
     stream: ResourceStream | None
@@ -92,6 +93,7 @@ class _Failure(NamedTuple):
     offset: int
     """The first byte of the resource that will not come."""
     error: Exception
+    """Of any kind."""
 
 
 class _Ring:

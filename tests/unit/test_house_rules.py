@@ -1,0 +1,91 @@
+"""The rules of the house that a program can check: what is long is split, what is a field is explained."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kconvert
+
+PACKAGE = Path(kconvert.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MAX_FUNCTION_LINES = 40
+MAX_CLASS_LINES = 150
+MAX_ARGUMENTS = 5
+
+
+def nodes(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
+    """Everything of a kind in the package, with where it is."""
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, kind):
+                yield f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}", node
+
+
+def num_lines(node: ast.AST) -> int:
+    start, end = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)
+    return int(end) - int(start) + 1
+
+
+@pytest.mark.parametrize(("kind", "limit"), [(ast.FunctionDef, MAX_FUNCTION_LINES), (ast.ClassDef, MAX_CLASS_LINES)])
+def test_nothing_is_too_long_to_be_read(kind: type[ast.AST], limit: int) -> None:
+    found = [f"{where}: {num_lines(node)} lines" for where, node in nodes(kind) if num_lines(node) > limit]
+    assert not found
+
+
+def test_nothing_takes_more_arguments_than_a_reader_can_hold() -> None:
+    found = []
+    for where, node in nodes(ast.FunctionDef):
+        assert isinstance(node, ast.FunctionDef)
+        names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+        if len([name for name in names if name not in ("self", "cls")]) > MAX_ARGUMENTS:
+            found.append(f"{where}: {node.name}")
+    assert not found
+
+
+def is_record(node: ast.ClassDef) -> bool:
+    is_dataclass = any("dataclass" in ast.dump(decorator) for decorator in node.decorator_list)
+    return is_dataclass or any(ast.dump(base) == ast.dump(ast.Name("NamedTuple", ast.Load())) for base in node.bases)
+
+
+def is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def test_every_field_is_explained() -> None:
+    found = []
+    num_fields = 0
+    for where, node in nodes(ast.ClassDef):
+        assert isinstance(node, ast.ClassDef)
+        if not is_record(node):
+            continue
+        for statement, after in zip(node.body, [*node.body[1:], ast.Pass()], strict=True):
+            if isinstance(statement, ast.AnnAssign):
+                num_fields += 1
+                if not is_text(after):
+                    found.append(f"{where}: {node.name}.{ast.unparse(statement.target)}")
+    assert num_fields > 400
+    assert not found
+
+
+def test_every_module_and_package_says_what_it_owns() -> None:
+    found = [str(path) for path in MODULES if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert not found
+
+
+def test_no_package_catches_everything_but_where_that_is_said() -> None:
+    """Each broad `except` is a place where somebody else must get the error, whatever it is."""
+    broad = [
+        where
+        for where, node in nodes(ast.ExceptHandler)
+        if isinstance(node, ast.ExceptHandler)
+        and isinstance(node.type, ast.Name)
+        and node.type.id == "Exception"
+        and not any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+    ]
+    assert [where.partition(":")[0] for where in broad] == [
+        "engines/engine.py",
+        "sources/fetch/ahead.py",
+        "video/child.py",
+    ]
