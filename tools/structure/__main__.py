@@ -20,7 +20,7 @@ def main() -> int:
     imports = {name: set(imported(path, modules)) - {name} for name, path in modules.items()}
     below: dict[str, set[str]] = defaultdict(set)
     for name, others in imports.items():
-        below[room(name)] |= {room(other) for other in others} - {room(name), ""}
+        below[package_of(name)] |= {package_of(other) for other in others} - {package_of(name), ""}
     problems = [
         f"{name} imports {other}, which is above it"
         for name in PACKAGES
@@ -28,7 +28,7 @@ def main() -> int:
         if other in PACKAGES and PACKAGES.index(other) < PACKAGES.index(name)
     ]
     for name in PACKAGES:
-        num_files = sum(room(one) == name for one in modules)
+        num_files = sum(package_of(one) == name for one in modules)
         print(
             f"{name:11} {num_files:3} files  imports {', '.join(sorted(below[name], key=order)) or 'nothing of ours'}"
         )
@@ -47,7 +47,7 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip(".")
 
 
-def room(name: str) -> str:
+def package_of(name: str) -> str:
     """The package that a module is in, or its own name where it is in none."""
     return name.partition(".")[0]
 
