@@ -5,22 +5,39 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 from harness import SHARED_DATA
+from hypothesis import settings
 from miniature.build import build
 from miniature.server import Server, serving
 from miniature.sources import MadeRows, MadeVideos, RealRows, RealVideos
 
+IS_CI = bool(os.environ.get("CI"))
+# In CI the same examples each time: what was found elsewhere stands in the tests as an example.
+settings.register_profile("ci", derandomize=True)
+if IS_CI:
+    settings.load_profile("ci")
+MAY_BE_SKIPPED_IN_CI: dict[str, str] = {}
+"""The tests that may be skipped in CI, each with the reason; any other skip there is a failure."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    is_skip = report.skipped and not hasattr(report, "wasxfail")
+    if IS_CI and is_skip and item.nodeid.partition("[")[0] not in MAY_BE_SKIPPED_IN_CI:
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI, and not in the list of what may be: {report.longrepr}"
+    return report
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real clips and annotations. Their absence skips a test, but not in CI."""
+    """Real clips and annotations. Their absence skips a test."""
     if not SHARED_DATA.is_dir():
-        if os.environ.get("CI"):
-            pytest.fail(f"{SHARED_DATA} is absent, and this is CI")
         pytest.skip(f"{SHARED_DATA} is absent")
     return SHARED_DATA
 
@@ -66,6 +83,13 @@ def real_mini(once: Once, shared_data: Path) -> Path:
     """The miniature of real clips under real rows. Not to be changed."""
     videos, rows = RealVideos(shared_data / "clips"), RealRows(shared_data / "annotations")
     return once("real_mini", lambda folder: build(folder, videos, rows))
+
+
+@pytest.fixture(scope="session", params=["made", "real"])
+def any_mini(request: pytest.FixtureRequest, mini: Path) -> Path:
+    """Each miniature in turn: that of made clips, which is always there, and that of real ones. Not to be changed."""
+    found: Path = mini if request.param == "made" else request.getfixturevalue("real_mini")
+    return found
 
 
 @pytest.fixture

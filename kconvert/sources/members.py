@@ -1,0 +1,33 @@
+"""Members: what a source holds, one after the other, in an order of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Member:
+    """An entry of a source."""
+
+    name: str
+    """As stored, with the folders above it; bytes that are not UTF-8 stand as surrogates."""
+    is_file: bool
+    """False for folders, links, devices and everything else that carries no bytes of its own."""
+    size_bytes: int
+    """As declared, which may be wrong; 0 for what carries no bytes."""
+    load: Callable[[], bytes]
+    """Gives its bytes, once, until the next member is asked for. Raises `ArchiveError` if the source is damaged before
+    their end, `RuntimeError` where it is too late."""
+
+
+class Members(AbstractContextManager["Members"], Protocol):
+    """The members of a source. To be closed.
+
+    Each is given once. When the iteration ends by itself, everything that the source has to say was read and checked;
+    what is damaged raises `ArchiveError`, also after the last member.
+    """
+
+    def __iter__(self) -> Iterator[Member]: ...
