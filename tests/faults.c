@@ -149,6 +149,14 @@ ON_PATH(unlink, "unlink", 0, path, (const char *path), (path))
 ON_PATH(rmdir, "rmdir", 0, path, (const char *path), (path))
 ON_PATH(mkdir, "mkdir", 1, path, (const char *path, mode_t mode), (path, mode))
 
+int flock(int handle, int operation) {
+    if (getenv("FAULTS_NO_FLOCK")) {
+        errno = ENOSYS;
+        return -1;
+    }
+    return REAL(flock)(handle, operation);
+}
+
 int clock_gettime(clockid_t clock, struct timespec *now) {
     static _Atomic int looks;
     int result = syscall(SYS_clock_gettime, clock, now);

@@ -118,7 +118,7 @@ class Folders(Store):
         make_folder(Path(key).parent)
         with open(key, "a") as file:
             try:
-                is_ours = _flock_patiently(file)
+                is_ours = _flock_with_retries(file)
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
                     raise
@@ -155,7 +155,7 @@ def _lease_beside(store: Folders, key: str) -> StorePath:
     return StorePath(store, f"{key}.lease")
 
 
-def _flock_patiently(file: IO[str]) -> bool:
+def _flock_with_retries(file: IO[str]) -> bool:
     """Locks a file for one alone. A glance of `kconvert status` is over in a moment."""
     for _ in range(_LOCK_ATTEMPTS):
         if _flock(file, fcntl.LOCK_EX):
