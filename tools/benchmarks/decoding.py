@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from smoke import parse
+
 from benchmarks.machine import describe, run
 from benchmarks.material import chosen_clip, clip_parser, make, unique
 from benchmarks.ways import COMMAND
@@ -18,7 +20,7 @@ def main(words: Sequence[str]) -> int:
     parser = clip_parser("decode", __doc__)
     parser.add_argument("--clips", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args(words)
+    options = parse(parser, words, clips=4, repeats=1)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         clip = chosen_clip(options, folder)

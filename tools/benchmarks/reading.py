@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import webdataset
+from smoke import parse
 
 import kconvert
 from benchmarks.machine import describe, existing_folder, run
@@ -27,7 +28,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--folder", type=existing_folder, default=Path("/var/tmp"), help="on a disk; cold needs root")
     parser.add_argument("--clips", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args(words)
+    options = parse(parser, words, clips=10, repeats=1)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         clip = encode(folder)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from miniature.build import OFFICIAL, write
+from smoke import parse
 
 from benchmarks.machine import existing_folder
 from kconvert.catalog.release import load_release
@@ -155,7 +156,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--folder", type=existing_folder, default=Path("/dev/shm"))
     parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.25, 0.5, 1.0])
     parser.add_argument("--one", type=float, help=argparse.SUPPRESS)
-    options = parser.parse_args(words)
+    options = parse(parser, words, shares=[0.001])
     if options.one:
         _measure(options.one, options.folder)
         return 0

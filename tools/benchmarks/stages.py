@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from smoke import parse
+
 from benchmarks.machine import describe, run, serving
 from benchmarks.material import chosen_clip, clip_parser, make
 from benchmarks.ways import COMMAND
@@ -28,7 +30,7 @@ def main(words: Sequence[str]) -> int:
     parser = clip_parser("stages", __doc__)
     parser.add_argument("--clips", type=int, default=150)
     parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args(words)
+    options = parse(parser, words, clips=2, repeats=1)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         folder.chmod(0o755)

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from smoke import parse
+
 from benchmarks.machine import describe, run
 from benchmarks.material import chosen_clip, clip_parser, make
 from benchmarks.ways import COMMAND, PYTHON
@@ -23,7 +25,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--archives", type=int, default=20)
     parser.add_argument("--clips", type=int, default=75, help="clips in an archive")
     parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args(words)
+    options = parse(parser, words, archives=1, clips=2, repeats=1)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         material = make(folder / "origin", chosen_clip(options, folder), options.archives, options.clips)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness import kconvert
 from measuring import clips_origin, measured
+from smoke import parse
 
 _MB = 1_000_000
 
@@ -22,7 +23,7 @@ def main() -> int:
     parser.add_argument("--archives", type=int, default=4, help="archives at factor 1")
     parser.add_argument("--clips", type=int, default=10, help="clips in an archive")
     parser.add_argument("--clip_bytes", type=int, default=1_300_000)
-    options = parser.parse_args()
+    options = parse(parser, None, factors=[1], archives=1, clips=2)
     print(
         "  size  window  shards MB  archives  clips  driver MB  worker MB  staging MB  disk MB  of predicted  seconds"
     )

@@ -22,6 +22,7 @@ from interrupting import ERRORS, Job, boundaries, one_of_each_kind, tiny_job
 from miniature.build import build
 from miniature.server import serving
 from miniature.sources import MadeRows, MadeVideos
+from smoke import parse
 
 Trial = Callable[[], list[str]]
 
@@ -32,9 +33,10 @@ def main() -> int:
     parser.add_argument("--moments", type=int, default=200, help="kills at random moments")
     parser.add_argument("--interruptions", type=int, default=60, help="SIGTERM and SIGINT at random moments")
     parser.add_argument("--only", choices=["boundaries", "disks", "moments"], help="only this part")
+    parser.add_argument("--trials", type=int, help="at most so many boundaries, and refusals; all without")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
-    options = parser.parse_args()
+    options = parse(parser, None, moments=4, interruptions=4, trials=2)
     folder = Path(tempfile.mkdtemp(dir=options.folder))
     problems: list[str] = []
     try:
@@ -57,12 +59,12 @@ def at_operations(folder: Path, options: argparse.Namespace) -> list[str]:
     operations = job.run_undisturbed()
     problems: list[str] = []
     if options.only != "disks":
-        places = boundaries(operations)
-        trials: list[Trial] = [lambda place=place, act=act: job.kill_at(place, act) for place, act in places]  # type: ignore[misc]
+        points = boundaries(operations)[: options.trials]
+        trials: list[Trial] = [lambda point=point, act=act: job.kill_at(point, act) for point, act in points]  # type: ignore[misc]
         problems += run_all(f"kills at commit boundaries (of {len(operations)} operations)", trials, options.jobs, job)
     if options.only != "boundaries":
-        refusing = [(place, error) for place in one_of_each_kind(operations) for error in ERRORS]
-        trials = [lambda place=place, error=error: job.refuse_at(place, error) for place, error in refusing]  # type: ignore[misc]
+        refusing = [(point, error) for point in one_of_each_kind(operations) for error in ERRORS][: options.trials]
+        trials = [lambda point=point, error=error: job.refuse_at(point, error) for point, error in refusing]  # type: ignore[misc]
         problems += run_all("refusals of the disk", trials, options.jobs, job)
     return problems
 

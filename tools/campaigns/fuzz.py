@@ -16,26 +16,28 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from smoke import parse
+
 TESTS = Path(__file__).parents[2] / "tests"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tools/campaign fuzz", description=__doc__)
     parser.add_argument("--seconds", type=int, default=120, help="for each target")
+    parser.add_argument("--targets", type=int, help="only the first so many targets; all without")
     parser.add_argument("--jobs", type=int, default=2, help="targets at a time")
     parser.add_argument("--one", help="run this target in this process")
     parser.add_argument("--folder", type=Path, default=None, help="for what is learned; a temporary one without")
-    options = parser.parse_args()
+    options = parse(parser, None, seconds=1, targets=2)
     if options.one:
         _fuzz(options.one, options.folder, options.seconds)
         return 0
-    if importlib.util.find_spec("atheris") is None:
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "atheris"], check=True)
     from fuzzing import TARGETS
 
     folder = options.folder or Path(tempfile.mkdtemp())
     with ThreadPoolExecutor(options.jobs) as pool:
-        found = list(pool.map(lambda name: _run(name, folder / name, options.seconds), TARGETS))
+        names = list(TARGETS)[: options.targets]
+        found = list(pool.map(lambda name: _run(name, folder / name, options.seconds), names))
     print(f"in all: {sum(runs for runs, _, _ in found):,} inputs, {sum(size for _, size, _ in found):,} bytes")
     return max(code for _, _, code in found)
 

@@ -1,7 +1,7 @@
 """Conversions on a real Slurm of one node, which is set up and taken down again (needs root and Debian's packages).
 
-Does what the tests do with submitit's own executor, and what only Slurm can: a pre-empted element, a killed one, and a
-driver that is killed and started again.
+Does what the tests do with submitit's own executor, and what only Slurm can: a pre-empted array task, a killed one, and
+a driver that is killed and started again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from harness import COMMAND, kconvert, tree
 from miniature.build import build
 from miniature.server import Handler, serving
 from miniature.sources import MadeRows, MadeVideos
+from smoke import parse
 
 _PACKAGES = ["slurmctld", "slurmd", "slurm-client", "munge"]
 _CONF = """ClusterName=trial
@@ -60,11 +61,13 @@ class Slow(Handler):
 
 
 def main() -> None:
-    argparse.ArgumentParser(prog="tools/campaign slurm", description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(prog="tools/campaign slurm", description=__doc__)
+    parser.add_argument("--harms", type=int, help="only the first so many harms; all, and the driver's death, without")
+    options = parse(parser, None, harms=0)
     if not shutil.which("slurmctld"):
         subprocess.run(["apt-get", "install", "-y", "-qq", *_PACKAGES], check=True, stdout=subprocess.DEVNULL)
     with tempfile.TemporaryDirectory(prefix="kconvert-slurm-") as folder, _slurm(Path(folder)):
-        _campaign(Path(folder))
+        _campaign(Path(folder), options.harms)
 
 
 @contextmanager
@@ -114,7 +117,7 @@ def _free_ports(num: int) -> list[int]:
     return ports
 
 
-def _campaign(folder: Path) -> None:
+def _campaign(folder: Path, num_harms: int | None) -> None:
     origin = folder / "origin"
     build(origin, MadeVideos(), MadeRows())
     words = ["k400", "--shard.max_samples", "5"]
@@ -130,11 +133,11 @@ def _campaign(folder: Path) -> None:
     print(_arrays())
 
     harms: list[tuple[str, Callable[[str], str]]] = [
-        ("an element is pre-empted (scontrol requeue)", lambda job: _said("scontrol", "requeue", job)),
-        ("an element is killed (scancel --signal=KILL)", lambda job: _said("scancel", "--signal=KILL", job)),
-        ("an element is cancelled (scancel)", lambda job: _said("scancel", job)),
+        ("an array task is pre-empted (scontrol requeue)", lambda job: _said("scontrol", "requeue", job)),
+        ("an array task is killed (scancel --signal=KILL)", lambda job: _said("scancel", "--signal=KILL", job)),
+        ("an array task is cancelled (scancel)", lambda job: _said("scancel", job)),
     ]
-    for name, harm in harms:
+    for name, harm in harms[:num_harms]:
         out = folder / name.split("(")[0].replace(" ", "-")
         with serving(origin, Slow) as http:
             start = time.monotonic()
@@ -143,6 +146,8 @@ def _campaign(folder: Path) -> None:
             said, err = process.communicate(timeout=600)
             _check(name, process.returncode, said + err, out, expected, start)
 
+    if num_harms is not None:
+        return
     out = folder / "driver"
     with serving(origin, Slow) as http:
         start = time.monotonic()
@@ -162,7 +167,7 @@ def _start(words: list[str], options: list[str], out: Path, url: str) -> subproc
 
 
 def _running() -> str:
-    """An element that has run for a moment."""
+    """An array task that has run for a moment."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
         if found := _said("squeue", "-h", "-r", "--states=RUNNING", "--format=%i").split():
@@ -174,7 +179,7 @@ def _running() -> str:
 
 def _arrays() -> str:
     lines = _said("squeue", "-h", "-r", "--states=all", "--format=%i %T").splitlines()
-    return f"  elements: {', '.join(lines)}"
+    return f"  array tasks: {', '.join(lines)}"
 
 
 def _check(name: str, code: int, err: str, out: Path, expected: dict[str, bytes], start: float) -> None:
