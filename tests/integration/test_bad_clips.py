@@ -8,6 +8,8 @@ import os
 import shutil
 import stat
 import tarfile
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ MARKS = {1: b"CRASHING", 3: b"HANGING!", 4: b"HOGGING!", 6: b"FLOODING"}
 """Clips by number, and what they do to the prober."""
 SITECUSTOMIZE = """
 # Read by every Python process that has this folder on its path: makes PyAV do odd things on marked clips.
-import importlib.abc, importlib.util, os, signal, sys, time
+import importlib.abc, importlib.util, os, signal, sys, time, zlib
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
@@ -50,7 +52,7 @@ class Finder(importlib.abc.MetaPathFinder):
             def open_(file, *args, **kwargs):
                 data = file.getvalue()
                 with open({calls!r}, "a") as log:
-                    log.write(data[-8:].decode("latin-1") + "\\n")
+                    log.write(f"{data[-8:].decode('latin-1')} {zlib.crc32(data):08x}\\n")
                 if data.endswith(b"CRASHING"):
                     os.kill(os.getpid(), signal.SIGSEGV)
                 if data.endswith(b"HANGING!"):
@@ -85,13 +87,17 @@ exec {real} "$@"
 @pytest.fixture
 def marked(tmp_path: Path) -> Path:
     """An origin with one split of eight clips, of which four are marked."""
-    rows = [Row(f"clip-{number:06d}", 0, 10, "zumba") for number in range(8)]
+    return origin_of(tmp_path / "server", 8, MARKS)
+
+
+def origin_of(root: Path, num_clips: int, marks: Mapping[int, bytes]) -> Path:
+    """An origin with one split of one archive, in which clips are marked, by number."""
+    rows = [Row(f"clip-{number:06d}", 0, 10, "zumba") for number in range(num_clips)]
     archive = Archive("700_2020/val/k700_val_700.tar.gz", "zumba/")
     for number, row in enumerate(rows):
-        mark = MARKS.get(number)
+        mark = marks.get(number)
         data = make_clip("good", row.name) + (b"\0\0\0\x10free" + mark if mark else b"")
         archive.clips.append((row, Video(data, ())))
-    root = tmp_path / "server"
     archive.write(root)
     url = f"https://s3.amazonaws.com/kinetics/{archive.name}\n"
     write(root / "700_2020/val/k700_2020_val_path.txt", url.encode())
@@ -110,6 +116,42 @@ def stand_in(prober: str, folder: Path) -> tuple[dict[str, str], Path]:
     write(fake, FAKE_FFPROBE.format(real=shutil.which("ffprobe"), calls=calls).encode())
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
     return {"PATH": f"{fake.parent}:{os.environ['PATH']}", **PLAIN}, calls
+
+
+ENGINES = {
+    "local": (),
+    "ray": ("--engine", "ray", "--ray.address", "local"),
+    "slurm": ("--engine", "slurm", "--slurm.executor", "local"),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_of_a_hundred_clips_all_but_the_guilty_are_looked_into_once_on_every_engine(
+    tmp_path: Path, engine: str
+) -> None:
+    guilty = {10: b"CRASHING", 50: b"HANGING!", 80: b"HOGGING!"}
+    origin = origin_of(tmp_path / "server", 100, guilty)
+    env, calls = stand_in("libav", tmp_path)
+    out = tmp_path / "out"
+    words = ("k700-2020", "--split", "val", "--out", out, "--origin", origin, "--check.timeout", "3", "--workers", 1)
+    # Ray's own processes have much that development mode complains of.
+    ran = kconvert(*words, *ENGINES[engine], env={**env, "PYTHONDEVMODE": "", "RAY_USAGE_STATS_ENABLED": "0"})
+    assert ran.code == 0, ran.err
+    rows: list[dict[str, Any]] = pq.read_table(out / "metadata/val.parquet").to_pylist()
+    assert len(rows) == 100
+    reasons = {int(row["youtube_id"][5:]): row["reason"] for row in rows if row["status"] != "written"}
+    assert reasons == {10: "crashed", 50: "timeout", 80: "crashed"}
+    opened = Counter(calls.read_text().splitlines())
+    marks = {
+        name.decode(): opened.pop(call)
+        for name in guilty.values()
+        for call in list(opened)
+        if call.startswith(name.decode())
+    }
+    # A look opens a clip twice, without its decoders and with them.
+    assert (len(opened), set(opened.values())) == (97, {2})
+    # In a process that had seen others a clip is tried once more, alone.
+    assert marks == {"CRASHING": 2, "HANGING!": 1, "HOGGING!": 2}
 
 
 @pytest.mark.parametrize("prober", ["libav", "ffprobe"])
