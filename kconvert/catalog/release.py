@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal, get_args
 
-import yaml
+from kconvert.storage.yaml_text import YamlTextError, read_yaml_text
 
 OFFICIAL_BASE = "https://s3.amazonaws.com/kinetics/"
 """Where the CVDF hosts the archives (github.com/cvdfoundation/kinetics-dataset)."""
@@ -155,8 +155,8 @@ def parse_release(text: str, labels: tuple[str, ...]) -> Release:
     if list(labels) != sorted(set(labels)):
         raise ValueError("labels: expected a sorted list without repetition")
     try:
-        return _release_of(yaml.safe_load(text), labels)
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return _release_of(read_yaml_text(text).content, labels)
+    except (KeyError, TypeError, AttributeError, YamlTextError) as error:
         raise ValueError(f"catalogue entry: malformed ({type(error).__name__}: {error})") from error
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kconvert.errors import UsageError
+from kconvert.storage.yaml_text import YamlTextError, read_yaml_text
 from kconvert.text import did_you_mean
 
 _MAX_VALUES = 10_000
@@ -60,20 +59,18 @@ def read_yaml(path: Path) -> YamlFile:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); expected a YAML file of options") from error
     try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        content = loader.construct_document(node) if node is not None else None
-        content = {} if content is None else content
-    # All but the first of values that are written as numbers or times, and are none, and of endless nesting.
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
-        raise UsageError(f"{path}{_where(error)}: is no YAML ({_what(error)}); correct it") from error
+        document = read_yaml_text(text)
+    except YamlTextError as error:
+        where = "" if error.line is None else f", line {error.line}"
+        raise UsageError(f"{path}{where}: is no YAML ({error.problem}); correct it") from error
+    content = {} if document.content is None else document.content
     if not isinstance(content, dict):
         got = "a list" if isinstance(content, list) else repr(content)[:60]
         raise UsageError(f"{path}: got {got}, expected options, as `workers: 4` a line")
     if _size(content, ()) > _MAX_VALUES:
         raise UsageError(f"{path}: holds itself, or more than {_MAX_VALUES:,} values; write it without aliases")
     lines: dict[str, int] = {}
-    for name, line in _lines(node, "", set()) if node is not None else ():
+    for name, line in document.lines():
         if name in lines:
             raise UsageError(f"{path}, line {line}: {name} stands there twice (line {lines[name]}); remove one of them")
         lines[name] = line
@@ -94,31 +91,6 @@ def _size(value: object, above: tuple[int, ...]) -> int:
     return total
 
 
-def _lines(node: yaml.Node, above: str, seen: set[int]) -> Iterator[tuple[str, int]]:
-    """The line of each key below a node. What is repeated by an alias is named once: it may hold itself."""
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            name = f"{above}{key.value}"
-            yield name, key.start_mark.line + 1
-            yield from _lines(value, f"{name}.", seen)
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            yield f"{above}{number}", value.start_mark.line + 1
-            yield from _lines(value, f"{above}{number}.", seen)
-
-
 def _is_free(name: str, known: Collection[str]) -> bool:
     """Whether an option takes a value of any content: no option stands below it."""
     return not any(other.startswith(f"{name}.") for other in known)
-
-
-def _where(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f", line {mark.line + 1}" if mark is not None else ""
-
-
-def _what(error: Exception) -> str:
-    return getattr(error, "problem", None) or " ".join(str(error).split())

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
-import yaml
-
 from kconvert.catalog.release import SPLITS, Release, load_release
 from kconvert.dataset.manifest import MANIFEST_NAME, LabelsEntry, Manifest
 from kconvert.dataset.open import open_layout
 from kconvert.engines.imports import with_arrays
 from kconvert.storage.store import StorePath
+from kconvert.storage.yaml_text import to_yaml_text
 
 LABELS_NAME = "labels.txt"
 CARD_NAME = "README.md"
@@ -74,7 +73,7 @@ def _card_text(manifest: Manifest) -> str:
         "task_categories": ["video-classification"],
         **open_layout(manifest.format).card_config(packed),
     }
-    lines = ["---", yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(), "---", ""]
+    lines = ["---", to_yaml_text(front).strip(), "---", ""]
     lines += [f"# {release.title}", "", *_card_body(manifest), ""]
     return "\n".join(lines)
 

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, cast
 
-import yaml
-
 from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files
 from kconvert.dataset.manifest import Manifest, ShardEntry
 from kconvert.storage.digests import DigestedReader, DigestingFile
 from kconvert.storage.store import StorePath
+from kconvert.storage.yaml_text import to_yaml_text
 
 _BLOCK_BYTES = 512
 _RECORD_BYTES = 10240
@@ -82,11 +81,12 @@ class WebDataset(Format):
     def index_files(self, out: StorePath, manifest: Manifest) -> Mapping[str, bytes]:
         shards = {split: [one for one in manifest.shards if one.split == split] for split in manifest.splits}
         parts = {split: [_pattern([one.path for one in found])] for split, found in shards.items() if found}
+        crude = {"__module__": "megatron.energon", "__class__": "CrudeWebdataset"}
         energon = {"split_parts": parts, "exclude": []}
         return {
             **{f"index/{split}.json": _wids_index(manifest.release, split, found) for split, found in shards.items()},
-            ".nv-meta/dataset.yaml": _yaml({"__module__": "megatron.energon", "__class__": "CrudeWebdataset"}),
-            ".nv-meta/split.yaml": _yaml(energon),
+            ".nv-meta/dataset.yaml": to_yaml_text(crude).encode(),
+            ".nv-meta/split.yaml": to_yaml_text(energon).encode(),
         }
 
     def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
@@ -180,11 +180,6 @@ def _pattern(paths: Sequence[str]) -> str:
     assert first is not None
     assert last is not None
     return f"{paths[0][: first.start()]}{{{first[0]}..{last[0]}}}.tar"
-
-
-def _yaml(content: Mapping[str, Any]) -> bytes:
-    text: str = yaml.safe_dump(content, sort_keys=False)
-    return text.encode()
 
 
 def _members(sample: Sample) -> dict[str, bytes]:
