@@ -28,7 +28,7 @@ from kconvert.cli.guide import TOPICS, page, topics_text
 from kconvert.cli.progress import event_json, open_progress
 from kconvert.cli.status import read_status
 from kconvert.conversion.config import Conversion
-from kconvert.conversion.run import PRELOAD, Summary, convert, forecast
+from kconvert.conversion.run import PRELOAD, convert, forecast
 from kconvert.conversion.verification import Difference, verify
 from kconvert.dataset.manifest import MANIFEST_NAME, read_manifest
 from kconvert.dataset.open import open_layout
@@ -238,31 +238,30 @@ def _status(words: list[str]) -> int:
 def _batch(words: list[str]) -> int:
     options = batch_parser().parse_args(words)
     output = output_of(options)
-    results: list[tuple[Conversion, Summary | str]] = []
-    codes = [EXIT_DONE]
+    outcomes: list[printing.Outcome] = []
     conversions = read_batch(Path(options.file))
     for number, conversion in enumerate(conversions, start=1):
         with open_progress(output.is_quiet, output.is_json) as progress:
             progress.note(f"== {number} of {len(conversions)}: {conversion.release} to {conversion.out_path}")
-            result, code = _convert_one_of_many(conversion, progress)
-        if isinstance(result, str):
-            _complain(result, code, output.is_json)
-        results.append((conversion, result))
-        codes.append(code)
-    _say(printing.batch_json(results) if output.is_json else printing.batch_text(results))
-    return max(codes, key=_SEVERITY.index)
+            outcome = _convert_one_of_many(conversion, progress)
+        if outcome.error:
+            _complain(outcome.error, outcome.code, output.is_json)
+        outcomes.append(outcome)
+    _say(printing.batch_json(outcomes) if output.is_json else printing.batch_text(outcomes))
+    return max((outcome.code for outcome in outcomes), key=_SEVERITY.index, default=EXIT_DONE)
 
 
-def _convert_one_of_many(conversion: Conversion, progress: Observer) -> tuple[Summary | str, int]:
-    """What one conversion came to, or why it did not, and its exit code. The others are done, whatever befalls it."""
+def _convert_one_of_many(conversion: Conversion, progress: Observer) -> printing.Outcome:
+    """What one conversion came to. The others are done, whatever befalls it."""
     try:
         summary = convert(conversion, progress)
     except KconvertError as error:
-        return str(error), _code_of(error)
+        return printing.Outcome(conversion, _code_of(error), error=str(error))
     except Exception as error:  # noqa: BLE001
         progress.note("".join(traceback.format_exception(error)))
-        return f"unexpected: {error!r}; please report it, with what was printed", EXIT_UNEXPECTED
-    return summary, EXIT_FAILED_TASKS if summary.failures else EXIT_DONE
+        said = f"unexpected: {error!r}; please report it, with what was printed"
+        return printing.Outcome(conversion, EXIT_UNEXPECTED, error=said)
+    return printing.Outcome(conversion, EXIT_FAILED_TASKS if summary.failures else EXIT_DONE, summary)
 
 
 def _releases(words: list[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kconvert.catalog.release import Release
@@ -110,28 +111,42 @@ def summary_json(conversion: Conversion, summary: Summary) -> str:
     return _json(_summary(conversion, summary))
 
 
-def batch_text(results: Sequence[tuple[Conversion, Summary | str]]) -> str:
+@dataclass(frozen=True)
+class Outcome:
+    """What one conversion of several came to."""
+
+    conversion: Conversion
+    """As it was asked for."""
+    code: int
+    """The exit code that it would have alone."""
+    summary: Summary | None = None
+    """`None` if it ended with an error."""
+    error: str = ""
+    """`""` if it did not end with one."""
+
+
+def batch_text(outcomes: Sequence[Outcome]) -> str:
     """One line a conversion."""
     rows = []
-    for conversion, result in results:
-        if isinstance(result, str):
-            rows.append([str(conversion.out_path), conversion.release, "-", f"error: {result}"])
-            continue
-        written = sum(record.counts.num_written for record in result.records.values())
-        state = f"{len(result.failures)} failed" if result.failures else "done"
-        rows.append([str(conversion.out_path), conversion.release, f"{written:,}", state])
+    for outcome in outcomes:
+        written, state = "-", f"error: {outcome.error}"
+        if outcome.summary is not None:
+            written = f"{sum(record.counts.num_written for record in outcome.summary.records.values()):,}"
+            state = f"{len(outcome.summary.failures)} failed" if outcome.summary.failures else "done"
+        rows.append([str(outcome.conversion.out_path), outcome.conversion.release, written, state])
     return _text(_table(["out", "release", "written", "result"], rows))
 
 
-def batch_json(results: Sequence[tuple[Conversion, Summary | str]]) -> str:
-    return _json(
-        [
-            {"release": conversion.release, "out": str(conversion.out_path), "is_complete": False, "error": result}
-            if isinstance(result, str)
-            else _summary(conversion, result)
-            for conversion, result in results
-        ]
-    )
+def batch_json(outcomes: Sequence[Outcome]) -> str:
+    return _json([_outcome(outcome) for outcome in outcomes])
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    conversion = outcome.conversion
+    if outcome.summary is not None:
+        return _summary(conversion, outcome.summary)
+    out = str(conversion.out_path)
+    return {"release": conversion.release, "out": out, "is_complete": False, "error": outcome.error}
 
 
 def forecast_text(conversion: Conversion, forecast: Forecast) -> str:

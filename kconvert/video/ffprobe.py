@@ -125,9 +125,9 @@ class FfprobeProber:
         read_packets = self._options.depth != "header"
         entries = _ENTRIES + (":packet=size" if read_packets else "")
         ran = self._run(["ffprobe", "-v", "warning", "-of", "json", "-show_entries", entries, path], path)
-        found = _printed(ran)
-        if isinstance(found, Fault):
-            return Probed(_NOTHING, found)
+        if (fault := _fault(ran)) is not None:
+            return Probed(_NOTHING, fault)
+        found: dict[str, Any] = json.loads(ran.stdout)
         streams = found.get("streams", [])
         video = next((stream for stream in streams if _is_video(stream)), None)
         if video is None:
@@ -201,17 +201,17 @@ def _outputs(process: subprocess.Popen[bytes], seconds: float) -> tuple[bytes, b
     return bytes(printed[process.stdout]), bytes(printed[process.stderr])
 
 
-def _printed(ran: _Ran) -> dict[str, Any] | Fault:
-    """What ffprobe printed, or why it printed nothing."""
+def _fault(ran: _Ran) -> Fault | None:
+    """Why ffprobe printed nothing that can be read; `None` if it did."""
     if ran.crash:
         return Fault("crashed", ran.crash)
     if ran.exit_code > 0:
         return Fault("unreadable", ran.last)
     try:
-        found: dict[str, Any] = json.loads(ran.stdout)
+        json.loads(ran.stdout)
     except ValueError as error:
         return Fault("crashed", f"ffprobe printed something else than JSON ({error})")
-    return found
+    return None
 
 
 @contextmanager
