@@ -46,18 +46,18 @@ def leased(path: StorePath, dead_seconds: float = DEAD_SECONDS) -> Iterator[bool
         yield False
         return
     keeper = _Keeper(path, mine)
-    keeper.thread.start()
+    keeper.start()
     try:
         yield True
     except KeyboardInterrupt:
         if not keeper.why_lost:
             raise
     finally:
-        keeper.is_over.set()
-        keeper.thread.join(RENEW_SECONDS)
-        with suppress(OSError):
-            if _said(path).startswith(mine):
-                path.remove()
+        keeper.stop()
+        if not keeper.why_lost:
+            with suppress(OSError):
+                if _said(path).startswith(mine):
+                    path.remove()
     if keeper.why_lost:
         raise LostLockError(str(path), keeper.why_lost)
 
@@ -118,10 +118,27 @@ class _Keeper:
 
     def __post_init__(self) -> None:
         self._holder = threading.current_thread()
-        self.thread = threading.Thread(target=self._renew, daemon=True)
+        self._last = time.monotonic()
+        """When it was renewed last."""
+        self._problem = "the store does not answer"
+        """Why the last renewal failed."""
+        self._renewer = threading.Thread(target=self._renew, daemon=True)
+        # A renewal may hang for longer than the lease is good for: the store's library tries again by itself.
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def start(self) -> None:
+        """Begins to renew it."""
+        self._renewer.start()
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Renews it no more; what is lost is left to others at once."""
+        self.is_over.set()
+        if not self.why_lost:
+            self._renewer.join(RENEW_SECONDS)
 
     def _renew(self) -> None:
-        number, last = 0, time.monotonic()
+        number = 0
         while not self.is_over.wait(RENEW_SECONDS):
             number += 1
             try:
@@ -129,15 +146,19 @@ class _Keeper:
                     self._lose("another run has taken it over")
                     return
                 self.path.put(_text(self.mine, number))
-                last = time.monotonic()
+                self._last = time.monotonic()
             except OSError as error:
                 # A store that fails for a moment is asked again in the next one.
-                if time.monotonic() - last > LOST_SECONDS:
-                    self._lose(f"it could not be renewed for {LOST_SECONDS:.0f} s ({error.strerror or error})")
-                    return
+                self._problem = error.strerror or str(error)
+
+    def _watch(self) -> None:
+        while not self.is_over.wait(min(_LOOK_SECONDS, LOST_SECONDS / 4)):
+            if time.monotonic() - self._last > LOST_SECONDS:
+                self._lose(f"it could not be renewed for {LOST_SECONDS:.0f} s ({self._problem})")
+                return
 
     def _lose(self, why: str) -> None:
-        self.why_lost = why
+        self.why_lost = self.why_lost or why
         if self._holder is threading.main_thread() and not self.is_over.is_set():
             # Interrupts whatever it waits for; the workers end with it.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,14 @@ NAMES = [name for name in FORMAT_NAMES if name != "archives"]
 
 
 @pytest.fixture(params=NAMES)
-def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Format:
-    # What `streaming` imports and does not use is not installed.
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "stubs"))
-    return open_format(request.param)
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Format]:
+    # What `streaming` imports and does not use is not installed; other tests are not to find it.
+    stubs = Path(__file__).parents[1] / "stubs"
+    monkeypatch.syspath_prepend(str(stubs))
+    yield open_format(request.param)
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(str(stubs)):
+            del sys.modules[name]
 
 
 def sample(number: int, video: bytes) -> Sample:

@@ -113,5 +113,5 @@ def test_one_that_cannot_be_renewed_is_lost(path: StorePath, bucket: Store, monk
     started = time.monotonic()
     with pytest.raises(LostLockError, match="could not be renewed"):
         work()
-    # What waits in the main thread is interrupted.
-    assert time.monotonic() - started < 25
+    # What waits in the main thread is interrupted, however long the store's library tries again.
+    assert time.monotonic() - started < 12
