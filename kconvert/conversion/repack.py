@@ -112,7 +112,8 @@ class Repack(Strategy):
     ) -> None:
         """Packs the shards of a window that are not in place yet; archives whose clips are staged no more are read once
         more for that."""
-        unpacked = [shard for shard in planned if not self._is_packed(split, rows, shard)]
+        digests = rows.column("sha256")
+        unpacked = [shard for shard in planned if not self._is_packed(split, digests, shard)]
         if not unpacked:
             return
         decisions = [decision for shard in unpacked for decision in shard.decisions]
@@ -124,8 +125,8 @@ class Repack(Strategy):
         step = Step(split.name, "packing", text, None, len(decisions))
         tasks.run(step, pack, self._pack_tasks(split, rows, unpacked))
 
-    def _is_packed(self, split: SplitJob, rows: StagedRows, shard: _PlannedShard) -> bool:
-        digests = rows.column("sha256")
+    def _is_packed(self, split: SplitJob, digests: Sequence[str], shard: _PlannedShard) -> bool:
+        """Whether a shard is in place; `digests` are those of all rows."""
         samples = ((sample_key(split.name, one.name), digests[one.row], one.source) for one in shard.decisions)
         receipt = split.journal.shard_receipt(shard.number)
         return is_packed(receipt, split.out, shard.path, self.format, plan_digest(samples))
