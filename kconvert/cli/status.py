@@ -103,6 +103,7 @@ def _split_status(journal: SplitJournal, counts: SplitCounts | None, absent: Seq
     receipts = journal.archive_receipts(ids)
     failures = {name: reason for name, archive_id in ids.items() if (reason := journal.failure(archive_id))}
     refused = [f"{name}: {text}" for name, receipt in receipts.items() for text in receipt.refused]
+    notes = [f"{name}: {text}" for name, receipt in receipts.items() for text in receipt.notes]
     return SplitStatus(
         split=journal.name,
         is_finished=counts is not None,
@@ -111,5 +112,10 @@ def _split_status(journal: SplitJournal, counts: SplitCounts | None, absent: Seq
         num_shards=counts.num_shards if counts else journal.num_shard_receipts(),
         failures=failures,
         counts=counts,
-        listings={"refused_members": refused, **journal.listings(), "missing_files": list(absent)},
+        listings={
+            "refused_members": refused,
+            "odd_archives": notes,
+            **journal.listings(),
+            "missing_files": list(absent),
+        },
     )

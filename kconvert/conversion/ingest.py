@@ -10,7 +10,7 @@ import functools
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kconvert.catalog.clip import Clip
 from kconvert.dataset.table import StagedClip, StagedWriter, staged_writer
@@ -123,6 +123,7 @@ def _read(task: IngestTask, prober: Prober, sink: ClipSink, counted: _Counted) -
         num_unselected_members=reading.num_unselected,
         num_clips=rows.num_rows,
         refused=tuple(reading.refused),
+        notes=tuple(archive.notes),
         part_bytes=sink.size_bytes,
         rows_sha256=rows_sha256,
     )
@@ -176,7 +177,8 @@ class _Checking:
     counted: _Counted
     """Takes the progress."""
 
-    def check(self, clip: Clip, member: Member) -> None:
+    def check(self, clip: Clip, member: Member) -> StagedClip:
+        """Checks a clip; returns its row."""
         if member.size_bytes > MAX_CLIP_BYTES:
             detail = f"declares {member.size_bytes:,} bytes, more than the limit of {MAX_CLIP_BYTES:,}; not read"
             probed, data, digest = Probed(MediaMetadata(), Fault("unreadable", detail)), b"", ""
@@ -187,20 +189,24 @@ class _Checking:
         verdict = judge(probed, self.options)
         is_good = not rejecting_defect(verdict.defects, self.options.short)
         staged = self.sink.append(data) if is_good else NOT_STAGED
-        self.rows.add(
-            StagedClip(
-                name=clip.name,
-                member=printable(member.name, _MAX_NAME_CHARS),
-                defects=verdict.defects,
-                detail=verdict.detail,
-                size_bytes=member.size_bytes,
-                sha256=digest,
-                metadata=probed.metadata,
-                part_offset=staged.offset,
-                crc32=staged.crc32,
-            )
+        row = StagedClip(
+            name=clip.name,
+            member=printable(member.name, _MAX_NAME_CHARS),
+            defects=verdict.defects,
+            detail=verdict.detail,
+            size_bytes=member.size_bytes,
+            sha256=digest,
+            metadata=probed.metadata,
+            part_offset=staged.offset,
+            crc32=staged.crc32,
         )
-        self.counted.clip_checked(verdict.defects)
+        self.add(row)
+        return row
+
+    def add(self, row: StagedClip) -> None:
+        """Takes in the row of a clip."""
+        self.rows.add(row)
+        self.counted.clip_checked(row.defects)
 
 
 class _Reading:
@@ -209,6 +215,8 @@ class _Reading:
     def __init__(self, checking: _Checking, selected: frozenset[str] | None) -> None:
         self._checking = checking
         self._selected = selected
+        self._rows: dict[str, StagedClip] = {}
+        """Of the clips so far, by the names of their members."""
         self.refused: list[str] = []
         self.num_members = 0
         self.num_ignored = 0
@@ -220,10 +228,11 @@ class _Reading:
         self.num_members += 1
         leaf = member.name.rstrip("/").rsplit("/", 1)[-1]
         is_video = leaf.lower().endswith(_VIDEO_ENDINGS) and not leaf.startswith("._")
-        if not member.is_file or not is_video:
+        linked = self._rows.get(member.link)
+        if not is_video or (not member.is_file and linked is None):
             self.num_ignored += 1
             if is_video:
-                self._refuse(member, "not a file of its own (a link, a folder or a device)")
+                self._refuse(member, "not a file of its own (a link, a folder, a device, or sparse)")
             return
         try:
             clip = Clip.from_name(leaf)
@@ -234,7 +243,12 @@ class _Reading:
         if self._selected is not None and clip.name not in self._selected:
             self.num_unselected += 1
             return
-        self._checking.check(clip, member)
+        if linked is None:
+            self._rows[member.name] = self._checking.check(clip, member)
+            return
+        # A hard link: the bytes are those of an earlier member, which were looked into.
+        self._rows[member.name] = replace(linked, name=clip.name, member=printable(member.name, _MAX_NAME_CHARS))
+        self._checking.add(self._rows[member.name])
 
     def _refuse(self, member: Member, why: str) -> None:
         if len(self.refused) < MAX_LISTED:

@@ -115,7 +115,8 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
     require_writable(job.out)
     if job.staging is not None:
         require_writable(job.journal.staging, "--staging")
-    with closing(engine or _open_engine(conversion, job)) as opened, job.journal.lock():
+    # An engine may end what another run has begun, so that the lock comes first.
+    with job.journal.lock(), closing(engine or _open_engine(conversion, job)) as opened:
         state = _state(conversion, job)
         notes: list[str] = []
         plans = _survey(job, state, notes.append)

@@ -21,7 +21,7 @@ from kconvert.dataset.manifest import finished_manifest
 from kconvert.errors import UsageError
 from kconvert.storage.open import to_path
 from kconvert.storage.store import StorePath
-from kconvert.video.frames import decode
+from kconvert.video.frames import decode, upright
 
 _PREFIX = "kconvert+"
 """Of the URLs that are opened by us: of stores, for which webdataset has no handler, and of paths that it would cut."""
@@ -133,4 +133,4 @@ def _decode_frames(name: str, data: bytes) -> Any:
     """The pictures of a video; `None` for any other member."""
     if name.rpartition(".")[2] != "mp4":
         return None
-    return numpy.stack([frame.to_ndarray(format="rgb24") for frame in decode(data)])
+    return numpy.stack([upright(frame) for frame in decode(data)])

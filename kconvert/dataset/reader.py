@@ -19,7 +19,7 @@ from kconvert.dataset.table import FinalTable
 from kconvert.errors import ManifestError, UsageError
 from kconvert.storage.open import to_path
 from kconvert.storage.store import StorePath
-from kconvert.video.frames import decode
+from kconvert.video.frames import decode, upright
 
 if TYPE_CHECKING:
     import numpy
@@ -41,11 +41,11 @@ class ClipData:
     """The video file's bytes."""
 
     def frames(self) -> Iterator[numpy.ndarray[Any, Any]]:
-        """The video's frames, decoded with PyAV: arrays of height × width × 3, RGB, uint8.
+        """The video's frames, decoded with PyAV: arrays of height × width × 3, RGB, uint8, upright.
 
         Raises: `ValueError` if there is no video stream or a frame cannot be decoded, `ImportError` without numpy.
         """
-        return (frame.to_ndarray(format="rgb24") for frame in decode(self.video))
+        return (upright(frame) for frame in decode(self.video))
 
 
 class Clips(Sequence[ClipData]):

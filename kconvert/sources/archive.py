@@ -23,6 +23,11 @@ MAX_CLIP_BYTES = 1 << 28
 _MAX_SHOWN_CHARS = 100
 _MAX_EXTENSION_BYTES = 1 << 20
 """A long name or a PAX header that declares more is not loaded."""
+_SPARSE = "GNU.sparse"
+_EXTENDED, _EXTENDED_AGAIN = 482, 504
+"""Where a header, and a block that continues its map, say that another such block follows."""
+_LONG = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
+"""PAX's names for what GNU tar has in members of their own."""
 _REGULAR = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 
 
@@ -41,6 +46,9 @@ class ArchiveReader(Members):
         self._loadable = 0
         """The number of the member whose bytes come next; 0 for none."""
         self._num_members = 0
+        self._is_extended = False
+        """Whether the map of the sparse member that the last header is of goes on in further blocks."""
+        self.notes: list[str] = []
 
     def __iter__(self) -> Iterator[Member]:
         overrides: dict[str, str] = {}
@@ -60,8 +68,13 @@ class ArchiveReader(Members):
         """The next header; `None` at an end block."""
         offset = self._bytes.num_read
         block = self._bytes.take(BLOCK_BYTES)
+        if not block and self._bytes.is_gzip and offset:
+            # The gzip around it is whole, so that nothing can be missing.
+            self.notes.append("ends without the two end blocks of a tar; its gzip is whole")
+            return None
         if len(block) < BLOCK_BYTES:
             raise self._damaged(f"ends at byte {offset:,} without the two end blocks of a tar: it was cut")
+        self._is_extended = bool(block[_EXTENDED])
         try:
             return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
@@ -77,7 +90,8 @@ class ArchiveReader(Members):
 
     def _member(self, header: tarfile.TarInfo, overrides: dict[str, str]) -> Member:
         if header.type == tarfile.GNUTYPE_SPARSE:
-            raise self._damaged(f"member {_shown(header.name)} is sparse, which no official archive has")
+            self._skip_sparse_headers(header)
+        is_sparse = header.type == tarfile.GNUTYPE_SPARSE or _SPARSE in overrides
         size = header.size
         if "size" in overrides:
             if not (overrides["size"].isascii() and overrides["size"].isdigit() and len(overrides["size"]) < 20):
@@ -85,14 +99,15 @@ class ArchiveReader(Members):
             size = int(overrides["size"])
         if size < 0:
             raise self._damaged(f"member {_shown(header.name)} declares {size} bytes")
-        is_file = header.type in _REGULAR and not header.name.endswith("/")
-        has_data = header.type in _REGULAR or header.type not in tarfile.SUPPORTED_TYPES
+        is_file = header.type in _REGULAR and not header.name.endswith("/") and not is_sparse
+        has_data = header.type in (*_REGULAR, tarfile.GNUTYPE_SPARSE) or header.type not in tarfile.SUPPORTED_TYPES
         size = size if has_data else 0
         self._num_pending = _padded(size)
         self._num_members += 1
         self._loadable = number = self._num_members
         name = overrides.get("path", header.name)
-        return Member(name, is_file, size, lambda: self._load(number, name, size))
+        link = overrides.get("linkpath", header.linkname) if header.type == tarfile.LNKTYPE else ""
+        return Member(name, is_file, size, link, lambda: self._load(number, name, size))
 
     def _load(self, number: int, name: str, size: int) -> bytes:
         if number != self._loadable:
@@ -112,8 +127,8 @@ class ArchiveReader(Members):
         if len(data) < _padded(header.size):
             raise self._damaged("ends inside a header extension: it was cut")
         data = data[: header.size]
-        if header.type == tarfile.GNUTYPE_LONGNAME:
-            return {"path": data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
+        if header.type in _LONG:
+            return {_LONG[header.type]: data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
         return self._pax_records(data) if header.type == tarfile.XHDTYPE else {}
 
     def _pax_records(self, data: bytes) -> dict[str, str]:
@@ -123,24 +138,38 @@ class ArchiveReader(Members):
             length, _, _ = data.partition(b" ")
             size = int(length) if length.isdigit() and len(length) < 8 else 0
             key, equals, value = data[len(length) + 1 : size].partition(b"=")
-            if key.startswith(b"GNU.sparse."):
-                raise self._damaged("a member is sparse, which no official archive has")
             if not equals or len(data) < size or not value.endswith(b"\n"):
                 raise self._damaged(f"malformed PAX header {data[:40]!r}")
-            if key in (b"path", b"size"):
+            if key in (b"path", b"size", b"linkpath"):
                 records[key.decode()] = value[:-1].decode("utf-8", "surrogateescape")
+            elif key.startswith(b"GNU.sparse."):
+                records[_SPARSE] = "1"
             data = data[size:]
         return records
 
     def _finish(self) -> None:
         """After the first end block: the second, and then nothing but zeros up to the checked end of the stream."""
-        if len(self._bytes.take(BLOCK_BYTES).strip(b"\0")) or self._bytes.num_short:
+        block = self._bytes.take(BLOCK_BYTES)
+        if not block and self._bytes.is_gzip:
+            if not self.notes:
+                self.notes.append("has one end block of a tar instead of two; its gzip is whole")
+            return
+        if len(block.strip(b"\0")) or self._bytes.num_short:
             raise self._damaged(
                 f"one end block instead of two at byte {self._bytes.num_read:,}: it was cut or is corrupt"
             )
         while chunk := self._bytes.take(BLOCK_BYTES * 128):
             if chunk.strip(b"\0"):
                 raise self._damaged(f"something follows the end of the tar before byte {self._bytes.num_read:,}")
+
+    def _skip_sparse_headers(self, header: tarfile.TarInfo) -> None:
+        """Passes over what continues the map of a sparse member (GNU tar's manual, "Basic Tar Format")."""
+        is_extended = self._is_extended
+        while is_extended:
+            block = self._bytes.take(BLOCK_BYTES)
+            if len(block) < BLOCK_BYTES:
+                raise self._damaged(f"ends inside the header of member {_shown(header.name)}: it was cut")
+            is_extended = bool(block[_EXTENDED_AGAIN])
 
     def _damaged(self, problem: str) -> ArchiveError:
         return ArchiveError(self._name, problem)

@@ -35,13 +35,14 @@ class InflatedStream:
         first = self._packed.peek(_MIN_BYTES)
         if not first:
             raise ArchiveError(name, "is empty (0 bytes), expected a gzip or a tar")
-        self._is_gzip = first.startswith(GZIP_MAGIC)
-        if not self._is_gzip and not first[:_MIN_BYTES].strip(b"\0"):
+        self.is_gzip = first.startswith(GZIP_MAGIC)
+        """Whether its end, and all before it, are checked by checksums."""
+        if not self.is_gzip and not first[:_MIN_BYTES].strip(b"\0"):
             # By the letter an empty tar; in truth a file that was allocated and never filled.
             raise ArchiveError(name, "begins with zeros only, expected a gzip or a tar")
-        if not self._is_gzip and len(first) < _MIN_BYTES:
+        if not self.is_gzip and len(first) < _MIN_BYTES:
             raise ArchiveError(name, f"is {first[:40]!r}, expected a gzip or a tar")
-        self._plain: io.BufferedIOBase = gunzipped(self._packed) if self._is_gzip else io.BufferedReader(self._packed)
+        self._plain: io.BufferedIOBase = gunzipped(self._packed) if self.is_gzip else io.BufferedReader(self._packed)
         self.num_read = 0
         """Plain bytes taken so far."""
         self.num_short = 0
@@ -59,7 +60,7 @@ class InflatedStream:
             raise self._damaged(f"is damaged ({error})") from error
         self.num_read += len(data)
         self.num_short = size - len(data)
-        if self._is_gzip and self.num_read > self._packed.num_read * _MAX_EXPANSION + _MAX_EXPANSION_BYTES:
+        if self.is_gzip and self.num_read > self._packed.num_read * _MAX_EXPANSION + _MAX_EXPANSION_BYTES:
             raise ArchiveError(
                 self._name,
                 f"its first {self._packed.num_read:,} bytes unpack to more than {self.num_read:,}, which those of an "

@@ -18,6 +18,8 @@ class Member:
     """False for folders, links, devices and everything else that carries no bytes of its own."""
     size_bytes: int
     """As declared, which may be wrong; 0 for what carries no bytes."""
+    link: str
+    """The name of the earlier member whose bytes it shares (a hard link); `""` if it has its own, or none."""
     load: Callable[[], bytes]
     """Gives its bytes, once, until the next member is asked for. Raises `ArchiveError` if the source is damaged before
     their end, `RuntimeError` where it is too late."""
@@ -26,8 +28,12 @@ class Member:
 class Members(AbstractContextManager["Members"], Protocol):
     """The members of a source. To be closed.
 
+    `notes` are what a person should know of the source, once all members were given: what was odd, and is harmless.
+
     Each is given once. When the iteration ends by itself, everything that the source has to say was read and checked;
     what is damaged raises `ArchiveError`, also after the last member.
     """
+
+    notes: list[str]
 
     def __iter__(self) -> Iterator[Member]: ...

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote
 
-from kconvert.catalog.release import OFFICIAL_BASE, AnnotationFile, Release, SplitInfo
+from kconvert.catalog.release import AnnotationFile, Release, SplitInfo
 from kconvert.errors import FetchError, NotFoundError, OriginError
 from kconvert.sources.fetch.open import describe, read_small
 from kconvert.sources.fetch.stream import FetchOptions, is_remote, is_url, with_few_retries
@@ -206,11 +206,12 @@ class _ScriptFolders:
 def parse_path_list(data: bytes, where: str, base: str, list_path: str) -> tuple[str, ...]:
     """The archives' paths below the base, from the URLs of a path list.
 
-    The URLs may begin with the official base or with `base`, and may be percent-encoded or raw, as k600's are.
-    Raises `OriginError` with every line that is no URL of an archive beside the list.
+    Whatever ends in the folder of the list and an archive's name is taken, as where it is was said by the origin: URLs
+    of any host, percent-encoded or raw, as k600's are, with a query or without, and names relative to any folder above.
+    Raises `OriginError` with every line that is neither such a name nor a comment.
     """
     try:
-        lines = data.decode("utf-8").splitlines()
+        lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         got = data[error.start : error.start + 20]
         raise OriginError(
@@ -221,11 +222,11 @@ def parse_path_list(data: bytes, where: str, base: str, list_path: str) -> tuple
     problems: list[str] = []
     for number, line in enumerate(lines, start=1):
         url = line.strip()
-        if not url:
+        if not url or url.startswith("#"):
             continue
-        name = _below_base(url, base)
-        leaf = name.removeprefix(folder)
-        if name == leaf or not _is_archive_name(leaf):
+        leaf = _leaf_in(folder, url)
+        name = folder + leaf
+        if not _is_archive_name(leaf):
             problems.append(f"line {number}: got {url[:200]!r}")
         elif name in names:
             problems.append(f"line {number}: {url[:200]!r} stands there twice")
@@ -239,12 +240,15 @@ def parse_path_list(data: bytes, where: str, base: str, list_path: str) -> tuple
     return tuple(names)
 
 
-def _below_base(url: str, base: str) -> str:
-    plain = unquote(url) if re.search("%[0-9A-Fa-f]{2}", url) else url
-    for start in (base, unquote(base), OFFICIAL_BASE, OFFICIAL_BASE.replace("https:", "http:")):
-        if plain.startswith(start):
-            return plain.removeprefix(start)
-    return ""
+def _leaf_in(folder: str, url: str) -> str:
+    """The last part of a URL, or of a relative name, whose folders are the last ones of `folder`, else `""`."""
+    bare = url.partition("?")[0] if "://" in url else url
+    plain = unquote(bare) if re.search("%[0-9A-Fa-f]{2}", bare) else bare
+    has_host = "://" in plain
+    above, _, leaf = plain.rpartition("://")[2].rpartition("/")
+    wanted, found = folder.rstrip("/").split("/"), [one for one in above.split("/") if one not in ("", ".")]
+    num = len(wanted) if has_host else min(len(found), len(wanted))
+    return leaf if num == 0 or found[-num:] == wanted[-num:] else ""
 
 
 def _is_archive_name(leaf: str) -> bool:

@@ -93,6 +93,8 @@ class ArchiveReceipt:
     """That have a row."""
     refused: tuple[str, ...]
     """Members that are no clips but should perhaps be, with the reason; at most `MAX_LISTED` of them."""
+    notes: tuple[str, ...]
+    """What is odd about the archive, and harmless."""
     part_bytes: int
     """Of its part; 0 if nothing was staged."""
     rows_sha256: str

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -26,15 +26,20 @@ import ffmpeg
 
 from kconvert.errors import OutOfMemoryError, UsageError, describe_exit
 from kconvert.grants import MemoryKills
+from kconvert.video.boxes import is_fragmented, major_brand
+from kconvert.video.containers import FORMATS, FROM_FILE, is_picture_format
 from kconvert.video.limits import TOO_MUCH_MEMORY, bound_program
 from kconvert.video.metadata import MediaMetadata
+from kconvert.video.structure import decoded_fault, index_fault, no_video_fault, structure_fault
 from kconvert.video.verdict import CheckOptions, Fault, Probed
 
 _ENTRIES = (
-    "format=duration,bit_rate"
+    "format=duration,bit_rate,format_name"
     ":stream=index,codec_type,codec_name,width,height,pix_fmt,avg_frame_rate,nb_frames,duration_ts,time_base,bit_rate"
-    ":stream_disposition=attached_pic:stream_side_data=rotation"
+    ":stream_disposition=attached_pic,default:stream_side_data=rotation:packet=size,stream_index,flags"
 )
+_FIRST_PACKETS = "%+#200"
+"""Of all streams together, as ffprobe writes an interval: whether there are any is seen by then."""
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 _CUT = re.compile("partial file|Packet corrupt|Sample size [0-9]+ is too large")
 """What the demuxers say of a packet that lies beyond the end, of one that is read in part, and of one that the index
@@ -116,33 +121,38 @@ class FfprobeProber:
             return Probed(_NOTHING, Fault("empty", "0 bytes"))
         with _file_of(data) as path:
             try:
-                return self._look(path)
+                return self._look(path, data)
             except subprocess.TimeoutExpired:
                 detail = f"the check took longer than {self._options.timeout:g} s"
                 return Probed(_NOTHING, Fault("timeout", detail))
 
-    def _look(self, path: str) -> Probed:
-        read_packets = self._options.depth != "header"
-        entries = _ENTRIES + (":packet=size" if read_packets else "")
-        ran = self._run(["ffprobe", "-v", "warning", "-of", "json", "-show_entries", entries, path], path)
+    def _look(self, path: str, data: bytes) -> Probed:
+        is_header = self._options.depth == "header"
+        interval = ("-read_intervals", _FIRST_PACKETS) if is_header else ()
+        command = ["ffprobe", "-v", "warning", *FROM_FILE, *interval, "-of", "json", "-show_entries", _ENTRIES, path]
+        ran = self._run(command, path)
         if (fault := _fault(ran)) is not None:
             return Probed(_NOTHING, fault)
         found: dict[str, Any] = json.loads(ran.stdout)
-        streams = found.get("streams", [])
-        video = next((stream for stream in streams if _is_video(stream)), None)
-        if video is None:
-            kinds = ", ".join(stream.get("codec_type", "unknown") for stream in streams) or "nothing"
-            return Probed(_NOTHING, Fault("no_video", f"no video stream, only {kinds}"))
+        video = _best_video(found.get("streams", []))
+        if video is None or (fault := _no_video(found, video, data, _cut(ran))):
+            return Probed(_NOTHING, fault or _no_stream(found))
         metadata = _metadata(found, video)
-        if read_packets and (detail := _cut(ran)):
-            return Probed(metadata, Fault("truncated", detail))
+        if is_header:
+            return Probed(metadata)
+        detail = _cut(ran)
+        packets = [packet for packet in found.get("packets", []) if packet.get("stream_index") == video["index"]]
+        fault = Fault("truncated", detail) if detail else structure_fault(data)
+        if fault := fault or index_fault(data, len(packets), int(video.get("nb_frames", 0))):
+            return Probed(metadata, fault)
+        metadata = replace(metadata, num_frames=_num_shown(metadata.num_frames, packets, data))
         if self._options.depth == "decode":
-            return Probed(metadata, self._decode(path))
-        return Probed(metadata)
+            fault = self._decode(path, video["index"], metadata)
+        return Probed(metadata, fault)
 
-    def _decode(self, path: str) -> Fault | None:
-        source = ffmpeg.input(path, threads=1)
-        sink = ffmpeg.output(source["V"], source["a?"], "-", f="null", fps_mode="passthrough")
+    def _decode(self, path: str, video: int, metadata: MediaMetadata) -> Fault | None:
+        source = ffmpeg.input(path, threads=1, format_whitelist=FORMATS, protocol_whitelist="file")
+        sink = ffmpeg.output(source[str(video)], source["a?"], "-", f="null", fps_mode="passthrough")
         command = sink.global_args("-v", "error", "-xerror", "-nostdin", "-progress", "pipe:1").compile()
         ran = self._run(command, path)
         if ran.crash:
@@ -150,7 +160,9 @@ class FfprobeProber:
         if ran.exit_code > 0:
             return Fault("undecodable", ran.last)
         counts = re.findall(r"^frame=([0-9]+)", ran.stdout, re.MULTILINE)
-        return None if counts and int(counts[-1]) else Fault("undecodable", "no frame was decoded")
+        ends = re.findall(r"^out_time_us=([0-9]+)", ran.stdout, re.MULTILINE)
+        seconds = int(ends[-1]) / 1e6 if ends else None
+        return decoded_fault(metadata, int(counts[-1]) if counts else 0, seconds)
 
     def _run(self, command: list[str], path: str) -> _Ran:
         """Runs a program. Raises `subprocess.TimeoutExpired`, and `OutOfMemoryError`."""
@@ -230,8 +242,42 @@ def _file_of(data: bytes) -> Iterator[str]:
             yield file.name
 
 
-def _is_video(stream: dict[str, Any]) -> bool:
-    return stream.get("codec_type") == "video" and not stream.get("disposition", {}).get("attached_pic")
+def _num_shown(num_stated: int | None, packets: list[dict[str, Any]], data: bytes) -> int | None:
+    """The frames that the index states, without those that the edit list leaves out; `None` if it does not state
+    all."""
+    if is_fragmented(data):
+        return None
+    if num_stated is None or not major_brand(data) or not packets:
+        return num_stated
+    return sum("D" not in packet.get("flags", "") for packet in packets)
+
+
+def _no_stream(found: dict[str, Any]) -> Fault:
+    kinds = ", ".join(stream.get("codec_type", "unknown") for stream in found.get("streams", [])) or "nothing"
+    return Fault("no_video", f"no video stream, only {kinds}")
+
+
+def _no_video(found: dict[str, Any], video: dict[str, Any], data: bytes, cut: str) -> Fault | None:
+    """Why a stream that says that it is video is none; `None` if it is one."""
+    name = found.get("format", {}).get("format_name", "")
+    if is_picture_format(name):
+        return Fault("no_video", f"is a picture ({name})")
+    num_packets = sum(packet.get("stream_index") == video["index"] for packet in found.get("packets", []))
+    # What cannot be read is there nevertheless.
+    return no_video_fault(data, max(num_packets, len(cut)))
+
+
+def _best_video(streams: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The stream that `av_find_best_stream` chooses, as far as ffprobe prints what that goes by
+    (libavformat/avformat.c): the default one, then one with several frames, with the higher bit rate, the first."""
+    videos = [one for one in streams if one.get("codec_type") == "video"]
+    videos = [one for one in videos if not one.get("disposition", {}).get("attached_pic")]
+
+    def rank(stream: dict[str, Any]) -> tuple[bool, int, int]:
+        num_frames = min(5, int(stream.get("nb_frames", 5)))
+        return bool(stream.get("disposition", {}).get("default")), num_frames, int(stream.get("bit_rate", 0))
+
+    return max(videos, key=rank, default=None)
 
 
 def _metadata(found: dict[str, Any], video: dict[str, Any]) -> MediaMetadata:

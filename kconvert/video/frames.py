@@ -4,17 +4,45 @@ from __future__ import annotations
 
 import io
 import mmap
+import struct
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import av
 
+from kconvert.video.containers import FROM_MEMORY
+from kconvert.video.streams import best_video
+
+if TYPE_CHECKING:
+    import numpy
+
 
 def decode(video: bytes | mmap.mmap) -> Iterator[av.VideoFrame]:
-    """The frames of a video, in order. Raises `ValueError` if there are none, or one cannot be decoded."""
+    """The frames of a video, in order, as they are coded (see `upright`).
+
+    Raises `ValueError` if there are none, or one cannot be decoded.
+    """
     try:
-        with av.open(io.BytesIO(video), "r") as container:
-            if not container.streams.video:
+        with av.open(io.BytesIO(video), "r", container_options=dict(FROM_MEMORY)) as container:
+            stream = best_video(container)
+            if stream is None:
                 raise ValueError("no video stream")
-            yield from container.decode(video=0)
+            yield from container.decode(stream)
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f"cannot be decoded: {error.strerror or error}") from error
+
+
+def upright(frame: av.VideoFrame) -> numpy.ndarray[Any, Any]:
+    """A frame as it is shown: height × width × 3, RGB, uint8, turned and mirrored as its display matrix says, in
+    quarter turns (libavutil/display.h: x' = a·x + c·y, y' = b·x + d·y)."""
+    import numpy
+
+    pixels: numpy.ndarray[Any, Any] = frame.to_ndarray(format="rgb24")
+    side_data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return pixels
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(side_data))
+    if abs(b) > abs(a):
+        pixels, a, d = pixels.transpose(1, 0, 2), c, b
+    # Not a view: other libraries take none that goes backwards.
+    return numpy.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

@@ -15,19 +15,27 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import av
 import av.logging
+from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.index import IndexEntry
-from av.stream import Disposition, Stream
+from av.packet import Packet
+from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from kconvert.video.boxes import is_fragmented, major_brand
 from kconvert.video.child import Clip
+from kconvert.video.containers import FROM_MEMORY, is_picture_format
 from kconvert.video.metadata import MediaMetadata
+from kconvert.video.streams import best_video
+from kconvert.video.structure import decoded_fault, index_fault, no_video_fault, structure_fault
 from kconvert.video.verdict import CheckOptions, Fault, Probed
 
 _TOO_LARGE = re.compile("Sample size [0-9]+ is too large")
@@ -81,10 +89,12 @@ class LibavProber:
         except (av.FFmpegError, ValueError) as error:
             return Probed(_NOTHING, Fault("unreadable", _explain(error, messages)))
         with container:
+            if is_picture_format(container.format.name):
+                return Probed(_NOTHING, Fault("no_video", f"is a picture ({container.format.name})"))
             # ffprobe opens every stream's decoder. One that will not open has complained by now.
             if messages and (fault := _closed_decoder(container, messages)):
                 return Probed(_NOTHING, fault)
-            return self._look(container, len(data), messages, report)
+            return self._look(container, data, messages, report)
 
     def _glance(self, data: Clip, messages: _Messages) -> Probed | None:
         """What `_open` finds, without decoding anything; `None` if that takes decoding."""
@@ -92,14 +102,15 @@ class LibavProber:
             return None
         try:
             with _opened(data, stream_options=[_NO_DECODER] * _MAX_GLANCED_STREAMS) as container:
-                video = _first_video(container)
-                # What is odd enough to be complained of is looked at in full.
-                if messages or video is None or not all(_opens(stream) for stream in container.streams):
+                videos = container.streams.video
+                # What is odd enough to be complained of is looked at in full; so is what there is a choice of.
+                if messages or len(videos) != 1 or not all(_opens(stream) for stream in container.streams):
                     return None
+                video = videos[0]
                 _decode_head(data, video.index_entries[0], video.codec_context)
                 if not video.codec_context.pix_fmt:
                     return None
-                probed = self._look(container, len(data), [], _nobody)
+                probed = self._look(container, data, [], _nobody)
                 return None if probed.fault else probed
         except MemoryError:
             raise
@@ -107,21 +118,27 @@ class LibavProber:
             return None
 
     def _look(
-        self, container: InputContainer, size: int, messages: _Messages, report: Callable[[object], None]
+        self, container: InputContainer, data: Clip, messages: _Messages, report: Callable[[object], None]
     ) -> Probed:
-        video = _first_video(container)
+        video = best_video(container)
         if video is None:
             kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
             return Probed(_NOTHING, Fault("no_video", f"no video stream, only {kinds}"))
+        # What is cut from the index is there nevertheless.
+        if fault := no_video_fault(data, max(len(video.index_entries), len(_too_large(messages)))):
+            return Probed(_NOTHING, fault)
         metadata = _metadata(container, video)
         if self._options.depth == "header":
             return Probed(metadata)
-        if detail := _cut_index(container, size, messages):
-            return Probed(metadata, Fault("truncated", detail))
+        detail = _cut_index(container, len(data), messages)
+        fault = Fault("truncated", detail) if detail else structure_fault(data)
+        if fault := fault or index_fault(data, len(video.index_entries), video.frames):
+            return Probed(metadata, fault)
+        metadata = replace(metadata, num_frames=_num_shown(video, data))
         if self._options.depth == "decode":
             report(metadata)
-            return Probed(metadata, _decode(container, messages))
-        return Probed(metadata)
+            fault = _decode(container, video, metadata, messages)
+        return Probed(metadata, fault)
 
 
 def _nobody(what: object) -> None:
@@ -144,7 +161,13 @@ def _opened(data: Clip, **options: Any) -> InputContainer:
     # Not the clip itself: the libraries seek beyond its end, which memory that is mapped refuses.
     file = io.BytesIO(data)
     container: InputContainer = av.open(
-        file, "r", format=kind, buffer_size=_BUFFER_BYTES, metadata_errors="replace", **options
+        file,
+        "r",
+        format=kind,
+        buffer_size=_BUFFER_BYTES,
+        metadata_errors="replace",
+        container_options=dict(FROM_MEMORY),
+        **options,
     )
     return container
 
@@ -216,14 +239,6 @@ def _closed_decoder(container: InputContainer, messages: _Messages) -> Fault | N
     return None
 
 
-def _first_video(container: InputContainer) -> VideoStream | None:
-    """The first video stream that is no cover picture."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
-    return None
-
-
 def _metadata(container: InputContainer, video: VideoStream) -> MediaMetadata:
     # There is no context for a codec that the libraries do not know.
     context: VideoCodecContext | None = video.codec_context
@@ -240,6 +255,17 @@ def _metadata(container: InputContainer, video: VideoStream) -> MediaMetadata:
         rotation_degrees=_rotation(container, video),
         bit_rate=(context.bit_rate if context else None) or container.bit_rate or None,
     )
+
+
+def _num_shown(video: VideoStream, data: Clip) -> int | None:
+    """The frames that the index states, without those that the edit list leaves out; `None` if it does not state
+    all."""
+    if is_fragmented(data):
+        return None
+    entries = video.index_entries
+    if not video.frames or not major_brand(data) or not len(entries):
+        return video.frames or None
+    return sum(not entry.is_discard for entry in entries)
 
 
 def _duration(container: InputContainer, video: VideoStream) -> float | None:
@@ -270,14 +296,19 @@ def _rotation(container: InputContainer, video: VideoStream) -> int:
     return round(float(found[1])) if found else 0
 
 
+def _too_large(messages: _Messages) -> str:
+    """What the libraries say of a sample that is too large to be one; `""` if nothing."""
+    return next((text.strip() for _, _, text in messages if _TOO_LARGE.search(text)), "")
+
+
 def _cut_index(container: InputContainer, size: int, messages: _Messages) -> str:
     """What the container's index promises that a file of that size does not have; `""` if it has everything.
 
     libavformat keeps the size of a sample in 30 bits with a sign (`AVIndexEntry`), so that a damaged one may come back
     negative; at one that is larger still, it complains and leaves that sample and all later ones out.
     """
-    if too_large := next((text for _, _, text in messages if _TOO_LARGE.search(text)), ""):
-        return f"the index is cut short: {too_large.strip()}"
+    if too_large := _too_large(messages):
+        return f"the index is cut short: {too_large}"
     entries = [entry for stream in container.streams for entry in stream.index_entries]
     # Lists are a third faster than generators; there are hundreds of entries.
     if min([entry.size for entry in entries], default=0) < 0 or min([entry.pos for entry in entries], default=0) < 0:
@@ -286,36 +317,71 @@ def _cut_index(container: InputContainer, size: int, messages: _Messages) -> str
     return f"the index points to byte {end:,}, the file has {size:,}" if end > size else ""
 
 
-def _decode(container: InputContainer, messages: _Messages) -> Fault | None:
-    """Decodes all video and audio; what `ffmpeg -xerror` ends at is a fault."""
-    streams = [stream for stream in container.streams if _is_decoded(stream)]
+class _Seen:
+    """What was decoded."""
+
+    def __init__(self) -> None:
+        self.num_frames = 0
+        """Of the video."""
+        self._start: Fraction | None = None
+        self._end: Fraction | None = None
+
+    def add(self, frame: VideoFrame | AudioFrame) -> None:
+        """Takes in when a frame is shown, or heard."""
+        if frame.pts is None or frame.time_base is None:
+            return
+        start = frame.pts * frame.time_base
+        if isinstance(frame, VideoFrame):
+            end = start + (frame.duration or 0) * frame.time_base
+        else:
+            end = start + Fraction(frame.samples, frame.sample_rate or 1)
+        self._start = start if self._start is None else min(self._start, start)
+        self._end = end if self._end is None else max(self._end, end)
+
+    @property
+    def seconds(self) -> float | None:
+        """From the first frame of all streams to the end of the last; `None` if none has a time."""
+        return None if self._start is None or self._end is None else float(self._end - self._start)
+
+
+def _decode(
+    container: InputContainer, video: VideoStream, metadata: MediaMetadata, messages: _Messages
+) -> Fault | None:
+    """Decodes the video and all audio; what `ffmpeg -xerror` ends at is a fault, and so is what is far from what was
+    stated."""
+    streams = [video, *container.streams.audio]
     if unknown := [stream.index for stream in streams if stream.codec_context is None]:
         return Fault("undecodable", f"no decoder for the codec of stream {unknown[0]}")
     for stream in streams:
         if not stream.codec_context.is_open:
             stream.codec_context.thread_count = 1
             stream.codec_context.options = _UNFILTERED
-    num_frames = 0
+    seen = _Seen()
     try:
         for packet in container.demux(*streams):
-            if packet.is_corrupt:
-                return Fault("undecodable", f"corrupt packet in stream {packet.stream.index} at byte {packet.pos}")
-            for frame in packet.decode():
-                num_frames += packet.stream.type == "video"
-                # Some decoders complain of every frame; the last words are enough.
-                del messages[:-_MAX_MESSAGES]
-                if getattr(frame, "is_corrupt", False):
-                    detail = f"corrupt frame in stream {packet.stream.index}"
-                    return Fault("undecodable", _with_last(detail, messages))
+            if detail := _corrupt(packet, video.index, seen, messages):
+                return Fault("undecodable", detail)
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError) as error:
         return Fault("undecodable", _explain(error, messages))
-    return None if num_frames else Fault("undecodable", _with_last("no frame was decoded", messages))
+    fault = decoded_fault(metadata, seen.num_frames, seen.seconds)
+    return fault and Fault(fault.defect, _with_last(fault.detail, messages))
 
 
-def _is_decoded(stream: Stream) -> bool:
-    return stream.type == "audio" or (stream.type == "video" and not stream.disposition & Disposition.attached_pic)
+def _corrupt(packet: Packet[Any], video: int, seen: _Seen, messages: _Messages) -> str:
+    """Decodes a packet; what is corrupt of it, `""` if nothing is. `video` is the number of the video's stream."""
+    if packet.is_corrupt:
+        return f"corrupt packet in stream {packet.stream.index} at byte {packet.pos}"
+    for frame in packet.decode():
+        seen.num_frames += packet.stream.index == video
+        if isinstance(frame, VideoFrame | AudioFrame):
+            seen.add(frame)
+        # Some decoders complain of every frame; the last words are enough.
+        del messages[:-_MAX_MESSAGES]
+        if getattr(frame, "is_corrupt", False):
+            return _with_last(f"corrupt frame in stream {packet.stream.index}", messages)
+    return ""
 
 
 def _with_last(detail: str, messages: _Messages) -> str:

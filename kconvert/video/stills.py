@@ -8,7 +8,7 @@ from fractions import Fraction
 import av
 
 from kconvert.video.child import Clip
-from kconvert.video.frames import decode
+from kconvert.video.frames import decode, upright
 from kconvert.video.process import ClipFault, VideoProcess
 
 _JPEG_QUALITY = 6
@@ -36,8 +36,9 @@ def _stills(clip: Clip, report: Callable[[object], None], width: int) -> list[by
 
 
 def _jpeg(frame: av.VideoFrame, width: int) -> bytes:
-    height = max(2, round(frame.height * width / frame.width / 2) * 2)
-    small = frame.reformat(width, height, format="yuvj420p")
+    shown = av.VideoFrame.from_ndarray(upright(frame), format="rgb24")
+    height = max(2, round(shown.height * width / shown.width / 2) * 2)
+    small = shown.reformat(width, height, format="yuvj420p")
     encoder = av.CodecContext.create("mjpeg", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuvj420p", Fraction(1, 25)
     encoder.options = {"qscale": str(_JPEG_QUALITY)}

@@ -10,7 +10,9 @@ from typing import Literal, get_args
 
 from kconvert.video.metadata import MediaMetadata
 
-Defect = Literal["empty", "unreadable", "no_video", "short", "truncated", "undecodable", "crashed", "timeout"]
+Defect = Literal[
+    "empty", "unreadable", "no_video", "short", "truncated", "encrypted", "undecodable", "crashed", "timeout"
+]
 DEFECTS: tuple[Defect, ...] = get_args(Defect)
 """All defects, in the order in which a row lists them."""
 

@@ -16,6 +16,8 @@ from clusters import ray_cluster
 from harness import COMMAND, ROOT, kconvert, one_line, tree
 from miniature.server import Handler, Server, serving
 
+from kconvert.storage.folders import local
+
 SHARDS = ["--shard.max_samples", "5"]
 
 
@@ -226,3 +228,19 @@ def test_a_cluster_and_a_bucket(cluster: Any, bucket: Store, server: Server, tmp
     ran = kconvert(*words, "--ray.address", cluster.address)
     assert ran.code == 0, ran.err
     assert bucket.tree("data", "k400/") == tree(tmp_path / "k400")
+
+
+def test_a_command_that_the_lock_refuses_touches_nothing_of_the_first(mini: Path, tmp_path: Path) -> None:
+    """It would cancel what the first one has in the queue."""
+    out = tmp_path / "out"
+    records = out / ".kconvert/slurm/array_tasks.json"
+    records.parent.mkdir(parents=True)
+    records.write_text('{"4711_0": "400/train/part_0.tar.gz"}')
+    with local(out / ".kconvert" / "lock").lock() as is_ours:
+        assert is_ours
+        words = ("--engine", "slurm", "--slurm.executor", "local", "--slurm.folder", tmp_path / "jobs")
+        ran = kconvert("k400", "--out", out, "--origin", mini, *words)
+        assert ran.code == 2
+        assert "another kconvert is working on this folder" in one_line(ran)
+    assert records.read_text() == '{"4711_0": "400/train/part_0.tar.gz"}'
+    assert not (tmp_path / "jobs").exists()

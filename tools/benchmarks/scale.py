@@ -105,7 +105,7 @@ class _NoBytes:
         journal.part_path(task.archive_id).write_bytes(b"")
         os.truncate(str(journal.part_path(task.archive_id)), len(names) * _CLIP_BYTES)
         num = len(names)
-        receipt = ArchiveReceipt(task.name, 1, "", num, 0, 0, 0, num, (), num * _CLIP_BYTES, digest)
+        receipt = ArchiveReceipt(task.name, 1, "", num, 0, 0, 0, num, (), (), num * _CLIP_BYTES, digest)
         journal.set_archive_receipt(task.archive_id, receipt)
         return receipt
 

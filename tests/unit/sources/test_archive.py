@@ -127,11 +127,71 @@ def test_an_archive_cut_anywhere_is_found(tmp_path: Path, is_gzipped: bool) -> N
 
 
 @pytest.mark.parametrize("num_end_blocks", [0, 1])
-def test_a_tar_cut_between_two_members_inside_a_valid_gzip_is_found(tmp_path: Path, num_end_blocks: int) -> None:
+def test_a_tar_without_its_end_blocks_is_whole_where_a_gzip_around_it_is(tmp_path: Path, num_end_blocks: int) -> None:
+    """Nothing can be missing: the gzip's checksum and length are right. A plain tar has neither."""
     tar = make_tar({"a.mp4": b"a" * 512})[: 1024 + 512 * num_end_blocks]
-    # Python's own reader takes this for a whole archive.
-    assert tarfile.open(fileobj=io.BytesIO(tar)).getnames() == ["a.mp4"]
-    assert "end block" in refused(gzip.compress(tar), tmp_path)
+    # So takes it GNU tar, whose exit code says that it is whole.
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(tar))
+    listed = subprocess.run(["tar", "tf", tmp_path / "x.tar.gz"], capture_output=True, text=True, check=True)
+    assert listed.stdout == "a.mp4\n"
+    with open_stream(str(tmp_path / "x.tar.gz"), QUICK) as stream, ArchiveReader(stream, "x") as archive:
+        assert [(member.name, member.load()) for member in archive] == [("a.mp4", b"a" * 512)]
+        assert len(archive.notes) == 1
+        assert "its gzip is whole" in archive.notes[0]
+    assert "end block" in refused(tar, tmp_path)
+
+
+def test_a_hard_link_names_the_member_whose_bytes_it_shares(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mp4").write_bytes(b"a" * 1000)
+    (tmp_path / "in" / "b.mp4").hardlink_to(tmp_path / "in" / "a.mp4")
+    (tmp_path / "in" / ("c" * 120 + ".mp4")).hardlink_to(tmp_path / "in" / "a.mp4")
+    for form in ("gnu", "pax"):
+        command: list[str | Path] = [
+            "tar",
+            "c",
+            f"--format={form}",
+            "--sort=name",
+            "-f",
+            tmp_path / "x",
+            "-C",
+            tmp_path / "in",
+            ".",
+        ]
+        subprocess.run(command, check=True)
+        with open_stream(str(tmp_path / "x"), QUICK) as stream, ArchiveReader(stream, "x") as archive:
+            found = [(member.name[2:4], member.is_file, member.link) for member in archive]
+        assert found == [("", False, ""), ("a.", True, ""), ("b.", False, "./a.mp4"), ("cc", False, "./a.mp4")]
+
+
+@pytest.mark.parametrize("form", ["gnu", "pax"])
+def test_a_sparse_member_is_no_file_and_the_others_are(tmp_path: Path, form: str) -> None:
+    (tmp_path / "in").mkdir()
+    with open(tmp_path / "in" / "a.mp4", "wb") as file:
+        # So many holes that the map needs further blocks.
+        for number in range(100):
+            file.seek(number * 200_000)
+            file.write(b"x" * 5000)
+    (tmp_path / "in" / "b.mp4").write_bytes(b"b" * 1000)
+    command: list[str | Path] = [
+        "tar",
+        "c",
+        "--sparse",
+        f"--format={form}",
+        "--sort=name",
+        "-C",
+        tmp_path / "in",
+        "-f",
+        tmp_path / "x",
+        ".",
+    ]
+    subprocess.run(command, check=True)
+    assert (tmp_path / "x").stat().st_size < 2_000_000
+    found = [
+        (name.rpartition("/")[2], is_file, len(data))
+        for name, is_file, data in read((tmp_path / "x").read_bytes(), tmp_path)
+    ]
+    assert found[1:] == [("a.mp4", False, 0), ("b.mp4", True, 1000)]
 
 
 def test_a_damaged_header_is_found_and_not_taken_for_the_end(tmp_path: Path) -> None:

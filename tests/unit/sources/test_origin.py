@@ -117,7 +117,10 @@ def test_a_server_that_is_not_there_is_an_origin_error() -> None:
         "",
         "\n\n",
         "<html>\n",
-        "https://elsewhere.example/400/train/part_0.tar.gz\n",
+        "https://elsewhere.example/train/part_0.tar.gz\n",
+        "https://elsewhere.example/part_0.tar.gz\n",
+        "val/part_0.tar.gz\n",
+        "600/train/part_0.tar.gz\n",
         "https://s3.amazonaws.com/kinetics/400/val/part_0.tar.gz\n",
         "https://s3.amazonaws.com/kinetics/400/train/../../x.tar.gz\n",
         "https://s3.amazonaws.com/kinetics/400/train/%2e%2e/x.tar.gz\n",
@@ -129,6 +132,28 @@ def test_a_server_that_is_not_there_is_an_origin_error() -> None:
 def test_a_path_list_with_other_lines_is_refused(text: str) -> None:
     with pytest.raises(OriginError):
         parse_path_list(text.encode(), "list", OFFICIAL_BASE, "400/train/k400_train_path.txt")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "https://kinetics.s3.amazonaws.com/400/train/part_0.tar.gz",
+        "https://kinetics.s3.us-east-1.amazonaws.com/400/train/part_0.tar.gz",
+        "http://storage.example/mirror/kinetics/400/train/part_0.tar.gz",
+        "s3://kinetics/400/train/part_0.tar.gz",
+        "400/train/part_0.tar.gz",
+        "./400/train/part_0.tar.gz",
+        "train/part_0.tar.gz",
+        "part_0.tar.gz",
+        "https://s3.amazonaws.com/kinetics/400/train/part_0.tar.gz?versionId=x&a=b",
+        "# the first one\nhttps://s3.amazonaws.com/kinetics/400/train/part_0.tar.gz",
+        "\ufeffhttps://s3.amazonaws.com/kinetics/400/train/part_0.tar.gz",
+    ],
+)
+def test_a_path_list_may_be_of_any_host_or_relative(line: str) -> None:
+    """As lists stand in mirrors and in people's folders; where the archive is was said by the origin."""
+    found = parse_path_list(f"{line}\n".encode(), "list", "http://mirror/", "400/train/k400_train_path.txt")
+    assert found == ("400/train/part_0.tar.gz",)
 
 
 def test_a_path_list_may_name_the_mirror_itself_and_be_encoded_and_have_crlf() -> None:

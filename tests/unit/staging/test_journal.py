@@ -25,7 +25,7 @@ def journal(tmp_path: Path) -> SplitJournal:
 
 def receipt(journal: SplitJournal) -> ArchiveReceipt:
     digest = write_staged(journal.rows_path("000000"), [])
-    return ArchiveReceipt("400/train/part_0.tar.gz", 5, '"e"', 1, 1, 0, 0, 0, ("x: y",), 3, digest)
+    return ArchiveReceipt("400/train/part_0.tar.gz", 5, '"e"', 1, 1, 0, 0, 0, ("x: y",), ("odd",), 3, digest)
 
 
 def test_what_was_written_is_read(journal: SplitJournal) -> None:

@@ -46,8 +46,10 @@ def test_a_detail_is_one_printable_line_of_bounded_length(message: str) -> None:
     assert len(detail) <= MAX_DETAIL_CHARS
 
 
-def test_there_are_the_eight_documented_defects() -> None:
-    assert DEFECTS == ("empty", "unreadable", "no_video", "short", "truncated", "undecodable", "crashed", "timeout")
+def test_there_are_the_documented_defects() -> None:
+    assert DEFECTS == (
+        "empty", "unreadable", "no_video", "short", "truncated", "encrypted", "undecodable", "crashed", "timeout",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("options", [{"min_duration": -1}, {"timeout": 0}, {"min_duration": float("nan")}])

@@ -1,0 +1,161 @@
+"""Boxes: the structure of ISO files (mp4, mov), as far as a check has to know more than the libraries say.
+
+ISO/IEC 14496-12: a box is its size in four bytes, its type in four, perhaps its size in eight more (4.2); a size of 0
+is to the end of what holds it.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+Bytes = bytes | mmap.mmap
+_HEADER_BYTES = 8
+_LONG_HEADER_BYTES = 16
+_MAX_BOXES = 100_000
+"""Of one level: a file that has more is looked at no further."""
+_SAMPLE_ENTRIES_OFFSET = 8
+"""Of the entries of an `stsd` box, after its version, flags and count (8.5.2)."""
+_NEARLY_ALL = 0.95
+_TO_TABLES = (b"mdia", b"minf", b"stbl")
+
+
+class Box(NamedTuple):
+    """A box of a file."""
+
+    kind: bytes
+    """Its type, four bytes."""
+    start: int
+    """Of its content, in the file."""
+    end: int
+    """As the box states it; it may lie beyond the end of the file."""
+
+
+def boxes(data: Bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
+    """The boxes between two offsets, one after the other, as far as there are headers."""
+    limit = len(data) if end is None else min(end, len(data))
+    for _ in range(_MAX_BOXES):
+        if start + _HEADER_BYTES > limit:
+            return
+        size, kind, header = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8], _HEADER_BYTES
+        if size == 1:
+            if start + _LONG_HEADER_BYTES > limit:
+                return
+            size, header = int.from_bytes(data[start + 8 : start + 16], "big"), _LONG_HEADER_BYTES
+        if size == 0:
+            size = limit - start
+        if size < header:
+            return
+        yield Box(kind, start + header, start + size)
+        start += size
+
+
+def major_brand(data: Bytes) -> bytes:
+    """The major brand of an ISO file (4.3); `b""` if it is none."""
+    return data[8:12] if data[4:8] == b"ftyp" else b""
+
+
+def has_tracks(data: Bytes) -> bool:
+    """Whether the file has a movie box with a track in it."""
+    return any(True for _ in _tracks(data))
+
+
+def is_fragmented(data: Bytes) -> bool:
+    """Whether samples stand in fragments of the movie, beside those of its index (8.8.4)."""
+    return any(box.kind == b"moof" for box in boxes(data))
+
+
+def is_encrypted(data: Bytes) -> bool:
+    """Whether a video track's samples are encrypted: their entry is called `encv` (ISO/IEC 23001-7, 4.1)."""
+    entries = (
+        entry
+        for track in _tracks(data)
+        for box in _tables(data, track)
+        if box.kind == b"stsd"
+        for entry in boxes(data, box.start + _SAMPLE_ENTRIES_OFFSET, box.end)
+    )
+    return any(entry.kind == b"encv" for entry in entries)
+
+
+def has_cutting_edits(data: Bytes) -> bool:
+    """Whether the edit list of a track leaves out some of it (8.6.6): several edits, or one that is shorter than what
+    the track has. An empty edit in front only delays it."""
+    timescale = next((_timescale_and_duration(data, box)[0] for box in _movie_boxes(data, b"mvhd")), 0)
+    for track in _tracks(data):
+        edits = [edit for box in _below(data, track, (b"edts", b"elst")) for edit in _edits(data, box)]
+        media = [_timescale_and_duration(data, box) for box in _below(data, track, (b"mdia", b"mdhd"))]
+        if len(edits) > 1:
+            return True
+        for scale, duration in media if edits and timescale else ():
+            if scale and edits[0] / timescale < _NEARLY_ALL * duration / scale:
+                return True
+    return False
+
+
+def indexed_end(data: Bytes) -> int:
+    """Where the segments end that the file's segment indexes list (`sidx`, 8.16.3); 0 if there is none."""
+    return max((_end_of_segments(data, box) for box in boxes(data) if box.kind == b"sidx"), default=0)
+
+
+def _movie_boxes(data: Bytes, kind: bytes) -> Iterator[Box]:
+    movies = (box for box in boxes(data) if box.kind == b"moov")
+    return (box for movie in movies for box in boxes(data, movie.start, movie.end) if box.kind == kind)
+
+
+def _tracks(data: Bytes) -> Iterator[Box]:
+    return _movie_boxes(data, b"trak")
+
+
+def _below(data: Bytes, box: Box, kinds: Sequence[bytes]) -> list[Box]:
+    """The boxes that stand in a box by way of these kinds, the last of which is theirs."""
+    found = [box]
+    for kind in kinds:
+        found = [one for above in found for one in boxes(data, above.start, above.end) if one.kind == kind]
+    return found
+
+
+def _tables(data: Bytes, track: Box) -> Iterator[Box]:
+    """The boxes of a track's sample table (8.5.1)."""
+    return (box for table in _below(data, track, _TO_TABLES) for box in boxes(data, table.start, table.end))
+
+
+def _timescale_and_duration(data: Bytes, box: Box) -> tuple[int, int]:
+    """Of an `mvhd` or `mdhd` box (8.2.2, 8.4.2): units a second, and how many."""
+    width = 4 if data[box.start : box.start + 1] == b"\0" else 8
+    at = box.start + 4 + 2 * width
+    return int.from_bytes(data[at : at + 4], "big"), int.from_bytes(data[at + 4 : at + 4 + width], "big")
+
+
+def _edits(data: Bytes, box: Box) -> Iterator[int]:
+    """The durations of the edits of an `elst` box that show something, in units of the movie."""
+    width = 4 if data[box.start : box.start + 1] == b"\0" else 8
+    at, num = box.start + 8, int.from_bytes(data[box.start + 4 : box.start + 8], "big")
+    for _ in range(min(num, _MAX_BOXES)):
+        entry = data[at : at + 2 * width]
+        if len(entry) < 2 * width:
+            return
+        if entry[width:] != b"\xff" * width:
+            yield int.from_bytes(entry[:width], "big")
+        at += 2 * width + 4
+
+
+def _end_of_segments(data: Bytes, box: Box) -> int:
+    """The offset at which the last segment ends that an index lists; 0 if the index is not whole."""
+    content = data[box.start : min(box.end, len(data))]
+    # Version and flags; id and time scale; then first time and first offset, of four or eight bytes each.
+    width = 4 if content[:1] == b"\0" else 8
+    first = 12 + width
+    count_at = first + width + 2
+    if len(content) < count_at + 2:
+        return 0
+    end = box.end + int.from_bytes(content[first : first + width], "big")
+    num = int.from_bytes(content[count_at : count_at + 2], "big")
+    references = content[count_at + 2 : count_at + 2 + 12 * num]
+    if len(references) < 12 * num:
+        return 0
+    # The highest bit of a reference says what it refers to.
+    sizes = (
+        int.from_bytes(references[start : start + 4], "big") & 0x7FFFFFFF for start in range(0, len(references), 12)
+    )
+    return end + sum(sizes)

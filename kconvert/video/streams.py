@@ -1,0 +1,15 @@
+"""Which stream of a clip is its video: the one that decoders choose, everywhere the same."""
+
+from __future__ import annotations
+
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+
+def best_video(container: InputContainer) -> VideoStream | None:
+    """The stream that libavformat calls the best (`av_find_best_stream`), as long as it is no cover picture, else the
+    first one that is none; `None` if there is none."""
+    videos = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+    best = container.streams.best("video")
+    return next((one for one in videos if best is not None and one.index == best.index), videos[0] if videos else None)
