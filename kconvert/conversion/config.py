@@ -18,7 +18,7 @@ from kconvert.dataset.manifest import FormatName
 from kconvert.dataset.open import open_layout
 from kconvert.engines.engine import EngineName, RayOptions, SlurmOptions
 from kconvert.errors import UsageError
-from kconvert.grants import WORKER_BYTES, Workers, default_workers
+from kconvert.machine_limits import WORKER_BYTES, Workers, default_workers
 from kconvert.sources.fetch.stream import FetchOptions, is_remote
 from kconvert.storage.open import meant_location, to_path
 from kconvert.storage.store import StorePath

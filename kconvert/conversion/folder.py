@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kconvert.catalog.release import SPLITS
-from kconvert.conversion.finish import CARD_NAME, LABELS_NAME, names_other_manifest
+from kconvert.conversion.dataset_card import CARD_NAME, names_other_manifest
+from kconvert.conversion.finish import LABELS_NAME
 from kconvert.dataset.layout import Layout
 from kconvert.dataset.manifest import (
     FORMAT_NAMES,

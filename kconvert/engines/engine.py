@@ -16,8 +16,8 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 from kconvert.errors import KconvertError, UnexpectedError, UsageError, disk_error
 from kconvert.events import Emit
-from kconvert.grants import WORKER_BYTES
 from kconvert.installation import how_to_install
+from kconvert.machine_limits import WORKER_BYTES
 
 EngineName = Literal["local", "ray", "slurm"]
 MAX_ATTEMPTS = 2

@@ -29,7 +29,7 @@ from typing import Any
 from kconvert.engines.engine import MAX_ATTEMPTS, Failed, Outcome, Prelude, R, T, TaskNeeds, Work, attempt
 from kconvert.errors import OutOfMemoryError, TaskError, UsageError, WorkerDiedError, describe_exit
 from kconvert.events import Accumulator, Advance, Emit
-from kconvert.grants import MemoryKills, default_workers
+from kconvert.machine_limits import MemoryKills, default_workers
 from kconvert.storage.threads import WAKE_SECONDS, has_threads
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

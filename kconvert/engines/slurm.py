@@ -16,7 +16,7 @@ from kconvert.engines.engine import MAX_ATTEMPTS, Failed, Outcome, Prelude, R, S
 from kconvert.engines.slurm_queue import SlurmQueue
 from kconvert.errors import OutOfMemoryError, TaskError, WorkerDiedError
 from kconvert.events import Accumulator, Advance, Emit
-from kconvert.grants import default_workers
+from kconvert.machine_limits import default_workers
 from kconvert.storage.store import StorePath
 
 _MAX_ARRAY = 1000

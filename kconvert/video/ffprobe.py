@@ -25,7 +25,7 @@ from typing import Any
 import ffmpeg
 
 from kconvert.errors import OutOfMemoryError, UsageError, describe_exit
-from kconvert.grants import MemoryKills
+from kconvert.machine_limits import MemoryKills
 from kconvert.video.boxes import is_fragmented, major_brand
 from kconvert.video.containers import FORMATS, FROM_FILE, is_picture_format
 from kconvert.video.limits import TOO_MUCH_MEMORY, bound_program

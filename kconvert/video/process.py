@@ -21,11 +21,11 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from kconvert.errors import OutOfMemoryError, describe_exit
-from kconvert.grants import MemoryKills
+from kconvert.machine_limits import MemoryKills
 from kconvert.video.child import Done, Interim, Raised, Spent, Work
-from kconvert.video.clip_memory import ClipMemory
 from kconvert.video.forker import Forker
 from kconvert.video.limits import TOO_MUCH_MEMORY
+from kconvert.video.shared_clip import SharedClip
 
 R = TypeVar("R")
 
@@ -48,7 +48,7 @@ class VideoProcess:
         self._preload = preload
         self._forker: Forker | None = None
         self._connection: Connection | None = None
-        self._memory = ClipMemory()
+        self._memory = SharedClip()
         self._num_done = 0
         """Clips that the child that is there has seen to their end."""
         self._interim: object = None

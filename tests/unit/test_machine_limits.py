@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from groups import made_groups
 
-from kconvert.grants import (
+from kconvert.machine_limits import (
     DRIVER_BYTES,
     WORKER_BYTES,
     MemoryKills,

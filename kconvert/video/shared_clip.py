@@ -12,7 +12,7 @@ _KEPT_BYTES = 16 << 20
 """What is not given back between two clips."""
 
 
-class ClipMemory:
+class SharedClip:
     """Holds one clip at a time, where the system has such memory (see `is_shared`)."""
 
     def __init__(self) -> None:

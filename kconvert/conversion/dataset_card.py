@@ -1,0 +1,66 @@
+"""The dataset card: the README of a folder, for people, and for Hugging Face datasets. It names the manifest's digest,
+so that a change of either is found."""
+
+from __future__ import annotations
+
+import hashlib
+
+from kconvert.catalog.release import SPLITS, load_release
+from kconvert.dataset.manifest import Manifest
+from kconvert.dataset.open import open_layout
+from kconvert.storage.store import StorePath
+from kconvert.storage.yaml_text import to_yaml_text
+
+CARD_NAME = "README.md"
+_DIGEST_WORDS = "The sha256 of the manifest is "
+
+
+def _digest_line(manifest: Manifest) -> str:
+    return f"{_DIGEST_WORDS}`{hashlib.sha256(manifest.to_json().encode()).hexdigest()}`."
+
+
+def names_other_manifest(out: StorePath, manifest: Manifest) -> bool:
+    """Whether the dataset card of a folder has the digest of another manifest; one without any says nothing."""
+    path = out / CARD_NAME
+    text = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+    return _DIGEST_WORDS in text and _digest_line(manifest) not in text
+
+
+def card_text(manifest: Manifest) -> str:
+    """The text of the card."""
+    release = load_release(manifest.release)
+    packed = [split for split in SPLITS if split in manifest.splits and manifest.splits[split].num_shards]
+    front = {
+        "pretty_name": f"{release.title}, packed by kconvert",
+        "task_categories": ["video-classification"],
+        **open_layout(manifest.format).card_config(packed),
+    }
+    lines = ["---", to_yaml_text(front).strip(), "---", ""]
+    lines += [f"# {release.title}", "", *_card_body(manifest), ""]
+    return "\n".join(lines)
+
+
+def _card_body(manifest: Manifest) -> list[str]:
+    layout = open_layout(manifest.format)
+    rows = ["| split | written | short | replaced | rejected | missing | shards |", "|---|--:|--:|--:|--:|--:|--:|"]
+    for split in SPLITS:
+        if split in manifest.splits:
+            counts = manifest.splits[split]
+            numbers = (
+                counts.num_written, counts.num_short, counts.num_replaced, sum(counts.num_rejected.values()),
+                counts.num_missing, counts.num_shards,
+            )  # fmt: skip
+            rows.append(f"| {split} | " + " | ".join(f"{number:,}" for number in numbers) + " |")
+    return [
+        f"{layout.title} of {manifest.labels.num} classes, made by kconvert {manifest.kconvert_version} "
+        f"(format {manifest.format_version}).",
+        "",
+        *rows,
+        "",
+        *layout.card_text(),
+        "",
+        "`metadata/SPLIT.parquet` has a row for every clip, written or not, with the reason; `shard` and",
+        "`offset_bytes` give random access with one read. `labels.txt` names the label ids.",
+        "`manifest.json` has counts and digests; `kconvert verify` checks them.",
+        _digest_line(manifest),
+    ]
