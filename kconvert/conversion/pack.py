@@ -53,6 +53,8 @@ class PackSample:
     """Which part it is in."""
     staged: StagedBytes
     """Where it is in the part."""
+    is_shared: bool = False
+    """Whether another clip has the same bytes in the part, which are not given back then."""
 
 
 @dataclass(frozen=True)
@@ -168,13 +170,14 @@ def _remove_earlier(task: PackTask, layout: Format) -> None:
 
 def _free(task: PackTask) -> None:
     """Gives the space of the clips back, as they are in a shard now."""
-    for path, clips in _by_part(task).items():
+    own = (sample for sample in task.samples if not sample.is_shared)
+    for path, clips in _by_part(task, own).items():
         free_staged(path, clips)
 
 
 def _remove_changed_parts(task: PackTask) -> None:
     """Removes every part that is not what it was, so that the next run reads all these archives again."""
-    for path, clips in _by_part(task).items():
+    for path, clips in _by_part(task, task.samples).items():
         try:
             deque(read_staged((path, clip) for clip in clips), maxlen=0)
         except StagingError as error:
@@ -182,10 +185,10 @@ def _remove_changed_parts(task: PackTask) -> None:
                 error.part.remove()
 
 
-def _by_part(task: PackTask) -> dict[StorePath, list[StagedBytes]]:
-    """The staged clips of each part."""
+def _by_part(task: PackTask, samples: Iterable[PackSample]) -> dict[StorePath, list[StagedBytes]]:
+    """The staged clips of each part that some of the samples are in."""
     found: dict[StorePath, list[StagedBytes]] = {}
-    for sample in task.samples:
+    for sample in samples:
         found.setdefault(task.journal.part_path(sample.archive_id), []).append(sample.staged)
     return found
 

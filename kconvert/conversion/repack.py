@@ -19,7 +19,7 @@ from kconvert.conversion.pack import PackSample, PackTask, ShardOptions, cut, is
 from kconvert.conversion.record import MadeShard, MadeSplit, record_split
 from kconvert.conversion.shuffle import ShuffleOptions, shuffled, windows
 from kconvert.conversion.split_job import SplitJob
-from kconvert.conversion.staged import StagedParts
+from kconvert.conversion.staged import StagedParts, sharing_rows
 from kconvert.conversion.strategy import Strategy
 from kconvert.conversion.tasks import Tasks
 from kconvert.dataset.formats.format import Format
@@ -132,7 +132,7 @@ class Repack(Strategy):
         return is_packed(receipt, split.out, shard.path, self.format, plan_digest(samples))
 
     def _pack_tasks(self, split: SplitJob, rows: StagedRows, shards: Sequence[_PlannedShard]) -> Iterator[PackTask]:
-        archives = rows.archive_column()
+        archives, shared = rows.archive_column(), sharing_rows(rows)
         for shard in shards:
             staged = zip(shard.decisions, rows.take([one.row for one in shard.decisions]), strict=True)
             samples = tuple(
@@ -140,6 +140,7 @@ class Repack(Strategy):
                     sample_metadata(decision, row, split.release, split.name),
                     split.ids[archives[decision.row]],
                     StagedBytes(row["part_offset"], row["size_bytes"], row["crc32"]),
+                    decision.row in shared,
                 )
                 for decision, row in staged
             )

@@ -46,7 +46,9 @@ class StagedParts:
 
     def free(self, decisions: Sequence[Decision], rows: StagedRows) -> None:
         """Gives back the space of clips that are in a shard, as a run that was killed may not have come to do."""
-        for name, clips in _clips_by_archive(decisions, rows).items():
+        shared = sharing_rows(rows)
+        own = [decision for decision in decisions if decision.row not in shared]
+        for name, clips in _clips_by_archive(own, rows).items():
             free_staged(self._path(name), clips)
 
     def remove(self, names: Iterable[str]) -> None:
@@ -56,6 +58,16 @@ class StagedParts:
 
     def _path(self, name: str) -> StorePath:
         return self._split.journal.part_path(self._split.ids[name])
+
+
+def sharing_rows(rows: StagedRows) -> frozenset[int]:
+    """The rows whose staged bytes another row has as well, as clips do that are hard links to each other."""
+    first: dict[tuple[str, int], int] = {}
+    shared: set[int] = set()
+    for row, where in enumerate(zip(rows.archive_column(), rows.column("part_offset"), strict=True)):
+        if where[1] >= 0 and (other := first.setdefault(where, row)) != row:
+            shared |= {row, other}
+    return frozenset(shared)
 
 
 def _clips_by_archive(decisions: Iterable[Decision], rows: StagedRows) -> dict[str, list[StagedBytes]]:

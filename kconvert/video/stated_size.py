@@ -1,7 +1,8 @@
 """What a container states of its own size, against the size that the file has.
 
-Matroska and WebM: the size of the segment (RFC 8794, 4 and 5; RFC 9559, 5.1). AVI: the sizes of its RIFF chunks. ISO
-files: what their segment indexes list; their sample index is the libraries' matter.
+Matroska and WebM: the size of the segment (RFC 8794, 4 and 5; RFC 9559, 5.1). AVI: the sizes of its RIFF chunks. FLV:
+the sizes of its tags (Adobe's Video File Format Specification, Annex E). ISO files: what their segment indexes list;
+their sample index is the libraries' matter.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ _SEGMENT = b"\x18\x53\x80\x67"
 _MAX_ELEMENTS = 16
 """Before the segment there is the header, and perhaps a void element."""
 _ID_BYTES = 4
+_MAX_TAGS = 1_000_000
+_TAG_HEADER_BYTES, _TAG_FOOTER_BYTES = 11, 4
 _RIFF_KINDS = (b"AVI ", b"AVIX", b"WAVE")
 
 
@@ -22,6 +25,8 @@ def missing_end(data: Bytes) -> str:
         end, what = _matroska_end(data), "the segment ends"
     elif data[:4] == b"RIFF" and data[8:12] in _RIFF_KINDS:
         end, what = _riff_end(data), "the RIFF chunk ends"
+    elif data[:3] == b"FLV":
+        end, what = _flv_end(data), "the last tag ends"
     elif data[4:8] in (b"ftyp", b"styp", b"sidx"):
         end, what = indexed_end(data), "the segment index ends"
     else:
@@ -77,3 +82,14 @@ def _riff_end(data: Bytes) -> int:
             return end
         end += size % 2
     return end
+
+
+def _flv_end(data: Bytes) -> int:
+    """Where the last tag ends that begins in the file; each has its size in three bytes."""
+    offset = int.from_bytes(data[5:9], "big") + _TAG_FOOTER_BYTES
+    for _ in range(_MAX_TAGS):
+        if offset >= len(data):
+            break
+        size = int.from_bytes(data[offset + 1 : offset + 4], "big")
+        offset += _TAG_HEADER_BYTES + size + _TAG_FOOTER_BYTES
+    return offset

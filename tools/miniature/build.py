@@ -20,7 +20,7 @@ OFFICIAL = "https://s3.amazonaws.com/kinetics/"
 _K600_TRAIN = ("massaging person's head", "changing wheel (not on bike)", "abseiling")
 _K600_VAL = ("mountain climber (exercise)", "massaging person's head", "zumba")
 _K700 = {1: "abseiling", 171: "driving car", 700: "zumba"}
-_REJECTING = ("empty", "unreadable", "no_video", "truncated", "undecodable")
+_REJECTING = ("empty", "unreadable", "no_video", "truncated", "encrypted", "undecodable")
 
 
 @dataclass(frozen=True)
