@@ -99,7 +99,10 @@ def test_a_sample_is_what_the_table_says(converted: Path) -> None:
     assert [sample["__key__"] for sample in found] == [clip.key for clip in product.open(converted, "train")]
     frames = next(iter(product.webdataset(converted, "train", frames=True)))
     row = rows[frames["__key__"]]
-    assert frames["mp4"].shape == (row["num_frames"], row["height"], row["width"], 3)
+    stored = (row["height"], row["width"])
+    # The columns tell the size as stored; the frames are upright.
+    upright = stored[::-1] if row["rotation_degrees"] % 180 else stored
+    assert frames["mp4"].shape == (row["num_frames"], *upright, 3)
 
 
 @pytest.mark.parametrize(
