@@ -18,6 +18,8 @@ def main() -> int:
     """Runs the command; returns its exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    # Ignored by whoever started this, the end of a worker could not be waited for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Closed by whoever started this; there is then nobody to print for.
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     try:

@@ -16,6 +16,7 @@ import socket
 import struct
 import subprocess
 import sys
+import traceback
 from contextlib import suppress
 
 from kconvert.storage.threads import has_threads
@@ -118,6 +119,10 @@ def _begun_afresh(theirs: socket.socket, preload: tuple[str, ...]) -> subprocess
     )
 
 
+UNFORESEEN = 70
+"""The exit code of a child that ends by a fault of ours (`EX_SOFTWARE` of sysexits.h)."""
+
+
 def main(handle: int, preload: tuple[str, ...]) -> None:
     """The life of a forker that begins afresh."""
     for name in preload:
@@ -140,6 +145,8 @@ def _serve(control: socket.socket) -> None:
     # Sent to a whole group; those who own us end us.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    # Ignored by whoever started us, the end of a child could not be waited for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = 0
     while True:
         try:
@@ -175,6 +182,10 @@ def _child(control: socket.socket, handles: list[int]) -> int:
             return 0
         control.close()
         serve_clips(handles)
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(UNFORESEEN)
     finally:
         os._exit(0)
 

@@ -23,7 +23,8 @@ def decode(video: bytes | mmap.mmap) -> Iterator[av.VideoFrame]:
     Raises `ValueError` if there are none, or one cannot be decoded.
     """
     try:
-        with av.open(io.BytesIO(video), "r", container_options=dict(FROM_MEMORY)) as container:
+        options = dict(FROM_MEMORY)
+        with av.open(io.BytesIO(video), "r", metadata_errors="replace", container_options=options) as container:
             stream = best_video(container)
             if stream is None:
                 raise ValueError("no video stream")

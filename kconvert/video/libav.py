@@ -39,7 +39,12 @@ from kconvert.video.structure import decoded_fault, index_fault, no_video_fault,
 from kconvert.video.verdict import CheckOptions, Fault, Probed
 
 _TOO_LARGE = re.compile("Sample size [0-9]+ is too large")
-_ROTATION = re.compile(r"rotation of (-?[0-9.]+) degrees")
+_STREAM = re.compile(r"^  Stream #0:([0-9]+)", re.MULTILINE)
+_ROTATION = re.compile(
+    r"^ {6}(?:displaymatrix|Display Matrix): rotation of (-?[0-9]{1,3}(?:\.[0-9]+)?) degrees$", re.MULTILINE
+)
+"""As `av_dump_format` prints them, older and newer: what metadata say stands behind a padded key, each line of it."""
+_FULL_TURN = 360
 _MAX_MESSAGES = 100
 _GLANCED_CODECS = ("h264", "aac")
 _MAX_GLANCED_STREAMS = 8
@@ -290,10 +295,12 @@ def _rotation(container: InputContainer, video: VideoStream) -> int:
         av.logging.set_level(av.logging.ERROR)
     if "rotation of" not in text:
         return 0
-    start = text.find(f"Stream #0:{video.index}")
-    end = text.find(f"Stream #0:{video.index + 1}")
-    found = _ROTATION.search(text[start : end if end >= 0 else None])
-    return round(float(found[1])) if found else 0
+    # What stands before the first stream, then of each its number and what is said of it.
+    _, *pieces = _STREAM.split(text)
+    said = dict(zip(pieces[::2], pieces[1::2], strict=True))
+    found = _ROTATION.search(said.get(str(video.index), ""))
+    degrees = round(float(found[1])) if found else 0
+    return degrees if -_FULL_TURN <= degrees <= _FULL_TURN else 0
 
 
 def _too_large(messages: _Messages) -> str:

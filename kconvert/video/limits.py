@@ -28,7 +28,12 @@ def bound_memory() -> None:
     if sys.platform != "linux":
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limits = [_address_space_bytes() + MAX_MEMORY_BYTES, soft, hard]
+    try:
+        own = _address_space_bytes() + MAX_MEMORY_BYTES
+    except OSError:
+        # There is no /proc, as in a bare chroot: how much there is now, nobody knows.
+        return
+    limits = [own, soft, hard]
     resource.setrlimit(resource.RLIMIT_AS, (min(one for one in limits if one != resource.RLIM_INFINITY), hard))
     # Where memory is scarce, the kernel takes this process's, not its worker's.
     with suppress(OSError):
@@ -40,7 +45,11 @@ def is_near_limit() -> bool:
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if sys.platform != "linux" or limit == resource.RLIM_INFINITY:
         return False
-    peak = re.search(r"^VmPeak:\s+(\d+) kB$", _STATUS.read_text("ascii", "replace"), re.MULTILINE)
+    try:
+        status = _STATUS.read_text("ascii", "replace")
+    except OSError:
+        return False
+    peak = re.search(r"^VmPeak:\s+(\d+) kB$", status, re.MULTILINE)
     return peak is not None and int(peak[1]) * 1024 > limit - _NEAR_BYTES
 
 

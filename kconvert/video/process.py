@@ -20,14 +20,17 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from kconvert.errors import OutOfMemoryError, describe_exit
+from kconvert.errors import OutOfMemoryError, WorkerDiedError, describe_exit
 from kconvert.machine_limits import MemoryKills
 from kconvert.video.child import Done, Interim, Raised, Spent, Work
-from kconvert.video.forker import Forker
+from kconvert.video.forker import UNFORESEEN, Forker
 from kconvert.video.limits import TOO_MUCH_MEMORY
 from kconvert.video.shared_clip import SharedClip
 
 R = TypeVar("R")
+_MAX_LOOKS = 3
+"""At a clip whose child is ended by what may not be the clip's doing."""
+_STEP_SECONDS = 1.0
 
 
 class ClipFault(Exception):
@@ -39,6 +42,23 @@ class ClipFault(Exception):
         self.detail = detail
         self.interim = interim
         """What was reported of the clip last, before the work was done; `None` if nothing was."""
+
+
+class _Patience:
+    """How long a child may take. Where all of us are stopped and go on later, as by Ctrl-Z, a step passes at most."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+
+    def hears(self, connection: Connection) -> bool:
+        """Waits; returns whether something came before the end of it."""
+        while self._left > 0:
+            step, start = min(_STEP_SECONDS, self._left), time.monotonic()
+            is_heard = connection.poll(step)
+            self._left -= min(time.monotonic() - start, step)
+            if is_heard:
+                return True
+        return False
 
 
 class VideoProcess:
@@ -67,18 +87,20 @@ class VideoProcess:
         """
         if not clip:
             raise ValueError("has no bytes")
-        found = self._answer(work, clip, seconds, more)
-        if found is None:
-            # By what came before, perhaps: in a fresh child it is the clip's own doing.
+        for _ in range(_MAX_LOOKS):
+            # Where the first is ended by what came before, perhaps: in a fresh child it is the clip's own doing.
             found = self._answer(work, clip, seconds, more)
-            assert found is not None
+            if found is not None:
+                break
+        else:
+            raise WorkerDiedError("the check of a clip", "its processes were killed from outside")
         if isinstance(found, Raised):
             raise found.error
         result: R = found.result
         return result
 
     def _answer(self, work: Work[Any], clip: bytes, seconds: float, more: tuple[object, ...]) -> Done | Raised | None:
-        """What the child says; `None` if it had seen others and is no more."""
+        """What the child says; `None` if it is no more, and that may not be the clip's doing."""
         connection = self._connected()
         is_fresh, self._interim = self._num_done == 0, None
         # Were there no memory for it, the child would have no part in that.
@@ -107,8 +129,8 @@ class VideoProcess:
 
     def _hear(self, connection: Connection, seconds: float) -> Done | Raised | Spent | None:
         """The child's last word; `None` if it does not come in that time."""
-        end = time.monotonic() + seconds
-        while connection.poll(max(0.0, end - time.monotonic())):
+        patience = _Patience(seconds)
+        while patience.hears(connection):
             found: Interim | Done | Raised | Spent = connection.recv()
             if not isinstance(found, Interim):
                 return found
@@ -120,7 +142,9 @@ class VideoProcess:
         code = self._end()
         if code == -signal.SIGKILL and self._kills.is_another():
             raise OutOfMemoryError("the check of a clip", self._kills.limit())
-        if is_fresh:
+        if is_fresh and code in (0, UNFORESEEN):
+            raise RuntimeError(f"the video process did not begin, or ended by itself (exit code {code})")
+        if is_fresh and code is not None:
             raise ClipFault("crashed", f"the check was ended by {describe_exit(code)}", self._interim)
 
     def _connected(self) -> Connection:
@@ -144,15 +168,15 @@ class VideoProcess:
             self._forker = Forker(self._preload)
         self._forker.fork(handles)
 
-    def _end(self) -> int:
-        """Ends the child; returns its exit code."""
+    def _end(self) -> int | None:
+        """Ends the child; returns its exit code, `None` if nobody knows it any more."""
         self._disconnect()
         try:
             return self._forker.end() if self._forker is not None else 0
         except OSError:
-            # Who could say it is gone, and the child with it.
+            # Who could say it was killed, and the child with it.
             self._forget_forker()
-            return -signal.SIGKILL
+            return None
 
     def _forget_forker(self) -> None:
         if self._forker is not None:

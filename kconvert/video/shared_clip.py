@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 _KEPT_BYTES = 16 << 20
 """What is not given back between two clips."""
@@ -16,7 +17,10 @@ class SharedClip:
     """Holds one clip at a time, where the system has such memory (see `is_shared`)."""
 
     def __init__(self) -> None:
-        self._handle = os.memfd_create("clip") if hasattr(os, "memfd_create") else None
+        self._handle: int | None = None
+        # Not every system has such memory, and some forbid it.
+        with suppress(AttributeError, OSError):
+            self._handle = os.memfd_create("clip")
         self._num_bytes = 0
 
     @property

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from miniature.made import KINDS, make_clip
 from miniature.oracle import duration_seconds, ffprobe, num_shown, probe_defects
 
+from kconvert.video.frames import decode
 from kconvert.video.open import open_prober
 from kconvert.video.verdict import CheckOptions, Depth, Probed, judge
 
@@ -61,6 +62,23 @@ def test_a_made_clip_gets_the_verdict_it_was_made_for(kind: str, depth: Depth, p
 def test_both_probers_state_the_same_metadata_of_made_clips(kind: str) -> None:
     data = make_clip(kind, "AAAAAAAAAAA_000000_000010")
     assert probe(data, "index", "libav").metadata == probe(data, "index", "ffprobe").metadata
+
+
+@pytest.mark.parametrize(
+    "text", [b"rotation of 90 degrees", b"rotation of . degrees", b"a\n      Display Matrix: x", b"\xff\xfe"]
+)
+def test_what_a_clip_says_of_itself_is_no_metadata(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "in.mp4").write_bytes(make_clip("rotated", "AAAAAAAAAAA_000000_000010"))
+    said = [b"-metadata:s:v", b"handler_name=" + text, b"-metadata", b"title=" + text]
+    command = [b"ffmpeg", b"-v", b"error", b"-i", b"in.mp4", b"-c", b"copy", *said, b"out.mp4"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    data = (tmp_path / "out.mp4").read_bytes()
+    assert text.split()[0] in data
+    for depth in DEPTHS:
+        found = probe(data, depth, "libav")
+        assert found == probe(data, depth, "ffprobe")
+        assert found.metadata.rotation_degrees == -90
+    assert sum(1 for _ in decode(data)) == found.metadata.num_frames
 
 
 LONGEST = "video2dataset__tests__test_files__test_video.mp4"
