@@ -175,8 +175,8 @@ def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
         [
             *_table(header, rows),
             f"to fetch: {format_bytes(forecast.num_bytes)} from {conversion.origin}",
-            f"disk at most: {format_bytes(forecast.max_disk_bytes)}",
-            *(_need_text(need) for need in forecast.needs),
+            f"disk at most: {_disk_text(forecast)}",
+            *(_need_text(need, forecast.num_unmeasured) for need in forecast.needs),
             f"at a time: {conversion.describe_workers()}",
             f"enough shards for so many training workers (ranks x workers): {workers}",
         ]
@@ -189,11 +189,18 @@ def num_shards(conversion: Conversion, plan: SplitPlan) -> int:
     return max(1, by_bytes, -(-len(plan.annotations.labels) // conversion.shard.max_samples))
 
 
-def _need_text(need: DiskNeed) -> str:
-    there = f"{need.disk.holds} in {need.disk.folder}: {format_bytes(need.needed_bytes)} at most"
-    return (
-        f"{there}, {format_bytes(need.there_bytes)} there: {'it fits' if need.fits else f'too little; {need.advice}'}"
-    )
+def _disk_text(forecast: Forecast) -> str:
+    known = format_bytes(forecast.known_disk_bytes)
+    if not forecast.num_unmeasured:
+        return known
+    return f"not known: {known}, and {forecast.num_unmeasured:,} archives whose size the origin does not state"
+
+
+def _need_text(need: DiskNeed, num_unmeasured: int) -> str:
+    needed = f"{format_bytes(need.needed_bytes)} {'and those archives' if num_unmeasured else 'at most'}"
+    fits = "nobody knows whether it fits" if num_unmeasured else "it fits"
+    there = f"{need.disk.holds} in {need.disk.folder}: {needed}, {format_bytes(need.there_bytes)} there"
+    return f"{there}: {fits if need.fits else f'too little; {need.advice}'}"
 
 
 def forecast_json(conversion: Conversion, forecast: Forecast) -> str:
@@ -202,14 +209,14 @@ def forecast_json(conversion: Conversion, forecast: Forecast) -> str:
         {
             "workers": None if workers is None else dataclasses.asdict(workers),
             "num_bytes": forecast.num_bytes,
-            "max_disk_bytes": forecast.max_disk_bytes,
+            "max_disk_bytes": None if forecast.num_unmeasured else forecast.known_disk_bytes,
             "disks": [
                 {
                     "folder": str(need.disk.folder),
                     "holds": need.disk.holds,
                     "needed_bytes": need.needed_bytes,
                     "there_bytes": need.there_bytes,
-                    "fits": need.fits,
+                    "fits": None if need.fits and forecast.num_unmeasured else need.fits,
                 }
                 for need in forecast.needs
             ],

@@ -88,18 +88,14 @@ def _undone_array_tasks(journal: Journal) -> dict[str, str]:
         return {}
     done: set[str] = set()
     for split in journal.splits():
-        inputs = split.inputs()
-        assert inputs is not None
-        done |= set(split.archive_receipts(inputs.ids()))
+        done |= set(split.archive_receipts(split.ids()))
         receipts = (split.shard_receipt(number) for number in range(split.num_shard_receipts()))
         done |= {receipt.path for receipt in receipts if receipt is not None}
     return {number: name for number, name in found.items() if name not in done}
 
 
 def _split_status(journal: SplitJournal, counts: SplitCounts | None, absent: Sequence[str]) -> SplitStatus:
-    inputs = journal.inputs()
-    assert inputs is not None
-    ids = inputs.ids()
+    ids = journal.ids()
     receipts = journal.archive_receipts(ids)
     failures = {name: reason for name, archive_id in ids.items() if (reason := journal.failure(archive_id))}
     refused = [f"{name}: {text}" for name, receipt in receipts.items() for text in receipt.refused]

@@ -64,9 +64,15 @@ class DiskUse:
     archive_cache: Path | None
     """`None` if there is none."""
 
+    @property
+    def num_unmeasured(self) -> int:
+        """Archives whose size the origin does not state: what these take comes on top."""
+        return sum(plan.num_unmeasured for plan in self.plans)
 
-def max_disk_bytes(use: DiskUse) -> int:
-    """The most that staging and output take together at any moment, wherever they are."""
+
+def known_disk_bytes(use: DiskUse) -> int:
+    """The most that staging and output take together at any moment, wherever they are, but for what archives take
+    that are not measured."""
     return _needed_bytes(use, Disk(Path(), "staging and output", _frees_at_once(use.journal.staging.local_path)))
 
 
@@ -77,7 +83,7 @@ class DiskNeed:
     disk: Disk
     """Which."""
     needed_bytes: int
-    """At most, at any moment."""
+    """At most, at any moment, without what archives take that are not measured."""
     there_bytes: int
     """What is free, and what earlier runs wrote of these splits, less what the archive cache will take there."""
     advice: str

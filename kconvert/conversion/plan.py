@@ -61,6 +61,11 @@ class SplitPlan:
         return sum(self.sizes.get(name) or 0 for name in self.unread)
 
     @property
+    def num_unmeasured(self) -> int:
+        """Archives whose size the origin does not state."""
+        return sum(size is None for size in self.sizes.values())
+
+    @property
     def work(self) -> SplitWork:
         """What is still to be done, for whoever watches."""
         is_known = all(self.sizes.get(name) is not None for name in self.unread)

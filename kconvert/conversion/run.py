@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from kconvert.catalog.release import SPLITS, Release
 from kconvert.conversion.config import Conversion
-from kconvert.conversion.disk_space import DiskNeed, describe_space, disk_needs, max_disk_bytes, require_space
+from kconvert.conversion.disk_space import DiskNeed, describe_space, disk_needs, known_disk_bytes, require_space
 from kconvert.conversion.finish import finish, is_finished, labels_entry
 from kconvert.conversion.folder import (
     FolderState,
@@ -65,8 +65,10 @@ class Forecast:
     """Of the splits that are not finished."""
     num_bytes: int
     """To be fetched, as far as known."""
-    max_disk_bytes: int
-    """The most that staging and output take at any moment."""
+    known_disk_bytes: int
+    """The most that staging and output take at any moment, without what archives take that are not measured."""
+    num_unmeasured: int
+    """Archives whose size the origin does not state."""
     needs: Sequence[DiskNeed]
     """What each disk has to take of that; none for object stores."""
 
@@ -97,7 +99,9 @@ def forecast(conversion: Conversion, observer: Observer) -> Forecast:
     job = resolve(conversion)
     plans = _survey(job, _state(conversion, job), observer.note)
     use = job.disk_use(plans)
-    return Forecast(plans, sum(plan.num_bytes for plan in plans), max_disk_bytes(use), disk_needs(use))
+    return Forecast(
+        plans, sum(plan.num_bytes for plan in plans), known_disk_bytes(use), use.num_unmeasured, disk_needs(use)
+    )
 
 
 def _remember_refusal(conversion: Conversion, error: UsageError) -> None:
@@ -178,7 +182,7 @@ def _survey(job: Job, state: FolderState, note: Note) -> list[SplitPlan]:
 
 def _announcement(conversion: Conversion, job: Job, plans: Sequence[SplitPlan]) -> str:
     """What a run is about to do, and what a person may want to be otherwise."""
-    num_bytes, disk_bytes = sum(plan.num_bytes for plan in plans), max_disk_bytes(job.disk_use(plans))
+    num_bytes, disk_bytes = sum(plan.num_bytes for plan in plans), known_disk_bytes(job.disk_use(plans))
     unknown = sum(plan.sizes[name] is None for plan in plans for name in plan.unread)
     more = f" and {unknown} archives of unknown size" if unknown else ""
     return (

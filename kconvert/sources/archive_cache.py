@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kconvert.errors import SourceChangedError
+from kconvert.errors import FetchError, SourceChangedError
 from kconvert.sources.access import ArchiveAccess
 from kconvert.sources.fetch.open import describe, open_ahead, open_stream
 from kconvert.sources.fetch.stream import ByteStream, FetchOptions, OnBytes, Remote, Start, is_remote
 from kconvert.sources.origin import ArchiveRef
 from kconvert.storage.files import make_folder, naming
+from kconvert.storage.folders import local
+
+_LOOK_SECONDS = 1.0
+_MAX_IDLE_SECONDS = 600.0
+"""The longest that another run may hold an archive while nothing of it comes. Its own retries take less."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +42,7 @@ class ArchiveCopies(ArchiveAccess):
         """
         path = self.folder / archive.name
         make_folder(path.parent)
-        with open(path.with_name(f".{path.name}.lock"), "a") as lock:
-            # Another run may be downloading it for another output folder.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _held(path):
             remote = describe(archive.location, options)
             if _is_version(path, remote) and path.stat().st_size == remote.size_bytes:
                 on_bytes(path.stat().st_size)
@@ -61,6 +66,33 @@ class ArchiveCache(ArchiveCopies):
     def discard(self, archive: ArchiveRef) -> None:
         if is_remote(archive.location):
             super().discard(archive)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Keeps other runs, which fetch for other output folders, off an archive's copy; waits for one that is at it.
+
+    Raises `FetchError` if that one holds it and fetches nothing.
+    """
+    lock, progress = path.with_name(f".{path.name}.lock"), (-1, time.monotonic())
+    while True:
+        with local(lock).lock() as is_ours:
+            if is_ours:
+                yield
+                return
+        size, (last_size, since) = _num_fetched(path), progress
+        if size != last_size:
+            progress = size, time.monotonic()
+        elif time.monotonic() - since > _MAX_IDLE_SECONDS:
+            idle = f"and fetched nothing of it for {_MAX_IDLE_SECONDS:.0f} seconds"
+            raise FetchError(str(path), f"another run holds it ({lock.name}) {idle}; end that one, or wait for it")
+        time.sleep(_LOOK_SECONDS)
+
+
+def _num_fetched(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return path.with_name(f"{path.name}.partial").stat().st_size
+    return 0
 
 
 def _download(location: str, path: Path, remote: Remote, options: FetchOptions, on_bytes: OnBytes) -> None:

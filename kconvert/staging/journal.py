@@ -197,7 +197,7 @@ class Journal:
             return None
 
     def set_progress(self, progress: ProgressRecord) -> None:
-        _write(self.folder / _PROGRESS_NAME, dataclasses.asdict(progress))
+        (self.folder / _PROGRESS_NAME).show(_json(dataclasses.asdict(progress)))
 
     def forget_progress(self) -> None:
         (self.folder / _PROGRESS_NAME).remove()
@@ -248,6 +248,11 @@ class SplitJournal:
 
     def inputs(self) -> Inputs | None:
         return _read_record(self.folder / "inputs.json", Inputs)
+
+    def ids(self) -> dict[str, str]:
+        """Of its inputs (see `Inputs.ids`); nothing if there are none, as when another run clears the folder."""
+        inputs = self.inputs()
+        return {} if inputs is None else inputs.ids()
 
     def set_inputs(self, inputs: Inputs, annotations: bytes, selected: Iterable[str]) -> None:
         """Fixes what the split is made from; `selected` are the names of the clips that `--classes` selects."""
@@ -427,4 +432,8 @@ def _changed_by_hand(path: StorePath, error: ValueError) -> UsageError:
 
 
 def _write(path: StorePath, content: Mapping[str, Any]) -> None:
-    path.write_bytes((json.dumps(content, indent=1, ensure_ascii=True) + "\n").encode())
+    path.write_bytes(_json(content))
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=True) + "\n").encode()

@@ -35,8 +35,7 @@ def whole_file(path: Path, kind: type[Written]) -> Iterator[Written]:
 
     Its mode is 0644 whatever the umask. Raises `OSError` naming `path` if the disk refuses.
     """
-    # Of this thread alone: a worker of a killed run may still be at it, here or on another machine.
-    temporary = path.with_name(f"{path.name}.{_MACHINE}{threading.get_native_id()}{TEMPORARY_SUFFIX}")
+    temporary = _temporary(path)
     try:
         with naming(path, temporary):
             with open(temporary, "wb") as raw:
@@ -50,6 +49,24 @@ def whole_file(path: Path, kind: type[Written]) -> Iterator[Written]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def show_file(path: Path, data: bytes) -> None:
+    """Replaces a file as a whole for whoever reads it meanwhile; unlike `whole_file`, nothing waits for the disk."""
+    temporary = _temporary(path)
+    try:
+        with naming(path, temporary):
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _temporary(path: Path) -> Path:
+    """Of this thread alone: a worker of a killed run may still be at it, here or on another machine."""
+    return path.with_name(f"{path.name}.{_MACHINE}{threading.get_native_id()}{TEMPORARY_SUFFIX}")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, Literal
 
 from kconvert.storage.digests import CountingFile, Written
-from kconvert.storage.files import free_ranges, has_holes, make_folder, naming, remove_empty, whole_file
+from kconvert.storage.files import free_ranges, has_holes, make_folder, naming, remove_empty, show_file, whole_file
 from kconvert.storage.lease import is_leased, leased
 from kconvert.storage.store import TEMPORARY_SUFFIX, Info, Range, Store, StorePath
 
@@ -90,6 +90,9 @@ class Folders(Store):
     def put(self, key: str, data: bytes) -> None:
         with whole_file(Path(key), CountingFile) as file:
             file.write(data)
+
+    def show(self, key: str, data: bytes) -> None:
+        show_file(Path(key), data)
 
     def remove(self, key: str) -> None:
         Path(key).unlink(missing_ok=True)

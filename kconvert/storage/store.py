@@ -121,6 +121,10 @@ class Store(ABC):
         """Writes a small file that is nobody else's, and makes sure that it is there."""
         self.put(key, data)
 
+    def show(self, key: str, data: bytes) -> None:
+        """Writes a small file that is read meanwhile, whole, but need not survive a power cut."""
+        self.put(key, data)
+
     @abstractmethod
     def remove(self, key: str) -> None:
         """Removes a file if it is there."""
@@ -276,6 +280,10 @@ class StorePath:
     def put(self, data: bytes) -> None:
         """The same of one that somebody else may write as well."""
         self.store.put(self.key, data)
+
+    def show(self, data: bytes) -> None:
+        """The same of one that is read meanwhile, but need not survive a power cut."""
+        self.store.show(self.key, data)
 
     def remove(self) -> None:
         """Removes a file if it is there."""

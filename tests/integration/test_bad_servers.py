@@ -2,6 +2,7 @@
 named, the rest is done, and a later run completes."""
 
 import gzip
+import json
 import signal
 import subprocess
 import threading
@@ -447,6 +448,20 @@ def test_a_list_without_a_stated_end_is_refused(mini: Path, tmp_path: Path) -> N
         ran = kconvert("k400", "--split", "val", "--out", tmp_path / "out", "--origin", http.url, *PATIENCE)
     assert ran.code == 2
     assert "the server states no length" in one_line(ran)
+
+
+def test_a_plan_promises_no_disk_space_where_the_server_states_no_sizes(mini: Path, tmp_path: Path) -> None:
+    class Unstated(Handler):
+        def send_header(self, keyword: str, value: str) -> None:
+            if not (keyword in ("Content-Length", "Content-Range") and self.path.endswith("part_1.tar.gz")):
+                super().send_header(keyword, value)
+
+    with serving(mini, Unstated) as http:
+        command = ("plan", "k400", "--split", "val", "--out", tmp_path / "out", "--origin", http.url, *PATIENCE)
+        plan = json.loads(kconvert(*command, "--json").out)
+        assert plan["max_disk_bytes"] is None
+        assert [disk["fits"] for disk in plan["disks"]] == [None]
+        assert "and 1 archives whose size the origin does not state" in kconvert(*command).out
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

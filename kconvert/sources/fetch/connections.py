@@ -35,6 +35,8 @@ _REDIRECTS = {
     HTTPStatus.PERMANENT_REDIRECT,
 }
 _MAX_REDIRECTS = 5
+_MIN_POOL = 16
+"""Connections to a server that stay open between two requests: planning, too, asks for many things at once."""
 _session: requests.Session | None = None
 
 
@@ -45,7 +47,8 @@ def request(method: str, url: str, options: FetchOptions, headers: Mapping[str, 
         _session = _Session()
         _session.headers.update({"Accept-Encoding": "identity", "User-Agent": f"kconvert/{VERSION}"})
         for scheme in ("http://", "https://"):
-            _session.mount(scheme, _Adapter())
+            # One that does not fit into the pool is closed after its request.
+            _session.mount(scheme, _Adapter(pool_maxsize=max(_MIN_POOL, options.connections + 1)))
     timeout = (options.connect_seconds, options.read_seconds)
     for _ in range(_MAX_REDIRECTS + 1):
         prepared = _session.prepare_request(requests.Request(method, url, headers=dict(headers)))

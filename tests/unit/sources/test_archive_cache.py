@@ -1,5 +1,8 @@
 """The archive cache, filled from a real server on loopback that is made to misbehave."""
 
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from harness import QUICK
 from serving import DATA, NAME, drop_after, kept_copy, serving_data
 
 from kconvert.errors import FetchError, SourceChangedError
+from kconvert.sources import archive_cache
 
 pytestmark = pytest.mark.server
 
@@ -43,6 +47,43 @@ def test_a_kept_archive_goes_on_from_what_a_killed_run_left(tmp_path: Path) -> N
         path = kept_copy(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None)
     assert path.read_bytes() == DATA
     assert sent == [len(DATA), len(DATA) - 700_000]
+
+
+def test_an_archive_that_another_run_fetches_is_waited_for(tmp_path: Path) -> None:
+    """Two runs with one archive cache: one of them fetches, the other takes what came."""
+    folder = tmp_path / "kept"
+
+    def slowly(handler: Any, name: str, data: bytes) -> None:
+        for start in range(0, len(data), len(data) // 4):
+            time.sleep(0.5)
+            handler.wfile.write(data[start : start + len(data) // 4])
+
+    with serving_data(tmp_path / "server", slowly) as http, ThreadPoolExecutor(2) as runs:
+        paths = runs.map(lambda _: kept_copy(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None), range(2))
+        assert {path.read_bytes() for path in paths} == {DATA}
+        assert http.requests["GET", NAME] == 1
+
+
+def test_a_run_that_holds_an_archive_and_fetches_nothing_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "kept"
+    lock = (folder / NAME).with_name(".part_0.tar.gz.lock")
+    lock.parent.mkdir(parents=True)
+    monkeypatch.setattr(archive_cache, "_MAX_IDLE_SECONDS", 2.0)
+    with serving_data(tmp_path / "server") as http:
+        with (
+            subprocess.Popen(["flock", lock, "sh", "-c", "echo held; cat"], stdin=-1, stdout=-1) as other,
+            pytest.raises(FetchError, match=r"another run holds it \(.part_0.tar.gz.lock\)"),
+        ):
+            assert other.stdout is not None
+            assert other.stdin is not None
+            assert other.stdout.readline() == b"held\n"
+            try:
+                kept_copy(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None)
+            finally:
+                other.stdin.close()
+        assert kept_copy(http.url + NAME, folder, NAME, QUICK, lambda num_bytes: None).read_bytes() == DATA
 
 
 def test_a_complete_partial_file_needs_no_further_byte(tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ import http.client
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from harness import QUICK
 from miniature.server import Handler, serving
 
+from kconvert.sources.fetch import connections
 from kconvert.sources.fetch.connections import BROKEN, Body, request
 
 pytestmark = pytest.mark.server
@@ -50,6 +53,34 @@ def test_a_connection_whose_answer_came_whole_is_used_again(tmp_path: Path) -> N
     assert len(set(ports[:4])) == 1
     # One that is left before its end is not used again: the rest would be taken for the next answer.
     assert ports[4] != ports[3]
+
+
+def test_as_many_connections_as_were_asked_for_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pools of requests keep ten; the others would connect anew for each range."""
+    options = replace(QUICK, connections=20)
+    ports: set[int] = set()
+    all_done = threading.Barrier(options.connections, timeout=30)
+    all_at_it = threading.Barrier(options.connections, timeout=30)
+
+    class Noting(Handler):
+        def do_GET(self) -> None:
+            ports.add(self.client_address[1])
+            all_at_it.wait()
+            super().do_GET()
+
+    def read_some(_: int) -> None:
+        for _ in range(3):
+            body = Body(request("GET", server.url + "x", options, {}))
+            while body.read_into(memoryview(bytearray(10)), 10.0):
+                pass
+            body.close()
+            all_done.wait()
+
+    monkeypatch.setattr(connections, "_session", None)
+    (tmp_path / "x").write_bytes(b"0123456789")
+    with serving(tmp_path, Noting) as server, ThreadPoolExecutor(options.connections) as threads:
+        assert len(list(threads.map(read_some, range(options.connections)))) == options.connections
+    assert len(ports) == options.connections
 
 
 def test_a_body_that_comes_byte_by_byte_is_cut(tmp_path: Path) -> None:
