@@ -154,7 +154,7 @@ class GcsLocation(Location):
 
 def race_for(paths: Sequence[StorePath]) -> list[list[bool]]:
     """Has two takers at each of these dead leases, all at the same time; returns who of each two had it."""
-    at_once(lambda path: path.put(DEAD), paths)
+    at_once(lambda path: path.show(DEAD), paths)
     held: dict[str, list[bool]] = {str(path): [] for path in paths}
     all_have_tried = threading.Barrier(2 * len(paths))
 

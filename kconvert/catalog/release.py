@@ -42,6 +42,8 @@ class AnnotationFile:
     """Below the origin's base."""
     form: AnnotationForm
     """csv with a header, the text of `ls -R`, or DeepMind's JSON keyed by id."""
+    is_complete: bool = True
+    """Whether it names every clip of the split that is meant to be in it."""
 
 
 @dataclass(frozen=True)

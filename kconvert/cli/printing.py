@@ -48,13 +48,25 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _counts_table(counts: Mapping[str, SplitCounts]) -> list[str]:
-    header = ["split", "annotated", "written", "short", "replaced", "rejected", "missing", "shards", "size"]
+    header = [
+        "split",
+        "annotated",
+        "written",
+        "short",
+        "few frames",
+        "replaced",
+        "rejected",
+        "missing",
+        "shards",
+        "size",
+    ]
     rows = [
         [
             split,
             f"{found.num_annotations:,}",
             f"{found.num_written:,}",
             f"{found.num_short:,}",
+            f"{found.num_few_frames:,}",
             f"{found.num_replaced:,}",
             f"{sum(found.num_rejected.values()):,}",
             f"{found.num_missing:,}",

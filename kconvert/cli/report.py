@@ -1,7 +1,8 @@
 """The report: one self-contained page that a person can judge a converted folder from.
 
-Everything on it comes from the manifest, the tables and, for the contact sheets, the shards. It is a function of them:
-no clock and no network, neither when it is made nor when it is looked at.
+Everything on it comes from the manifest, the tables and, for the contact sheets, the shards; the journal, as long as it
+is there, has what is odd of the inputs. It is a function of them: no clock and no network, neither when it is made nor
+when it is looked at.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from kconvert.dataset.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, Spli
 from kconvert.dataset.open import open_layout
 from kconvert.dataset.reader import Clips, read_split_table
 from kconvert.dataset.table import FinalTable
+from kconvert.staging.journal import Journal
 from kconvert.storage.store import StorePath
 from kconvert.video.process import VideoProcess
 from kconvert.video.stills import stills
@@ -31,6 +33,8 @@ _MAX_FLAGGED = 20_000
 """Clips that are listed; a row takes some 150 bytes."""
 _MAX_DETAIL_CHARS = 200
 _MAX_BARS = 20
+_MAX_LISTED = 100
+"""Of each kind of what is odd."""
 _BIN_SECONDS = 0.25
 _FLAGGED_COLUMNS = ("key", "label", "status", "reason", "defects", "detail", "source", "original_defects")
 
@@ -60,6 +64,7 @@ def _content(out: StorePath, manifest: Manifest, tables: Mapping[str, FinalTable
         "kconvert": manifest.kconvert_version,
         "splits": {split: dataclasses.asdict(counts) for split, counts in manifest.splits.items()},
         "flow": {split: flow(counts) for split, counts in manifest.splits.items()},
+        "listed": list(_listed(out, manifest)),
         "bin_seconds": _BIN_SECONDS,
         "durations": {split: _durations(rows) for split, rows in written.items()},
         "kinds": {
@@ -99,10 +104,22 @@ def flow(counts: SplitCounts) -> list[tuple[str, str, int]]:
         ("replaced", "written", counts.num_replaced),
         ("as hosted", "written", counts.num_written - counts.num_replaced),
         *(("as hosted", f"rejected: {reason}", number) for reason, number in counts.num_rejected.items()),
-        ("written", "not short", counts.num_written - counts.num_short),
-        ("written", "short", counts.num_short),
+        ("written", "without a flag", counts.num_written - counts.num_flagged),
+        ("written", "short or few frames", counts.num_flagged),
     ]
     return [link for link in links if link[2]]
+
+
+def _listed(out: StorePath, manifest: Manifest) -> Iterator[tuple[str, str, str]]:
+    """What a person should know beside the counts: split, kind, text; what only the journal has, as long as that
+    is there."""
+    for split in manifest.splits:
+        damaged = [entry for entry in manifest.damaged if entry.split == split]
+        listings = {"damaged_archives": list(map(str, damaged)), **Journal(out).split(split).listings()}
+        for kind, names in listings.items():
+            yield from ((split, kind.replace("_", " "), name) for name in names[:_MAX_LISTED])
+            if (num_more := len(names) - _MAX_LISTED) > 0:
+                yield split, kind.replace("_", " "), f"and {num_more:,} more (`kconvert status --json` lists all)"
 
 
 def _durations(rows: FinalTable) -> list[tuple[float, int]]:

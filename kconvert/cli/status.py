@@ -73,7 +73,16 @@ def read_status(out: StorePath) -> Status:
     for split, record in records.items():
         counts = record.counts
         splits.append(
-            SplitStatus(split, True, counts.num_archives, counts.num_archives, counts.num_shards, {}, counts, {})
+            SplitStatus(
+                split,
+                True,
+                counts.num_archives,
+                counts.num_archives,
+                counts.num_shards,
+                {},
+                counts,
+                {"damaged_archives": list(map(str, record.damaged))},
+            )
         )
     is_complete = manifest is not None and all(status.split in manifest.splits for status in splits)
     is_running = journal.is_locked()
@@ -100,6 +109,8 @@ def _split_status(journal: SplitJournal, counts: SplitCounts | None, absent: Seq
     failures = {name: reason for name, archive_id in ids.items() if (reason := journal.failure(archive_id))}
     refused = [f"{name}: {text}" for name, receipt in receipts.items() for text in receipt.refused]
     notes = [f"{name}: {text}" for name, receipt in receipts.items() for text in receipt.notes]
+    damages = ((name, receipt.damage) for name, receipt in receipts.items())
+    damaged = [f"{name}: {damage.handling}: {damage.problem}" for name, damage in damages if damage is not None]
     return SplitStatus(
         split=journal.name,
         is_finished=counts is not None,
@@ -111,6 +122,7 @@ def _split_status(journal: SplitJournal, counts: SplitCounts | None, absent: Seq
         listings={
             "refused_members": refused,
             "odd_archives": notes,
+            "damaged_archives": damaged,
             **journal.listings(),
             "missing_files": list(absent),
         },

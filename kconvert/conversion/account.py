@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from kconvert.catalog.annotation import Annotations
+from kconvert.catalog.labelling import Label, Labelling, LabelSource
 from kconvert.dataset.manifest import SplitCounts
 from kconvert.dataset.table import StagedRows
 from kconvert.video.verdict import rejecting_defect
 
 UnlabelledPolicy = Literal["keep", "drop"]
+MissingReason = Literal["archive_damaged", "archive_skipped", ""]
 
 
 class Decision(NamedTuple):
@@ -27,15 +28,22 @@ class Decision(NamedTuple):
     status: Literal["written", "rejected", "missing"]
     """What becomes of it."""
     reason: str
-    """Why it is rejected; else `""`."""
+    """Why it is rejected, or a `MissingReason`; else `""`."""
     label: str
     """`""` if it has none."""
+    label_source: LabelSource
+    """What says so; `""` if nothing does."""
     row_index: int | None
     """The staged row that its bytes are from; `None` if it is missing."""
     source: Literal["original", "replacement", ""]
     """Where its bytes are from; `""` if it is missing."""
     original: int | None
     """The staged row of the original that a replacement was taken for; `None` if there is none."""
+
+    @property
+    def is_replacement_only(self) -> bool:
+        """Whether no archive of the split holds it, and the replacement archive does."""
+        return self.source == "replacement" and self.original is None
 
     @property
     def row(self) -> int:
@@ -48,10 +56,10 @@ class Decision(NamedTuple):
 class Policy:
     """What a split's clips are judged by, beyond their defects."""
 
-    short: Literal["keep", "drop"]
-    """Whether clips that are short are written."""
+    dropped: frozenset[str]
+    """The flags that reject a clip (see `CheckOptions.dropped`)."""
     unlabelled: UnlabelledPolicy
-    """Whether clips without a label are written."""
+    """Whether clips are written that have no label, or none that counts (see `Labelling.counts`)."""
     is_covered: Callable[[str], bool]
     """Whether all archives that could hold a clip with this label are read, so that it may be called missing."""
 
@@ -59,9 +67,10 @@ class Policy:
 class Account:
     """Decides on the clips of one split."""
 
-    def __init__(self, annotations: Annotations, policy: Policy) -> None:
-        self._labels = annotations.labels
-        self._num_repeated = len(annotations.repeated)
+    def __init__(self, labelling: Labelling, policy: Policy) -> None:
+        self._labelling = labelling
+        self._labels = labelling.annotations.labels
+        self._num_repeated = len(labelling.annotations.repeated)
         self._policy = policy
         self._names: list[str] = []
         self._defects: list[list[str]] = []
@@ -82,7 +91,11 @@ class Account:
     def admit(self, rows: StagedRows) -> Sequence[Decision]:
         """Decides on the clips of a window, in their order; returns the new decisions."""
         first = len(self.decisions)
-        self.decisions.extend(self._decide(row) for row in self._add(rows))
+        added = self._add(rows)
+        found = zip(added, rows.archive_column(), rows.column("member"), strict=True)
+        self.decisions.extend(
+            self._decide(row, self._labelling.of(self._names[row], archive, member)) for row, archive, member in found
+        )
         return self.decisions[first:]
 
     def _add(self, rows: StagedRows) -> range:
@@ -92,32 +105,33 @@ class Account:
         self._defects.extend(rows.column("defects"))
         return range(first, len(self._names))
 
-    def _decide(self, row: int) -> Decision:
+    def _decide(self, row: int, label: Label) -> Decision:
         name = self._names[row]
-        label = self._labels.get(name, "")
         if name in self._admitted:
-            return Decision(name, "rejected", "duplicate", label, row, "original", None)
+            return Decision(name, "rejected", "duplicate", *label, row, "original", None)
         self._admitted.add(name)
         better = self._good_replacements.get(name)
         if better is not None:
             reason = self._unlabelled(label)
-            return Decision(name, "rejected" if reason else "written", reason, label, better, "replacement", row)
+            return Decision(name, "rejected" if reason else "written", reason, *label, better, "replacement", row)
         reason = self._rejecting(row) or self._unlabelled(label)
-        return Decision(name, "rejected" if reason else "written", reason, label, row, "original", None)
+        return Decision(name, "rejected" if reason else "written", reason, *label, row, "original", None)
 
-    def close(self) -> Sequence[Decision]:
-        """Decides, after all archives, on the annotated clips that none of them holds; returns these decisions."""
+    def close(self, reason_for_missing: Callable[[str], MissingReason]) -> Sequence[Decision]:
+        """Decides, after all archives, on the annotated clips that none of them holds; returns these decisions. The
+        reason is asked for with a clip's label."""
         first = len(self.decisions)
-        for name, label in self._labels.items():
-            if name in self._admitted or not self._policy.is_covered(label):
+        for name, text in self._labels.items():
+            if name in self._admitted or not self._policy.is_covered(text):
                 continue
+            label = self._labelling.of(name, "", "")
             better = self._good_replacements.get(name)
             if better is None:
-                self.decisions.append(Decision(name, "missing", "", label, None, "", None))
+                self.decisions.append(Decision(name, "missing", reason_for_missing(text), *label, None, "", None))
                 continue
             reason = self._unlabelled(label)
             status: Literal["written", "rejected"] = "rejected" if reason else "written"
-            self.decisions.append(Decision(name, status, reason, label, better, "replacement", None))
+            self.decisions.append(Decision(name, status, reason, *label, better, "replacement", None))
         return self.decisions[first:]
 
     def unmatched_replacements(self) -> list[str]:
@@ -126,42 +140,36 @@ class Account:
         return [name for name in names if name not in self._admitted and name not in self._labels]
 
     def _rejecting(self, row: int) -> str:
-        return rejecting_defect(self._defects[row], self._policy.short)
+        return rejecting_defect(self._defects[row], self._policy.dropped)
 
-    def _unlabelled(self, label: str) -> str:
-        return "unlabelled" if not label and self._policy.unlabelled == "drop" else ""
+    def _unlabelled(self, label: Label) -> str:
+        is_dropped = self._policy.unlabelled == "drop" and not self._labelling.counts(label)
+        return "unlabelled" if is_dropped else ""
 
     def counts(self, members: Mapping[str, int], num_shards: int, num_bytes: int) -> SplitCounts:
         """The counts for the manifest; `members` are those that the receipts of the split's archives add up to."""
-        rejected: Counter[str] = Counter()
-        num_written = num_short = num_replaced = num_replacement_only = num_missing = num_unannotated = num_named = 0
-        for decision in self.decisions:
-            is_written = decision.status == "written"
-            num_written += is_written
-            num_missing += decision.status == "missing"
-            if decision.status == "rejected":
-                rejected[decision.reason] += 1
-            if decision.row_index is not None and is_written:
-                num_short += "short" in self._defects[decision.row_index]
-            num_replaced += is_written and decision.source == "replacement"
-            num_replacement_only += decision.source == "replacement" and decision.original is None
-            if decision.reason != "duplicate":
-                is_named = decision.name in self._labels
-                num_named += is_named
-                num_unannotated += not is_named
+        written = [one for one in self.decisions if one.status == "written"]
+        missing = [one for one in self.decisions if one.status == "missing"]
+        rejected = Counter(one.reason for one in self.decisions if one.status == "rejected")
+        defects = [self._defects[one.row] for one in written]
+        flags = Counter(flag for found in defects for flag in found)
+        are_named = [one.name in self._labels for one in self.decisions if one.reason != "duplicate"]
         return SplitCounts(
             num_annotations=len(self._labels),
             num_repeated_annotations=self._num_repeated,
-            num_unread_annotations=len(self._labels) - num_named,
-            num_unannotated=num_unannotated,
+            num_unread_annotations=len(self._labels) - sum(are_named),
+            num_unannotated=len(are_named) - sum(are_named),
             **members,
-            num_written=num_written,
-            num_short=num_short,
-            num_replaced=num_replaced,
-            num_replacement_only=num_replacement_only,
+            num_written=len(written),
+            num_flagged=sum(map(bool, defects)),
+            num_short=flags["short"],
+            num_few_frames=flags["few_frames"],
+            num_replaced=sum(one.source == "replacement" for one in written),
+            num_replacement_only=sum(one.is_replacement_only for one in self.decisions),
             num_unmatched_replacements=len(self.unmatched_replacements()),
             num_rejected=dict(sorted(rejected.items())),
-            num_missing=num_missing,
+            num_missing=len(missing),
+            num_missing_in_damaged=sum(one.reason != "" for one in missing),
             num_shards=num_shards,
             num_bytes=num_bytes,
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kconvert.catalog.release import OFFICIAL_BASE, SPLITS, Release, ReleaseName, load_release
 from kconvert.conversion.account import UnlabelledPolicy
+from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.pack import ShardOptions
 from kconvert.conversion.plan import Selection
 from kconvert.conversion.shuffle import ShuffleOptions
@@ -57,6 +58,10 @@ class Conversion:
     """Keep the downloaded archives in this folder, and use them again."""
     check: CheckOptions = field(default_factory=CheckOptions)
     """How clips are checked."""
+    damaged: DamagedPolicy = "fail"
+    """What to do with an archive that is damaged for good, at the same place in two readings: fail, so that its split
+    waits for a good copy; salvage the clips before the damage, each of them decoded; or skip it. The manifest names
+    it."""
     unlabelled: UnlabelledPolicy | None = None
     """What to do with clips that have no label. Default: drop, but keep in a split that has no labels at all."""
     shard: ShardOptions = field(default_factory=ShardOptions)

@@ -42,13 +42,13 @@ def card_text(manifest: Manifest) -> str:
 
 def _card_body(manifest: Manifest) -> list[str]:
     layout = open_layout(manifest.format)
-    rows = ["| split | written | short | replaced | rejected | missing | shards |", "|---|--:|--:|--:|--:|--:|--:|"]
+    rows = ["| split | written | short | few frames | replaced | rejected | missing | shards |", "|---|" + "--:|" * 7]
     for split in SPLITS:
         if split in manifest.splits:
             counts = manifest.splits[split]
             numbers = (
-                counts.num_written, counts.num_short, counts.num_replaced, sum(counts.num_rejected.values()),
-                counts.num_missing, counts.num_shards,
+                counts.num_written, counts.num_short, counts.num_few_frames, counts.num_replaced,
+                sum(counts.num_rejected.values()), counts.num_missing, counts.num_shards,
             )  # fmt: skip
             rows.append(f"| {split} | " + " | ".join(f"{number:,}" for number in numbers) + " |")
     return [
@@ -57,6 +57,8 @@ def _card_body(manifest: Manifest) -> list[str]:
         "",
         *rows,
         "",
+        *(f"The archive {entry} ({entry.split}): it was damaged." for entry in manifest.damaged),
+        *([""] if manifest.damaged else []),
         *layout.card_text(),
         "",
         "`metadata/SPLIT.parquet` has a row for every clip, written or not, with the reason; `shard` and",

@@ -7,32 +7,24 @@ here. What depends on others (labels, duplicates, replacements) is decided when 
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
-from kconvert.catalog.clip import Clip
-from kconvert.dataset.table import StagedClip, StagedWriter, staged_writer
+from kconvert.conversion.checking import ClipChecking, MemberChecking
+from kconvert.conversion.damaged import DamagedError, DamagedPlace, DamagedPolicy, damage, is_accepted
+from kconvert.dataset.table import staged_writer
 from kconvert.errors import ArchiveError, OutOfMemoryError, SourceChangedError
 from kconvert.events import Advance, Emit
 from kconvert.sources.access import ArchiveAccess
-from kconvert.sources.archive import MAX_CLIP_BYTES, ArchiveReader
+from kconvert.sources.archive import ArchiveReader
 from kconvert.sources.fetch.stream import FetchOptions
-from kconvert.sources.members import Member
 from kconvert.sources.origin import ArchiveRef
-from kconvert.staging.journal import MAX_LISTED, ArchiveReceipt, SplitJournal, guarded
-from kconvert.staging.part import NOT_STAGED, ClipSink, part_writer
+from kconvert.staging.journal import ArchiveReceipt, Damage, SplitJournal, guarded
+from kconvert.staging.part import ClipSink, part_writer
 from kconvert.storage.store import StorePath
-from kconvert.text import printable
-from kconvert.video.metadata import MediaMetadata
 from kconvert.video.open import open_prober
-from kconvert.video.prober import Prober
-from kconvert.video.verdict import CheckOptions, Fault, Probed, clean_detail, judge, rejecting_defect
-
-_MAX_NAME_CHARS = 1000
-"""What is kept of a member's name; official ones have 20 to 100."""
-_VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".3gp", ".flv")
+from kconvert.video.verdict import CheckOptions
 
 
 @dataclass(frozen=True)
@@ -51,6 +43,8 @@ class IngestTask:
     """How its bytes are fetched."""
     access: ArchiveAccess
     """How its bytes are had."""
+    damaged: DamagedPolicy
+    """What is made of it if it is damaged for good."""
     selection: StorePath | None = None
     """The names of the clips that are read, in a file; `None` for all."""
 
@@ -65,7 +59,8 @@ def ingest(task: IngestTask, emit: Emit) -> ArchiveReceipt:
     Raises: as `read_archive`.
     """
     receipt = task.journal.archive_receipt(task.archive_id)
-    if receipt is not None and receipt.archive == task.name and task.journal.staged({task.archive_id: receipt}):
+    is_done = receipt is not None and receipt.archive == task.name and is_accepted(receipt, task.damaged)
+    if receipt is not None and is_done and task.journal.staged({task.archive_id: receipt}):
         # An engine may have begun this task twice, as where a machine was lost.
         return receipt
     return read_archive(task, emit, lambda: part_writer(task.journal.part_path(task.archive_id)))
@@ -77,56 +72,115 @@ def read_archive(
     """Reads an archive whose good clips go into a sink; its rows and then its receipt are in the journal when this
     returns.
 
-    Raises: `ArchiveError` if it is damaged, `FetchError` if it cannot be had, `OutOfMemoryError` if there is too little
-    memory to check its clips, `LostLockError` if another conversion has the folder.
+    Raises: `ArchiveError` if it is damaged, and `task.damaged` is `fail`, or it is not damaged for good; `FetchError`
+    if it cannot be had, `OutOfMemoryError` if there is too little memory to check its clips, `LostLockError` if another
+    conversion has the folder.
     """
-    prober = open_prober(task.check)
-    for restart in range(task.fetch.max_restarts + 1):
-        counted = _Counted(guarded(task.journal, emit))
+    receipt = _Ingest(task, open_sink, _Counted(guarded(task.journal, emit))).receipt()
+    task.journal.set_archive_receipt(task.archive_id, receipt)
+    return receipt
+
+
+@dataclass(frozen=True)
+class _Ingest:
+    """How an archive becomes rows and what is in a sink, in one reading or more."""
+
+    task: IngestTask
+    """What is read."""
+    open_sink: Callable[[], AbstractContextManager[ClipSink]]
+    """Opens where good clips go; what went there before is gone then."""
+    counted: _Counted
+    """Takes the progress."""
+
+    def receipt(self) -> ArchiveReceipt:
+        """Reads it as often as it takes. Raises as `read_archive`."""
         try:
-            with open_sink() as sink:
-                receipt = _read(task, prober, sink, counted)
-        except SourceChangedError:
-            if restart == task.fetch.max_restarts:
+            return self._read(self.task.check)
+        except DamagedError as error:
+            if self.task.damaged == "fail" or not error.place.is_certain:
                 raise
-            counted.take_back()
-        except OutOfMemoryError as error:
-            raise OutOfMemoryError(task.name, error.limit) from error
-        except ArchiveError:
-            task.access.discard(task.archive)
-            raise
-        else:
-            task.journal.set_archive_receipt(task.archive_id, receipt)
+            place = error.place
+        self.counted.take_back()
+        is_salvaged = self.task.damaged == "salvage"
+        # Where only a checksum at the end is wrong, nothing but decoding shows which clips are.
+        receipt = self._read(replace(self.task.check, depth="decode") if is_salvaged else self.task.check, place)
+        if is_salvaged == (receipt.damage is not None):
             return receipt
-    raise AssertionError("unreachable")
+        self.counted.take_back()
+        # It is whole after all, or it is passed over.
+        return self._read(self.task.check) if is_salvaged else self._pass_over(receipt)
 
+    def _read(self, check: CheckOptions, place: DamagedPlace | None = None) -> ArchiveReceipt:
+        """Reads it once, to its end or up to that damaged place. Raises `DamagedError` if it is damaged elsewhere."""
+        task = self.task
+        for restart in range(task.fetch.max_restarts + 1):
+            try:
+                with self.open_sink() as sink:
+                    return self._read_members(check, sink, place)
+            except SourceChangedError:
+                if restart == task.fetch.max_restarts:
+                    raise
+                self.counted.take_back()
+            except OutOfMemoryError as error:
+                raise OutOfMemoryError(task.name, error.limit) from error
+            except ArchiveError:
+                task.access.discard(task.archive)
+                raise
+        raise AssertionError("unreachable")
 
-def _read(task: IngestTask, prober: Prober, sink: ClipSink, counted: _Counted) -> ArchiveReceipt:
-    selected = None if task.selection is None else _names(task.selection)
-    with (
-        task.access.open(task.archive, task.fetch, counted.bytes_read) as stream,
-        staged_writer(task.journal.rows_path(task.archive_id)) as rows,
-        ArchiveReader(stream, task.name) as archive,
-    ):
-        reading = _Reading(_Checking(prober, task.check, sink, rows, counted), selected)
-        for member in archive:
-            reading.read(member)
-        remote = stream.remote
-        rows_sha256 = rows.finish()
-    return ArchiveReceipt(
-        archive=task.name,
-        size_bytes=remote.size_bytes,
-        etag=remote.etag,
-        num_members=reading.num_members,
-        num_ignored_members=reading.num_ignored,
-        num_unparsed_members=reading.num_unparsed,
-        num_unselected_members=reading.num_unselected,
-        num_clips=rows.num_rows,
-        refused=tuple(reading.refused),
-        notes=tuple(archive.notes),
-        part_bytes=sink.size_bytes,
-        rows_sha256=rows_sha256,
-    )
+    def _read_members(self, check: CheckOptions, sink: ClipSink, place: DamagedPlace | None) -> ArchiveReceipt:
+        task, damage = self.task, None
+        selected = None if task.selection is None else _names(task.selection)
+        with (
+            task.access.open(task.archive, task.fetch, self.counted.bytes_read) as stream,
+            staged_writer(task.journal.rows_path(task.archive_id)) as rows,
+            ArchiveReader(stream, task.name) as archive,
+        ):
+            clips = ClipChecking(open_prober(check), check, sink, rows, self.counted.clip_checked)
+            checking = MemberChecking(clips, selected)
+            try:
+                for member in archive:
+                    checking.read(member)
+            except ArchiveError as error:
+                damage = self._damage(error, DamagedPlace.of(error, archive, stream.remote), place)
+            remote, rows_sha256 = stream.remote, rows.finish()
+        return ArchiveReceipt(
+            archive=task.name,
+            size_bytes=remote.size_bytes,
+            etag=remote.etag,
+            num_members=checking.num_members,
+            num_ignored_members=checking.num_ignored,
+            num_unparsed_members=checking.num_unparsed,
+            num_unselected_members=checking.num_unselected,
+            num_clips=rows.num_rows,
+            refused=tuple(checking.refused),
+            notes=tuple(archive.notes),
+            damage=damage,
+            part_bytes=sink.size_bytes,
+            rows_sha256=rows_sha256,
+        )
+
+    def _damage(self, error: ArchiveError, found: DamagedPlace, place: DamagedPlace | None) -> Damage:
+        """What is said of an archive that is damaged where it was before. Raises `DamagedError` if it is elsewhere."""
+        if found != place:
+            raise DamagedError(error.archive, error.problem, found) from error
+        self.task.access.discard(self.task.archive)
+        return damage(self.task.damaged, found)
+
+    def _pass_over(self, read: ArchiveReceipt) -> ArchiveReceipt:
+        """The receipt of an archive of which nothing is taken, after it was read so."""
+        with self.open_sink() as sink, staged_writer(self.task.journal.rows_path(self.task.archive_id)) as rows:
+            return replace(
+                read,
+                num_members=0,
+                num_ignored_members=0,
+                num_unparsed_members=0,
+                num_unselected_members=0,
+                num_clips=0,
+                refused=(),
+                part_bytes=sink.size_bytes,
+                rows_sha256=rows.finish(),
+            )
 
 
 @functools.lru_cache(maxsize=2)
@@ -160,96 +214,4 @@ class _Counted:
     def take_back(self) -> None:
         flagged = {defect: -num for defect, num in self.flagged.items()}
         self.emit(Advance(-self.num_bytes, -self.num_clips, flagged))
-
-
-@dataclass(frozen=True)
-class _Checking:
-    """What becomes of each clip of an archive: a row, and its bytes in a sink if they are good."""
-
-    prober: Prober
-    """Looks into clips."""
-    options: CheckOptions
-    """What is looked for."""
-    sink: ClipSink
-    """Takes the good ones."""
-    rows: StagedWriter
-    """Takes a row for each."""
-    counted: _Counted
-    """Takes the progress."""
-
-    def check(self, clip: Clip, member: Member) -> StagedClip:
-        """Checks a clip; returns its row."""
-        if member.size_bytes > MAX_CLIP_BYTES:
-            detail = f"declares {member.size_bytes:,} bytes, more than the limit of {MAX_CLIP_BYTES:,}; not read"
-            probed, data, digest = Probed(MediaMetadata(), Fault("unreadable", detail)), b"", ""
-        else:
-            data = member.load()
-            digest = hashlib.sha256(data).hexdigest()
-            probed = self.prober.probe(data)
-        verdict = judge(probed, self.options)
-        is_good = not rejecting_defect(verdict.defects, self.options.short)
-        staged = self.sink.append(data) if is_good else NOT_STAGED
-        row = StagedClip(
-            name=clip.name,
-            member=printable(member.name, _MAX_NAME_CHARS),
-            defects=verdict.defects,
-            detail=verdict.detail,
-            size_bytes=member.size_bytes,
-            sha256=digest,
-            metadata=probed.metadata,
-            part_offset=staged.offset,
-            crc32=staged.crc32,
-        )
-        self.add(row)
-        return row
-
-    def add(self, row: StagedClip) -> None:
-        """Takes in the row of a clip."""
-        self.rows.add(row)
-        self.counted.clip_checked(row.defects)
-
-
-class _Reading:
-    """The members of one archive, as they are read: each is a clip, or is counted as what it is instead."""
-
-    def __init__(self, checking: _Checking, selected: frozenset[str] | None) -> None:
-        self._checking = checking
-        self._selected = selected
-        self._rows: dict[str, StagedClip] = {}
-        """Of the clips so far, by the names of their members."""
-        self.refused: list[str] = []
-        self.num_members = 0
-        self.num_ignored = 0
-        self.num_unparsed = 0
-        self.num_unselected = 0
-
-    def read(self, member: Member) -> None:
-        """Sorts a member; if it is a clip, checks it."""
-        self.num_members += 1
-        leaf = member.name.rstrip("/").rsplit("/", 1)[-1]
-        is_video = leaf.lower().endswith(_VIDEO_ENDINGS) and not leaf.startswith("._")
-        linked = self._rows.get(member.link)
-        if not is_video or (not member.is_file and linked is None):
-            self.num_ignored += 1
-            if is_video:
-                self._refuse(member, "not a file of its own (a link, a folder, a device, or sparse)")
-            return
-        try:
-            clip = Clip.from_name(leaf)
-        except ValueError as error:
-            self.num_unparsed += 1
-            self._refuse(member, str(error))
-            return
-        if self._selected is not None and clip.name not in self._selected:
-            self.num_unselected += 1
-            return
-        if linked is None:
-            self._rows[member.name] = self._checking.check(clip, member)
-            return
-        # A hard link: the bytes are those of an earlier member, which were looked into.
-        self._rows[member.name] = replace(linked, name=clip.name, member=printable(member.name, _MAX_NAME_CHARS))
-        self._checking.add(self._rows[member.name])
-
-    def _refuse(self, member: Member, why: str) -> None:
-        if len(self.refused) < MAX_LISTED:
-            self.refused.append(clean_detail(f"{printable(member.name, _MAX_NAME_CHARS)}: {why}"))
+        self.num_bytes, self.num_clips, self.flagged = 0, 0, {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from kconvert.catalog.release import Release, load_release
 from kconvert.conversion.account import Policy, UnlabelledPolicy
 from kconvert.conversion.config import Conversion
+from kconvert.conversion.damaged import is_handled
 from kconvert.conversion.disk_space import DiskUse
 from kconvert.conversion.folder import require_ours
 from kconvert.conversion.open import open_strategy
@@ -18,6 +19,7 @@ from kconvert.conversion.plan import Selection, SplitPlan
 from kconvert.conversion.shuffle import ShuffleOptions
 from kconvert.conversion.split_job import ReadOptions, SplitJob
 from kconvert.conversion.strategy import Strategy
+from kconvert.dataset.manifest import DamagedEntry, SplitRecord
 from kconvert.engines.node_check import Read, Written
 from kconvert.errors import UsageError
 from kconvert.sources.fetch.stream import is_remote
@@ -77,9 +79,14 @@ class Job:
             out=self.out,
             journal=journal,
             read=self.read,
-            policy=Policy(self.read.check.short, unlabelled, lambda label: covered is None or label in covered),
+            policy=Policy(self.read.check.dropped, unlabelled, lambda label: covered is None or label in covered),
             selection=journal.selection_path if self.selection.classes else None,
         )
+
+    def unaccepted(self, records: Iterable[SplitRecord]) -> list[DamagedEntry]:
+        """The damaged archives of the splits to be made that something else was made of than is asked for now."""
+        entries = [entry for record in records for entry in record.damaged if entry.split in self.splits]
+        return [entry for entry in entries if not is_handled(entry.handling, self.read.damaged)]
 
     def disk_use(self, plans: Sequence[SplitPlan]) -> DiskUse:
         """What of it decides how much its disks have to take for these splits."""
@@ -104,7 +111,7 @@ def resolve(conversion: Conversion) -> Job:
     _require_parent(conversion, journal)
     _require_apart(conversion)
     strategy = open_strategy(conversion.to, conversion.shuffle, conversion.shard)
-    strategy.require(out, cache)
+    strategy.require(out, cache, conversion.damaged)
     selection = conversion.selection(release)
     identity = _identity(conversion, selection, strategy)
     require_ours(out)
@@ -119,7 +126,7 @@ def resolve(conversion: Conversion) -> Job:
         origin=conversion.origin_location,
         archive_cache=cache,
         staging=conversion.staging_path,
-        read=ReadOptions(conversion.check, conversion.fetch, strategy.access(out, cache)),
+        read=ReadOptions(conversion.check, conversion.fetch, strategy.access(out, cache), conversion.damaged),
         shuffle=conversion.shuffle,
         unlabelled=conversion.unlabelled,
         strategy=strategy,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kconvert.catalog.clip import sample_key
 from kconvert.conversion.account import Decision
+from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.ingest import IngestTask, read_archive
 from kconvert.conversion.pack import is_packed, plan_digest
 from kconvert.conversion.record import MadeShard, MadeSplit, record_split
@@ -40,9 +41,13 @@ class Mirror(Strategy):
     def layout(self) -> Layout:
         return LAYOUT
 
-    def require(self, out: StorePath, cache: Path | None) -> None:
+    def require(self, out: StorePath, cache: Path | None, damaged: DamagedPolicy) -> None:
         if cache is not None:
             raise UsageError(f"--archives {cache}: --to archives keeps them in --out; leave it out")
+        if damaged == "salvage":
+            raise UsageError(
+                "--damaged salvage: --to archives keeps archives whole; use --damaged skip, or another --to"
+            )
         LAYOUT.require(out)
 
     def access(self, out: StorePath, cache: Path | None) -> ArchiveAccess:
@@ -62,7 +67,7 @@ class Mirror(Strategy):
         account = split.open_account()
         account.add_replacements(replacements)
         account.admit(own)
-        account.close()
+        account.close(split.reason_for_missing())
         rows = replacements.followed_by(own)
         digests = list(_digest_tasks(split, account.decisions, rows))
         _digest([task for task in digests if not task.is_done], split.name, tasks)
@@ -125,9 +130,13 @@ def digest_archive(task: DigestTask, emit: Emit) -> ShardReceipt:
 
 
 def _kept(split: SplitJob, names: Iterable[str]) -> set[str]:
-    """Those archives that are read, and stand there as they were read."""
+    """Those archives that are read, and stand there as they were read, or were skipped."""
     receipts = split.receipts(names)
-    return {name for name, receipt in receipts.items() if (split.out / name).size_bytes() == receipt.size_bytes}
+    return {
+        name
+        for name, receipt in receipts.items()
+        if receipt.damage is not None or (split.out / name).size_bytes() == receipt.size_bytes
+    }
 
 
 def _digest_tasks(split: SplitJob, decisions: Iterable[Decision], rows: StagedRows) -> Iterator[DigestTask]:

@@ -12,14 +12,15 @@ from kconvert.conversion.account import Account, Decision
 from kconvert.conversion.split_job import SplitJob
 from kconvert.dataset.layout import Layout
 from kconvert.dataset.manifest import ShardEntry, SplitCounts, SplitRecord, TableEntry, table_path
-from kconvert.dataset.table import StagedRows, write_table
+from kconvert.dataset.table import SOURCE_COLUMNS, StagedRows, write_table
 from kconvert.errors import StagingError
 from kconvert.events import SplitDone
-from kconvert.staging.journal import REPLACEMENT_ID, ShardReceipt
+from kconvert.staging.journal import ShardReceipt
 
 _STAGED_COLUMNS = (
     "defects", "detail", "member", "size_bytes", "sha256", "duration_seconds", "num_frames", "fps", "width", "height",
-    "pix_fmt", "video_codec", "audio_codec", "rotation_degrees", "bit_rate",
+    "pix_fmt", "video_codec", "audio_codec", "rotation_degrees", "bit_rate", "sample_aspect_ratio",
+    "is_variable_frame_rate", "num_decoded_frames",
 )  # fmt: skip
 _MEMBER_COUNTS = ("num_members", "num_ignored_members", "num_unparsed_members", "num_unselected_members")
 
@@ -88,7 +89,7 @@ def record_split(split: SplitJob, layout: Layout, made: MadeSplit) -> SplitRecor
             "repeated_annotations": list(split.plan.annotations.repeated),
         }
     )
-    record = SplitRecord(counts, tuple(entries), table)
+    record = SplitRecord(counts, tuple(entries), table, tuple(split.damaged()))
     split.journal.set_record(record)
     return record
 
@@ -99,7 +100,7 @@ def done_event(split: str, record: SplitRecord) -> SplitDone:
     return SplitDone(
         split=split,
         num_written=counts.num_written,
-        num_flagged=counts.num_short,
+        num_flagged=counts.num_flagged,
         num_rejected=sum(counts.num_rejected.values()),
         num_shards=counts.num_shards,
         num_bytes=counts.num_bytes,
@@ -130,8 +131,7 @@ def _remove_obsolete(split: SplitJob, layout: Layout, current: set[str], num_sha
 
 def _member_counts(split: SplitJob) -> Mapping[str, int]:
     """What the receipts of the split's own archives add up to."""
-    own = {name: archive_id for name, archive_id in split.ids.items() if archive_id != REPLACEMENT_ID}
-    receipts = list(split.journal.archive_receipts(own).values())
+    receipts = list(split.receipts(split.plan.inputs.archives).values())
     counts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in _MEMBER_COUNTS}
     num_clips = sum(receipt.num_clips for receipt in receipts)
     return {"num_archives": len(receipts), **counts, "num_clip_members": num_clips}
@@ -163,6 +163,7 @@ def _table_columns(
     yield from name_columns([decision.name for decision in decisions])
     yield "label", [decision.label for decision in decisions]
     yield "label_id", [release.label_ids.get(decision.label, -1) for decision in decisions]
+    yield "label_source", [decision.label_source for decision in decisions]
     yield "status", [decision.status for decision in decisions]
     yield "reason", [decision.reason for decision in decisions]
     yield "source", [decision.source for decision in decisions]
@@ -174,3 +175,7 @@ def _table_columns(
     yield "shard", [placement.shard for placement in placed]
     yield "sample_index", [placement.sample_index for placement in placed]
     yield "offset_bytes", [placement.offset_bytes for placement in placed]
+    yield "encoding", ["unchanged" if decision.status == "written" else "" for decision in decisions]
+    for name in SOURCE_COLUMNS:
+        # What is written is the official file.
+        yield name, [None] * len(decisions)

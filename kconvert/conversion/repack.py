@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kconvert.catalog.clip import Clip, sample_key
 from kconvert.catalog.release import Release
 from kconvert.conversion.account import Account, Decision
+from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.ingest import ingest
 from kconvert.conversion.pack import PackSample, PackTask, ShardOptions, cut, is_packed, pack, plan_digest
 from kconvert.conversion.record import MadeShard, MadeSplit, record_split
@@ -33,6 +34,8 @@ from kconvert.staging.journal import Inputs
 from kconvert.staging.part import StagedBytes
 from kconvert.storage.store import StorePath
 
+Number = TypeVar("Number", int, float)
+
 
 @dataclass(frozen=True)
 class Repack(Strategy):
@@ -49,7 +52,7 @@ class Repack(Strategy):
     def layout(self) -> Format:
         return self.format
 
-    def require(self, out: StorePath, cache: Path | None) -> None:
+    def require(self, out: StorePath, cache: Path | None, damaged: DamagedPolicy) -> None:
         self.format.require(out)
         self.format.require_shards_of(self.shard.max_bytes)
 
@@ -82,7 +85,9 @@ class Repack(Strategy):
             _read([*replacements, *group], split, parts, tasks)
             if number == 0:
                 state.add_replacements(split.rows(replacements))
-            decisions = state.admit(split.rows(group), is_last=number == len(groups) - 1)
+            decisions = state.admit(split.rows(group))
+            if number == len(groups) - 1:
+                decisions = [*decisions, *state.account.close(split.reason_for_missing())]
             planned = self._plan(split, state, decisions, is_only=len(groups) == 1)
             self._pack(split, state.rows, planned, parts, tasks)
             state.shards += planned
@@ -169,11 +174,10 @@ class _State:
         self.rows = rows
         self.account.add_replacements(rows)
 
-    def admit(self, rows: StagedRows, is_last: bool) -> Sequence[Decision]:
-        """The decisions on the clips of a window, and after the last one on all that are in none."""
+    def admit(self, rows: StagedRows) -> Sequence[Decision]:
+        """The decisions on the clips of a window."""
         self.rows = self.rows.followed_by(rows)
-        admitted = self.account.admit(rows)
-        return [*admitted, *self.account.close()] if is_last else admitted
+        return self.account.admit(rows)
 
 
 @dataclass(frozen=True)
@@ -217,7 +221,8 @@ def _read_again(names: Sequence[str], split: SplitJob, parts: StagedParts, tasks
 
 
 def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release, split: str) -> dict[str, Any]:
-    """The JSON of a sample: the same keys and types in all of them, never `None`; `row` is its staged row."""
+    """The JSON of a sample: the same keys and types in all of them, never `None`, numbers that nobody knows are -1;
+    `row` is its staged row."""
     clip = Clip.from_name(decision.name)
     return {
         "key": clip.key(split),
@@ -228,15 +233,21 @@ def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release
         "end_seconds": clip.end_seconds,
         "label": decision.label,
         "label_id": release.label_ids.get(decision.label, -1),
-        "duration_seconds": row["duration_seconds"] or 0.0,
-        "num_frames": row["num_frames"] or 0,
-        "fps": row["fps"] or 0.0,
-        "width": row["width"] or 0,
-        "height": row["height"] or 0,
+        "label_source": decision.label_source,
+        "duration_seconds": _known(row["duration_seconds"], -1.0),
+        "num_frames": _known(row["num_frames"], -1),
+        "fps": _known(row["fps"], -1.0),
+        "width": _known(row["width"], -1),
+        "height": _known(row["height"], -1),
         "video_codec": row["video_codec"] or "",
         "audio_codec": row["audio_codec"] or "",
         "size_bytes": row["size_bytes"],
         "sha256": row["sha256"],
         "source": decision.source,
         "short": "short" in row["defects"],
+        "few_frames": "few_frames" in row["defects"],
     }
+
+
+def _known(value: Number | None, unknown: Number) -> Number:
+    return unknown if value is None else value

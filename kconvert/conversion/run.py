@@ -139,7 +139,8 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
             clear(job.journal)
         _note_all(observer, clear_temporaries(job.journal))
         made, failures = _make_all(job, state, plans, opened, observer) if plans else ({}, [])
-        done = {**state.finished, **made}
+        planned = {plan.info.name for plan in plans}
+        done = {**{split: record for split, record in state.finished.items() if split not in planned}, **made}
         records = {split: done[split] for split in SPLITS if split in done}
         if not failures:
             _finish(job, records)
@@ -176,7 +177,14 @@ def _survey(job: Job, state: FolderState, note: Note) -> list[SplitPlan]:
         if gone:
             then = "is made anew" if split in job.splits else f"leaves the manifest; --split {split} makes it anew"
             note(f"{split}: {gone[0]} is gone or has another size; the split {then}")
-    wanted = [split for split in job.splits if split not in state.finished]
+    unaccepted = job.unaccepted(state.records.values())
+    for entry in unaccepted:
+        note(
+            f"{entry.split}: {entry.archive} was {entry.handling}; with --damaged {job.read.damaged} it is fetched "
+            "again, and so is each archive with clips of the shards that change by that"
+        )
+    anew = {entry.split for entry in unaccepted}
+    wanted = [split for split in job.splits if split not in state.finished or split in anew]
     return _plan(job, state, wanted, note) if wanted else []
 
 
@@ -204,7 +212,7 @@ def _plan(job: Job, state: FolderState, wanted: Sequence[str], note: Note) -> li
             note(f"{split}: left out, as its clips have no labels for --classes to choose from")
             continue
         _note_peculiarities(job.release, plan, job.selection, note)
-        receipts = journal.archive_receipts(plan.inputs.ids()) if journal is not None else {}
+        receipts = job.split(plan).receipts(plan.inputs.ids()) if journal is not None else {}
         unread = {name: ref for name, ref in plan.archives.items() if name not in receipts}
         sizes = measure(unread, job.read.fetch) | {name: receipt.size_bytes for name, receipt in receipts.items()}
         plans.append(replace(plan, sizes=sizes, unread=tuple(unread), staged=job.strategy.staged(plan.inputs)))
@@ -277,6 +285,7 @@ def _finish(job: Job, records: Mapping[str, SplitRecord]) -> None:
         splits={split: record.counts for split, record in records.items()},
         shards=tuple(shard for record in records.values() for shard in record.shards),
         tables=tuple(record.table for record in records.values()),
+        damaged=tuple(entry for record in records.values() for entry in record.damaged),
         labels=labels_entry(job.release),
         tools=job.identity["tools"],
         kconvert_version=VERSION,

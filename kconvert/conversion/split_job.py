@@ -6,11 +6,14 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from kconvert.catalog.labelling import Labelling
 from kconvert.catalog.release import Release
-from kconvert.conversion.account import Account, Policy
+from kconvert.conversion.account import Account, MissingReason, Policy
+from kconvert.conversion.damaged import DamagedPolicy, is_accepted
 from kconvert.conversion.ingest import IngestTask
 from kconvert.conversion.plan import SplitPlan
 from kconvert.conversion.tasks import Failure, Tasks
+from kconvert.dataset.manifest import DamagedEntry, DamageHandling
 from kconvert.dataset.table import StagedRows
 from kconvert.engines.engine import Work
 from kconvert.errors import disk_error
@@ -20,6 +23,11 @@ from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.staging.journal import ArchiveReceipt, SplitJournal
 from kconvert.storage.store import StorePath
 from kconvert.video.verdict import CheckOptions
+
+_MISSING_REASONS: Mapping[DamageHandling, MissingReason] = {
+    "salvaged": "archive_damaged",
+    "skipped": "archive_skipped",
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,8 @@ class ReadOptions:
     """How their bytes are fetched."""
     access: ArchiveAccess
     """Where their bytes are had from."""
+    damaged: DamagedPolicy
+    """What is made of those that are damaged for good."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +80,38 @@ class SplitJob:
 
     def open_account(self) -> Account:
         """An account that no clip is in yet."""
-        return Account(self.plan.annotations, self.policy)
+        plan = self.plan
+        labelling = Labelling(plan.annotations, plan.inputs.annotations, plan.info, self.release.labels)
+        return Account(labelling, self.policy)
 
     def receipts(self, names: Iterable[str]) -> dict[str, ArchiveReceipt]:
-        """The receipts of those of these archives that are read, by name."""
+        """The receipts of those of these archives that are read, and not otherwise than is asked for, by name."""
         receipts = self.journal.archive_receipts({name: self.ids[name] for name in names})
-        return {name: receipt for name, receipt in receipts.items() if receipt.archive == name}
+        return {
+            name: receipt
+            for name, receipt in receipts.items()
+            if receipt.archive == name and is_accepted(receipt, self.read.damaged)
+        }
+
+    def damaged(self) -> list[DamagedEntry]:
+        """The archives that are read and were damaged, in their order."""
+        receipts = self.receipts([*self.plan.inputs.archives, *self.replacements])
+        return [
+            DamagedEntry(name, self.name, receipt.damage.handling, receipt.num_clips)
+            for name, receipt in receipts.items()
+            if receipt.damage is not None
+        ]
+
+    def reason_for_missing(self) -> Callable[[str], MissingReason]:
+        """Why no archive that is read holds a clip with that label, as far as anybody knows."""
+        damaged = {self.plan.info.label_of(one.archive, self.release.labels): one.handling for one in self.damaged()}
+
+        def reason(label: str) -> MissingReason:
+            # An archive that holds more classes than one may have had any clip.
+            handling = damaged.get(label) or damaged.get(None)
+            return "" if handling is None else _MISSING_REASONS[handling]
+
+        return reason
 
     def rows(self, names: Iterable[str]) -> StagedRows:
         """The rows of archives that are read, in this order."""
@@ -89,6 +125,9 @@ class SplitJob:
         total = None if None in sizes else sum(size or 0 for size in sizes)
         text = f"{self.name}: reading {len(names):,} archive{'s' * (len(names) != 1)}"
         tasks.run(Step(self.name, "reading", text, total), work, map(self._task, names), self._remember(tasks))
+        for name, receipt in self.receipts(names).items():
+            if (damage := receipt.damage) is not None:
+                tasks.note(f"{name} is damaged for good, and {damage.handling}: {damage.problem}")
 
     def _task(self, name: str) -> IngestTask:
         return IngestTask(
@@ -98,6 +137,7 @@ class SplitJob:
             check=self.read.check,
             fetch=self.read.fetch,
             access=self.read.access,
+            damaged=self.read.damaged,
             selection=self.selection,
         )
 

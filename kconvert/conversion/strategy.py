@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.split_job import SplitJob
 from kconvert.conversion.tasks import Tasks
 from kconvert.dataset.layout import Layout
@@ -23,8 +24,9 @@ class Strategy(ABC):
         """What the finished folder looks like."""
 
     @abstractmethod
-    def require(self, out: StorePath, cache: Path | None) -> None:
-        """Raises `UsageError` if it cannot work in that folder, with that archive cache."""
+    def require(self, out: StorePath, cache: Path | None, damaged: DamagedPolicy) -> None:
+        """Raises `UsageError` if it cannot work in that folder, with that archive cache, and do that with damaged
+        archives."""
 
     @abstractmethod
     def access(self, out: StorePath, cache: Path | None) -> ArchiveAccess:

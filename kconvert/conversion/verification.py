@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from kconvert.catalog.release import SPLITS, load_release
 from kconvert.conversion.finish import labels_entry, whole_files
@@ -176,21 +177,13 @@ def _table_differences(
     in_shard = {
         shard.path: sum(in_file.pop(name, 0) for name in _video_files(out, manifest, shard)) for shard in entries
     }
-    statuses = Counter(table.column("status"))
-    columns = zip(*(table.column(name) for name in ("status", "source", "defects", "size_bytes")), strict=True)
-    written = [rest for status, *rest in columns if status == "written"]
-    num_bytes = open_layout(manifest.format).split_bytes(
-        sum(shard.size_bytes for shard in entries), sum(size for _, _, size in written)
-    )
-    found = {
-        "num_written": statuses["written"],
-        "num_short": sum("short" in defects for _, defects, _ in written),
-        "num_replaced": sum(source == "replacement" for source, _, _ in written),
-        "num_rejected": dict(Counter(reason for reason in table.column("reason") if reason)),
-        "num_missing": statuses["missing"],
+    written_bytes = sum(size for status, size in table.rows(("status", "size_bytes")) if status == "written")
+    found = _counts(table) | {
         "samples of the shards": in_shard | dict(in_file),
         "num_shards": len({shard.path for shard in entries}),
-        "num_bytes": num_bytes,
+        "num_bytes": open_layout(manifest.format).split_bytes(
+            sum(shard.size_bytes for shard in entries), written_bytes
+        ),
     }
     expected = dataclasses.asdict(counts) | {
         "samples of the shards": {shard.path: shard.num_samples for shard in entries}
@@ -201,6 +194,24 @@ def _table_differences(
     keys = table.column("key")
     if any(first > second for first, second in itertools.pairwise(keys)):
         yield Difference(entry.path, "its rows are not sorted by key")
+
+
+def _counts(table: FinalTable) -> dict[str, Any]:
+    """What the rows of a split say of what became of its clips, by the names that the manifest has."""
+    reasons = Counter(table.rows(("status", "reason")))
+    columns = table.rows(("status", "source", "defects"))
+    written = [(source, defects) for status, source, defects in columns if status == "written"]
+    num_missing = sum(num for (status, _), num in reasons.items() if status == "missing")
+    return {
+        "num_written": len(written),
+        "num_flagged": sum(bool(defects) for _, defects in written),
+        "num_short": sum("short" in defects for _, defects in written),
+        "num_few_frames": sum("few_frames" in defects for _, defects in written),
+        "num_replaced": sum(source == "replacement" for source, _ in written),
+        "num_rejected": {reason: num for (status, reason), num in reasons.items() if status == "rejected"},
+        "num_missing": num_missing,
+        "num_missing_in_damaged": num_missing - reasons["missing", ""],
+    }
 
 
 def _video_files(out: StorePath, manifest: Manifest, shard: ShardEntry) -> Sequence[str]:

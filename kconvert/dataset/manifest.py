@@ -25,6 +25,8 @@ REPORT_NAME = "report.html"
 FormatName = Literal["webdataset", "folder", "parquet", "mds", "litdata", "lance", "archives"]
 """What can be written; each has its module in `formats`."""
 FORMAT_NAMES: tuple[str, ...] = get_args(FormatName)
+DamageHandling = Literal["salvaged", "skipped"]
+"""What was made of a damaged archive: its good clips before the damage may be written, or none of its clips is."""
 
 
 def table_path(split: str) -> str:
@@ -64,8 +66,12 @@ class SplitCounts:
     """Clips."""
     num_written: int
     """Clips in shards."""
+    num_flagged: int
+    """Written clips with a flag: `short`, `few_frames`, or both."""
     num_short: int
     """Written clips that are short."""
+    num_few_frames: int
+    """Written clips of few frames."""
     num_replaced: int
     """Written clips whose bytes are a replacement's."""
     num_replacement_only: int
@@ -76,6 +82,8 @@ class SplitCounts:
     """By reason; only reasons that occurred."""
     num_missing: int
     """Annotated clips that no archive holds."""
+    num_missing_in_damaged: int
+    """Of these, the ones that may have been in an archive that was damaged."""
     num_shards: int
     """0 or more."""
     num_bytes: int
@@ -126,6 +134,23 @@ class TableEntry:
 
 
 @dataclass(frozen=True)
+class DamagedEntry:
+    """An archive that was damaged for good."""
+
+    archive: str
+    """Its official path."""
+    split: str
+    """That it is of."""
+    handling: DamageHandling
+    """What was made of it."""
+    num_clips: int
+    """Its clips that have a row, all of them before the damage."""
+
+    def __str__(self) -> str:
+        return f"{self.archive}: {self.handling}, {self.num_clips:,} of its clips have a row"
+
+
+@dataclass(frozen=True)
 class SplitRecord:
     """A finished split: all that the manifest says of it."""
 
@@ -135,6 +160,8 @@ class SplitRecord:
     """In their order."""
     table: TableEntry
     """Of its clips."""
+    damaged: tuple[DamagedEntry, ...] = ()
+    """Its archives that were damaged, in their order."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +190,8 @@ class Manifest:
     """What judged the clips, with versions."""
     kconvert_version: str
     """That wrote it."""
+    damaged: tuple[DamagedEntry, ...] = ()
+    """Archives of all splits that were damaged, in the order of these."""
     format_version: int = field(default=FORMAT_VERSION)
     """Of the folder."""
 
@@ -174,14 +203,16 @@ class Manifest:
     def to_json(self) -> str:
         """The text of `manifest.json`: keys in the documented order, two spaces of indentation, a final newline."""
         content = dataclasses.asdict(self)
-        order = ["format_version", "kconvert_version", "release", "options", "splits", "shards", "tables", "labels"]
-        return json.dumps({key: content[key] for key in [*order, "tools"]}, indent=2, ensure_ascii=False) + "\n"
+        first = ("format_version", "kconvert_version", "release", "options", "splits")
+        order = (*first, "shards", "tables", "damaged", "labels", "tools")
+        return json.dumps({key: content[key] for key in order}, indent=2, ensure_ascii=False) + "\n"
 
     def record(self, split: str) -> SplitRecord:
         """What the manifest says of one split. Raises `KeyError` if it has none of that name."""
         shards = tuple(shard for shard in self.shards if shard.split == split)
         table = next(table for table in self.tables if table.path == table_path(split))
-        return SplitRecord(self.splits[split], shards, table)
+        damaged = tuple(entry for entry in self.damaged if entry.split == split)
+        return SplitRecord(self.splits[split], shards, table, damaged)
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str) -> Manifest:

@@ -35,7 +35,24 @@ _METADATA = [
     ("audio_codec", pa.string()),
     ("rotation_degrees", pa.int32()),
     ("bit_rate", pa.int64()),
+    ("sample_aspect_ratio", pa.string()),
+    ("is_variable_frame_rate", pa.bool_()),
+    ("num_decoded_frames", pa.int64()),
 ]
+
+_SOURCE = [
+    ("source_size_bytes", pa.int64()),
+    ("source_sha256", pa.string()),
+    ("source_width", pa.int32()),
+    ("source_height", pa.int32()),
+    ("source_fps", pa.float64()),
+    ("source_num_frames", pa.int64()),
+    ("source_duration_seconds", pa.float64()),
+    ("source_video_codec", pa.string()),
+    ("source_audio_codec", pa.string()),
+]
+SOURCE_COLUMNS: tuple[str, ...] = tuple(name for name, _ in _SOURCE)
+"""What is said of the official file where what is written differs from it; unknown where it does not."""
 
 STAGED = pa.schema(
     [
@@ -60,6 +77,7 @@ TABLE = pa.schema(
         ("end_seconds", pa.int32()),
         ("label", pa.string()),
         ("label_id", pa.int32()),
+        ("label_source", pa.string()),
         ("status", pa.string()),
         ("reason", pa.string()),
         ("defects", _STRINGS),
@@ -74,9 +92,11 @@ TABLE = pa.schema(
         ("shard", pa.string()),
         ("sample_index", pa.int32()),
         ("offset_bytes", pa.int64()),
+        ("encoding", pa.string()),
+        *_SOURCE,
     ]
 )
-"""The columns of `metadata/{split}.parquet`, format 1."""
+"""The columns of `metadata/{split}.parquet`, format 2."""
 
 
 @dataclass(frozen=True)
@@ -251,14 +271,14 @@ class FinalTable:
 
     @classmethod
     def read(cls, path: StorePath) -> FinalTable:
-        """Reads a table. Raises `ValueError` if it is not one of format 1."""
+        """Reads a table. Raises `ValueError` if it is not one of format 2."""
         try:
             table = pq.read_table(pa.BufferReader(path.read_bytes()))
             table.validate(full=True)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(f"not a Parquet file that can be read ({error})") from error
         if not table.schema.equals(TABLE):
-            raise ValueError("its columns are not those of format 1")
+            raise ValueError("its columns are not those of format 2")
         return cls(table)
 
     def __len__(self) -> int:

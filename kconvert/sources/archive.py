@@ -10,7 +10,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from kconvert.errors import ArchiveError
 from kconvert.sources.fetch.stream import ByteStream
@@ -31,6 +31,17 @@ _LONG = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
 _REGULAR = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 
 
+class ReadSoFar(NamedTuple):
+    """What was read of an archive."""
+
+    num_members: int
+    """Members that were given; the last one perhaps not whole."""
+    num_bytes: int
+    """Of the archive, as it is stored."""
+    crc32: int
+    """Of these bytes."""
+
+
 class ArchiveReader(Members):
     """The members of an archive, in their order.
 
@@ -49,6 +60,11 @@ class ArchiveReader(Members):
         self._is_extended = False
         """Whether the map of the sparse member that the last header is of goes on in further blocks."""
         self.notes: list[str] = []
+
+    @property
+    def read_so_far(self) -> ReadSoFar:
+        """How far the reading is."""
+        return ReadSoFar(self._num_members, *self._bytes.packed)
 
     def __iter__(self) -> Iterator[Member]:
         overrides: dict[str, str] = {}
@@ -129,23 +145,10 @@ class ArchiveReader(Members):
         data = data[: header.size]
         if header.type in _LONG:
             return {_LONG[header.type]: data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
-        return self._pax_records(data) if header.type == tarfile.XHDTYPE else {}
-
-    def _pax_records(self, data: bytes) -> dict[str, str]:
-        """`path` and `size` of records of the form `LENGTH KEY=VALUE\\n`."""
-        records = {}
-        while data:
-            length, _, _ = data.partition(b" ")
-            size = int(length) if length.isdigit() and len(length) < 8 else 0
-            key, equals, value = data[len(length) + 1 : size].partition(b"=")
-            if not equals or len(data) < size or not value.endswith(b"\n"):
-                raise self._damaged(f"malformed PAX header {data[:40]!r}")
-            if key in (b"path", b"size", b"linkpath"):
-                records[key.decode()] = value[:-1].decode("utf-8", "surrogateescape")
-            elif key.startswith(b"GNU.sparse."):
-                records[_SPARSE] = "1"
-            data = data[size:]
-        return records
+        try:
+            return _pax_records(data) if header.type == tarfile.XHDTYPE else {}
+        except ValueError as error:
+            raise self._damaged(str(error)) from error
 
     def _finish(self) -> None:
         """After the first end block: the second, and then nothing but zeros up to the checked end of the stream."""
@@ -181,6 +184,23 @@ class ArchiveReader(Members):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bytes.close()
+
+
+def _pax_records(data: bytes) -> dict[str, str]:
+    """What counts of records of the form `LENGTH KEY=VALUE\\n`. Raises `ValueError` for others."""
+    records = {}
+    while data:
+        length, _, _ = data.partition(b" ")
+        size = int(length) if length.isdigit() and len(length) < 8 else 0
+        key, equals, value = data[len(length) + 1 : size].partition(b"=")
+        if not equals or len(data) < size or not value.endswith(b"\n"):
+            raise ValueError(f"malformed PAX header {data[:40]!r}")
+        if key in (b"path", b"size", b"linkpath"):
+            records[key.decode()] = value[:-1].decode("utf-8", "surrogateescape")
+        elif key.startswith(b"GNU.sparse."):
+            records[_SPARSE] = "1"
+        data = data[size:]
+    return records
 
 
 def _shown(name: str) -> str:

@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kconvert.errors import FetchError, SourceChangedError
 from kconvert.sources.access import ArchiveAccess
+from kconvert.sources.fetch.local import FileResource
 from kconvert.sources.fetch.open import describe, open_ahead, open_stream
+from kconvert.sources.fetch.resource_stream import ResourceStream
 from kconvert.sources.fetch.stream import ByteStream, FetchOptions, OnBytes, Remote, Start, is_remote
 from kconvert.sources.origin import ArchiveRef
 from kconvert.storage.files import make_folder, naming
@@ -20,6 +22,17 @@ from kconvert.storage.folders import local
 _LOOK_SECONDS = 1.0
 _MAX_IDLE_SECONDS = 600.0
 """The longest that another run may hold an archive while nothing of it comes. Its own retries take less."""
+
+
+class _Copy(FileResource):
+    """A whole copy. It has the version of what it is a copy of."""
+
+    def __init__(self, path: Path, options: FetchOptions) -> None:
+        super().__init__(str(path), options)
+        self._version = _etag_file(path).read_text("utf-8")
+
+    def describe(self) -> Remote:
+        return replace(super().describe(), etag=self._version)
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,7 @@ class ArchiveCopies(ArchiveAccess):
     """Made where it is missing."""
 
     def open(self, archive: ArchiveRef, options: FetchOptions, on_bytes: OnBytes) -> ByteStream:
-        return open_stream(str(self.fetch(archive, options, on_bytes)), options)
+        return ResourceStream(_Copy(self.fetch(archive, options, on_bytes), options))
 
     def fetch(self, archive: ArchiveRef, options: FetchOptions, on_bytes: OnBytes) -> Path:
         """The copy of an archive, downloaded as far as it is not there; reused if size and version still agree.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kconvert.errors import ArchiveError
 from kconvert.sources.fetch.stream import ByteStream
-from kconvert.storage.compression import GZIP_ERRORS, gunzipped
+from kconvert.storage.compression import GZIP_ERRORS, crc32, gunzipped
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -68,6 +68,11 @@ class InflatedStream:
             )
         return data
 
+    @property
+    def packed(self) -> tuple[int, int]:
+        """How many bytes of the stream were read, as they came, and their CRC-32."""
+        return self._packed.num_read, self._packed.crc32
+
     def skip(self, size: int, where: str) -> None:
         """Passes over bytes without keeping them. Raises `ArchiveError` if there are not as many."""
         while size:
@@ -93,6 +98,8 @@ class _Packed(io.RawIOBase):
         self._ready = memoryview(b"")
         self.num_read = 0
         """Bytes that were read from here."""
+        self.crc32 = 0
+        """Of these."""
 
     def peek(self, size: int) -> bytes:
         """At least the next `size` bytes, fewer only at the end; they stay."""
@@ -106,14 +113,21 @@ class _Packed(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        if not self._ready:
-            self._ready = memoryview(self._stream.read())
-        view = memoryview(buffer).cast("B")
-        num = min(len(view), len(self._ready))
-        view[:num] = self._ready[:num]
-        self._ready = self._ready[num:]
-        self.num_read += num
-        return num
+        """Fills the buffer, but at the end: where something damaged is found does not depend on what came when."""
+        view, num_read = memoryview(buffer).cast("B"), 0
+        while num_read < len(view) and (self._ready or self._fetch()):
+            num = min(len(view) - num_read, len(self._ready))
+            view[num_read : num_read + num] = self._ready[:num]
+            self._ready = self._ready[num:]
+            num_read += num
+        self.num_read += num_read
+        self.crc32 = crc32(view[:num_read], self.crc32)
+        return num_read
+
+    def _fetch(self) -> bool:
+        """Takes the next bytes of the stream; whether there are any."""
+        self._ready = memoryview(self._stream.read())
+        return bool(self._ready)
 
     def close(self) -> None:
         self._stream.close()

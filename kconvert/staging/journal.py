@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kconvert.catalog.release import SPLITS, AnnotationFile
-from kconvert.dataset.manifest import JOURNAL_FOLDER, SplitRecord
+from kconvert.dataset.manifest import JOURNAL_FOLDER, DamageHandling, SplitRecord
 from kconvert.errors import BusyError, LostLockError, UsageError
 from kconvert.events import Advance, Emit, Snapshot
 from kconvert.storage.records import Record, build
@@ -72,6 +72,16 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Damage:
+    """What was made of an archive that is damaged for good."""
+
+    handling: DamageHandling
+    """What was made of it."""
+    problem: str
+    """What is wrong with it, and where."""
+
+
+@dataclass(frozen=True)
 class ArchiveReceipt:
     """A read archive."""
 
@@ -99,6 +109,8 @@ class ArchiveReceipt:
     """Of its part; 0 if nothing was staged."""
     rows_sha256: str
     """Of the file of its rows, hexadecimal."""
+    damage: Damage | None = None
+    """`None` if it is whole."""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import io
 from isal import igzip, isal_zlib
 
 
-def crc32(data: bytes) -> int:
-    """The CRC-32 of some bytes, as gzip has it."""
-    return int(isal_zlib.crc32(data))
+def crc32(data: bytes | memoryview, before: int = 0) -> int:
+    """The CRC-32, as gzip has it, of some bytes that follow others which have the given one."""
+    return int(isal_zlib.crc32(data, before))
 
 
 GZIP_ERRORS: tuple[type[Exception], ...] = (igzip.BadGzipFile, isal_zlib.error)  # type: ignore[assignment]

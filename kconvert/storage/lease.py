@@ -71,7 +71,7 @@ def is_leased(path: StorePath) -> bool:
 def _take(path: StorePath, mine: str, dead_seconds: float) -> bool:
     if (said := _said(path)) and not _is_dead(path, said, dead_seconds):
         return False
-    path.put(_text(mine, 0))
+    path.show(_text(mine, 0))
     time.sleep(SETTLE_SECONDS)
     return _said(path).startswith(mine)
 
@@ -145,7 +145,7 @@ class _Keeper:
                 if not _said(self.path).startswith(self.mine):
                     self._lose("another run has taken it over")
                     return
-                self.path.put(_text(self.mine, number))
+                self.path.show(_text(self.mine, number))
                 self._last = time.monotonic()
             except OSError as error:
                 # A store that fails for a moment is asked again in the next one.

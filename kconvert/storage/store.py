@@ -122,7 +122,7 @@ class Store(ABC):
         self.put(key, data)
 
     def show(self, key: str, data: bytes) -> None:
-        """Writes a small file that is read meanwhile, whole, but need not survive a power cut."""
+        """Writes a small file, whole, that others read, or write, meanwhile, and that need not survive a power cut."""
         self.put(key, data)
 
     @abstractmethod
@@ -277,12 +277,8 @@ class StorePath:
         """Writes a small file that is nobody else's, whole or not at all."""
         self.store.write(self.key, data)
 
-    def put(self, data: bytes) -> None:
-        """The same of one that somebody else may write as well."""
-        self.store.put(self.key, data)
-
     def show(self, data: bytes) -> None:
-        """The same of one that is read meanwhile, but need not survive a power cut."""
+        """The same of one that others read, or write, meanwhile, and that need not survive a power cut."""
         self.store.show(self.key, data)
 
     def remove(self) -> None:

@@ -61,6 +61,11 @@ def has_tracks(data: Bytes) -> bool:
     return any(True for _ in _tracks(data))
 
 
+def has_index(data: Bytes) -> bool:
+    """Whether it is an ISO file whose head has an index of all samples."""
+    return bool(major_brand(data)) and not is_fragmented(data)
+
+
 def is_fragmented(data: Bytes) -> bool:
     """Whether samples stand in fragments of the movie, beside those of its index (8.8.4)."""
     return any(box.kind == b"moof" for box in boxes(data))

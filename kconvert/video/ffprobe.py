@@ -26,17 +26,18 @@ import ffmpeg
 
 from kconvert.errors import OutOfMemoryError, UsageError, describe_exit
 from kconvert.machine_limits import MemoryKills
-from kconvert.video.boxes import is_fragmented, major_brand
+from kconvert.video.boxes import has_index, is_fragmented, major_brand
 from kconvert.video.containers import FORMATS, FROM_FILE, is_picture_format
 from kconvert.video.limits import TOO_MUCH_MEMORY, bound_program
-from kconvert.video.metadata import MediaMetadata
+from kconvert.video.metadata import MediaMetadata, is_variable
 from kconvert.video.structure import decoded_fault, index_fault, no_video_fault, structure_fault
 from kconvert.video.verdict import CheckOptions, Fault, Probed
 
 _ENTRIES = (
     "format=duration,bit_rate,format_name"
     ":stream=index,codec_type,codec_name,width,height,pix_fmt,avg_frame_rate,nb_frames,duration_ts,time_base,bit_rate"
-    ":stream_disposition=attached_pic,default:stream_side_data=rotation:packet=size,stream_index,flags"
+    ",sample_aspect_ratio"
+    ":stream_disposition=attached_pic,default:stream_side_data=rotation:packet=size,stream_index,flags,pts,dts"
 )
 _FIRST_PACKETS = "%+#200"
 """Of all streams together, as ffprobe writes an interval: whether there are any is seen by then."""
@@ -46,7 +47,7 @@ _CUT = re.compile("partial file|Packet corrupt|Sample size [0-9]+ is too large")
 has with a size that makes no sense."""
 _NO_MEMORY = re.compile("Cannot allocate memory|MemoryError|bad_alloc|out of memory", re.IGNORECASE)
 _MAX_PRINTED_BYTES = 64 << 20
-"""ffprobe prints 40 bytes a packet."""
+"""ffprobe prints some 100 bytes a packet."""
 _CHUNK_BYTES = 1 << 16
 _NOTHING = MediaMetadata()
 
@@ -133,36 +134,52 @@ class FfprobeProber:
         ran = self._run(command, path)
         if (fault := _fault(ran)) is not None:
             return Probed(_NOTHING, fault)
+        return self._read(path, data, ran)
+
+    def _read(self, path: str, data: bytes, ran: _Ran) -> Probed:
+        """What ffprobe has said, and beyond that what the depth asks for."""
         found: dict[str, Any] = json.loads(ran.stdout)
         video = _best_video(found.get("streams", []))
-        if video is None or (fault := _no_video(found, video, data, _cut(ran))):
-            return Probed(_NOTHING, fault or _no_stream(found))
+        if video is None:
+            return Probed(_NOTHING, _no_stream(found))
+        if fault := _no_video(found, video, data, _cut(ran)):
+            return Probed(_NOTHING, fault)
         metadata = _metadata(found, video)
-        if is_header:
+        if self._options.depth == "header":
             return Probed(metadata)
         detail = _cut(ran)
         packets = [packet for packet in found.get("packets", []) if packet.get("stream_index") == video["index"]]
         fault = Fault("truncated", detail) if detail else structure_fault(data)
         if fault := fault or index_fault(data, len(packets), int(video.get("nb_frames", 0))):
             return Probed(metadata, fault)
-        metadata = replace(metadata, num_frames=_num_shown(metadata.num_frames, packets, data))
-        if self._options.depth == "decode":
-            fault = self._decode(path, video["index"], metadata)
-        return Probed(metadata, fault)
+        metadata = replace(
+            metadata,
+            num_frames=_num_shown(metadata.num_frames, packets, data),
+            is_variable_frame_rate=is_variable(_times(packets, "dts", "pts")) if has_index(data) else None,
+        )
+        if self._options.depth != "decode":
+            return Probed(metadata)
+        probed = self._decode(path, video["index"], metadata)
+        if probed.metadata.num_decoded_frames is not None and not has_index(data):
+            is_variable_rate = is_variable(_times(packets, "pts", "dts"))
+            probed = replace(probed, metadata=replace(probed.metadata, is_variable_frame_rate=is_variable_rate))
+        return probed
 
-    def _decode(self, path: str, video: int, metadata: MediaMetadata) -> Fault | None:
+    def _decode(self, path: str, video: int, metadata: MediaMetadata) -> Probed:
         source = ffmpeg.input(path, threads=1, format_whitelist=FORMATS, protocol_whitelist="file")
         sink = ffmpeg.output(source[str(video)], source["a?"], "-", f="null", fps_mode="passthrough")
         command = sink.global_args("-v", "error", "-xerror", "-nostdin", "-progress", "pipe:1").compile()
         ran = self._run(command, path)
         if ran.crash:
-            return Fault("crashed", ran.crash)
+            return Probed(metadata, Fault("crashed", ran.crash))
         if ran.exit_code > 0:
-            return Fault("undecodable", ran.last)
+            return Probed(metadata, Fault("undecodable", ran.last))
         counts = re.findall(r"^frame=([0-9]+)", ran.stdout, re.MULTILINE)
+        num_frames = int(counts[-1]) if counts else 0
+        metadata = replace(metadata, num_decoded_frames=num_frames)
         ends = re.findall(r"^out_time_us=([0-9]+)", ran.stdout, re.MULTILINE)
         seconds = int(ends[-1]) / 1e6 if ends else None
-        return decoded_fault(metadata, int(counts[-1]) if counts else 0, seconds)
+        return Probed(metadata, decoded_fault(metadata, num_frames, seconds))
 
     def _run(self, command: list[str], path: str) -> _Ran:
         """Runs a program. Raises `subprocess.TimeoutExpired`, and `OutOfMemoryError`."""
@@ -252,6 +269,12 @@ def _num_shown(num_stated: int | None, packets: list[dict[str, Any]], data: byte
     return sum("D" not in packet.get("flags", "") for packet in packets)
 
 
+def _times(packets: list[dict[str, Any]], first: str, second: str) -> list[int]:
+    """When frames are shown (`pts`) or decoded (`dts`), by that of both which a packet has."""
+    found = (packet.get(first, packet.get(second)) for packet in packets)
+    return [time for time in found if time is not None]
+
+
 def _no_stream(found: dict[str, Any]) -> Fault:
     kinds = ", ".join(stream.get("codec_type", "unknown") for stream in found.get("streams", [])) or "nothing"
     return Fault("no_video", f"no video stream, only {kinds}")
@@ -296,6 +319,7 @@ def _metadata(found: dict[str, Any], video: dict[str, Any]) -> MediaMetadata:
         audio_codec=audio.get("codec_name", ""),
         rotation_degrees=next((_rotation(entry) for entry in side_data if "rotation" in entry), 0),
         bit_rate=int(video.get("bit_rate", 0)) or int(container.get("bit_rate", 0)) or None,
+        sample_aspect_ratio=video.get("sample_aspect_ratio", ""),
     )
 
 

@@ -30,10 +30,10 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from kconvert.video.boxes import is_fragmented, major_brand
+from kconvert.video.boxes import has_index, is_fragmented, major_brand
 from kconvert.video.child import Clip
 from kconvert.video.containers import FROM_MEMORY, is_picture_format
-from kconvert.video.metadata import MediaMetadata
+from kconvert.video.metadata import MediaMetadata, is_variable
 from kconvert.video.streams import best_video
 from kconvert.video.structure import decoded_fault, index_fault, no_video_fault, structure_fault
 from kconvert.video.verdict import CheckOptions, Fault, Probed
@@ -139,11 +139,13 @@ class LibavProber:
         fault = Fault("truncated", detail) if detail else structure_fault(data)
         if fault := fault or index_fault(data, len(video.index_entries), video.frames):
             return Probed(metadata, fault)
-        metadata = replace(metadata, num_frames=_num_shown(video, data))
-        if self._options.depth == "decode":
-            report(metadata)
-            fault = _decode(container, video, metadata, messages)
-        return Probed(metadata, fault)
+        metadata = replace(
+            metadata, num_frames=_num_shown(video, data), is_variable_frame_rate=_is_variable(video, data)
+        )
+        if self._options.depth != "decode":
+            return Probed(metadata)
+        report(metadata)
+        return _decode(container, video, metadata, messages)
 
 
 def _nobody(what: object) -> None:
@@ -259,7 +261,19 @@ def _metadata(container: InputContainer, video: VideoStream) -> MediaMetadata:
         audio_codec=_codec_name(audio) if audio else "",
         rotation_degrees=_rotation(container, video),
         bit_rate=(context.bit_rate if context else None) or container.bit_rate or None,
+        sample_aspect_ratio=_sample_aspect_ratio(video, context),
     )
+
+
+def _sample_aspect_ratio(video: VideoStream, context: VideoCodecContext | None) -> str:
+    """What the container says, else what the video's headers say."""
+    ratio = video.sample_aspect_ratio or (context.sample_aspect_ratio if context else None)
+    return f"{ratio.numerator}:{ratio.denominator}" if ratio else ""
+
+
+def _is_variable(video: VideoStream, data: Clip) -> bool | None:
+    """By the index of an ISO file; `None` where there is none of all frames."""
+    return is_variable(entry.timestamp for entry in video.index_entries) if has_index(data) else None
 
 
 def _num_shown(video: VideoStream, data: Clip) -> int | None:
@@ -330,6 +344,7 @@ class _Seen:
     def __init__(self) -> None:
         self.num_frames = 0
         """Of the video."""
+        self._times: list[int] = []
         self._start: Fraction | None = None
         self._end: Fraction | None = None
 
@@ -339,6 +354,7 @@ class _Seen:
             return
         start = frame.pts * frame.time_base
         if isinstance(frame, VideoFrame):
+            self._times.append(frame.pts)
             end = start + (frame.duration or 0) * frame.time_base
         else:
             end = start + Fraction(frame.samples, frame.sample_rate or 1)
@@ -346,19 +362,22 @@ class _Seen:
         self._end = end if self._end is None else max(self._end, end)
 
     @property
+    def is_variable(self) -> bool | None:
+        """See `metadata.is_variable`."""
+        return is_variable(self._times)
+
+    @property
     def seconds(self) -> float | None:
         """From the first frame of all streams to the end of the last; `None` if none has a time."""
         return None if self._start is None or self._end is None else float(self._end - self._start)
 
 
-def _decode(
-    container: InputContainer, video: VideoStream, metadata: MediaMetadata, messages: _Messages
-) -> Fault | None:
+def _decode(container: InputContainer, video: VideoStream, metadata: MediaMetadata, messages: _Messages) -> Probed:
     """Decodes the video and all audio; what `ffmpeg -xerror` ends at is a fault, and so is what is far from what was
     stated."""
     streams = [video, *container.streams.audio]
     if unknown := [stream.index for stream in streams if stream.codec_context is None]:
-        return Fault("undecodable", f"no decoder for the codec of stream {unknown[0]}")
+        return Probed(metadata, Fault("undecodable", f"no decoder for the codec of stream {unknown[0]}"))
     for stream in streams:
         if not stream.codec_context.is_open:
             stream.codec_context.thread_count = 1
@@ -367,13 +386,19 @@ def _decode(
     try:
         for packet in container.demux(*streams):
             if detail := _corrupt(packet, video.index, seen, messages):
-                return Fault("undecodable", detail)
+                return Probed(metadata, Fault("undecodable", detail))
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError) as error:
-        return Fault("undecodable", _explain(error, messages))
+        return Probed(metadata, Fault("undecodable", _explain(error, messages)))
     fault = decoded_fault(metadata, seen.num_frames, seen.seconds)
-    return fault and Fault(fault.defect, _with_last(fault.detail, messages))
+    is_variable = metadata.is_variable_frame_rate
+    metadata = replace(
+        metadata,
+        num_decoded_frames=seen.num_frames,
+        is_variable_frame_rate=seen.is_variable if is_variable is None else is_variable,
+    )
+    return Probed(metadata, fault and Fault(fault.defect, _with_last(fault.detail, messages)))
 
 
 def _corrupt(packet: Packet[Any], video: int, seen: _Seen, messages: _Messages) -> str:

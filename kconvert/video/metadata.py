@@ -6,7 +6,12 @@ units and under the names of ffprobe's `-show_streams`.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+_MAX_JITTER = 0.01
+"""Of the mean interval."""
 
 
 @dataclass(frozen=True)
@@ -33,3 +38,25 @@ class MediaMetadata:
     """Rotation of the display matrix, -180 to 180, counter-clockwise; 0 where there is none."""
     bit_rate: int | None = None
     """Bits a second of the video stream where stated, else of the container."""
+    sample_aspect_ratio: str = ""
+    """Width to height of a pixel, e.g. `4:3` (ffprobe's `sample_aspect_ratio`); `""` where nothing says it."""
+    is_variable_frame_rate: bool | None = None
+    """Whether frames follow each other at differing intervals; `None` where that was not looked at: at depth `header`,
+    and above `decode` where the container has no index of all frames."""
+    num_decoded_frames: int | None = None
+    """Frames that a full decode gave; `None` where none was made, or it ended at an error."""
+
+
+def is_variable(times: Iterable[int]) -> bool | None:
+    """Whether frames with these times, in units of their time base, follow each other at differing intervals; `None`
+    if that cannot be said of so few.
+
+    A rate that is no whole number of units gives intervals that differ by one, and recorders give some jitter: neither
+    counts.
+    """
+    ordered = sorted(times)
+    intervals = [later - earlier for earlier, later in itertools.pairwise(ordered)]
+    if len(intervals) < 2:
+        return None
+    mean = (ordered[-1] - ordered[0]) / len(intervals)
+    return max(intervals) - min(intervals) > max(2, _MAX_JITTER * mean)

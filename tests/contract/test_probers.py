@@ -24,6 +24,8 @@ METADATA_THAT_DIFFER = {
     # The libraries in PyAV's wheels are FFmpeg 8, those of the system FFmpeg 5.1. Version 8 takes the end of the
     # presentation from the edit lists, version 5.1 the longest media; the bit rate is computed from it.
     "mp4parse-rust__mp4parse_capi__tests__no_timescale.mp4": {"bit_rate"},
+    # Version 8 reads the shape of pixels from the headers of AV1.
+    "mp4parse-rust__mp4parse__tests__tiny_av1.mp4": {"sample_aspect_ratio"},
 }
 """Metadata, never verdicts, in which the versions differ."""
 
@@ -357,5 +359,9 @@ def test_a_glance_finds_what_opening_in_full_finds(data: st.DataObject) -> None:
         clip[place] = data.draw(st.integers(0, 255))
     del clip[data.draw(st.sampled_from([len(clip), len(clip), len(clip) // 2])) :]
     glanced, opened = probe(bytes(clip), "index", "libav"), probe(bytes(clip), "decode", "libav")
-    assert glanced.metadata == opened.metadata
+    # Which decoding alone counts, and shows where the container does not.
+    expected = dataclasses.replace(opened.metadata, num_decoded_frames=None)
+    if glanced.metadata.is_variable_frame_rate is None:
+        expected = dataclasses.replace(expected, is_variable_frame_rate=None)
+    assert glanced.metadata == expected
     assert glanced.fault in (None, opened.fault)

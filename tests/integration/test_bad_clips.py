@@ -237,7 +237,7 @@ def _ingest_and_tell(
         journal.set_inputs(Inputs((), 0, None, AnnotationFile("x", "csv")), b"", [])
         ref = ArchiveRef("x", str(folder / f"{num_clips}.tar.gz"))
         check = CheckOptions(prober=prober)  # type: ignore[arg-type]
-        task = IngestTask(ref, "000000", journal, check, QUICK, Streamed())
+        task = IngestTask(ref, "000000", journal, check, QUICK, Streamed(), "fail")
         assert ingest(task, lambda event: None).num_clips == num_clips
         found.append(held())
     sender.send(found)

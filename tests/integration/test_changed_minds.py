@@ -88,7 +88,7 @@ def test_a_folder_of_another_format_or_of_other_tools_is_refused(mini: Path, out
     identity = out / ".kconvert/identity.json"
     good = identity.read_text()
     for name, value, said in (
-        ("format_version", 2, "format_version was 2, is now 1"),
+        ("format_version", 1, "format_version was 1, is now 2"),
         ("tools", {"ffprobe": "4.4"}, "tools.ffprobe was '4.4', is now None"),
         ("release", "k600", "release was 'k600', is now 'k400'"),
     ):

@@ -346,7 +346,8 @@ def test_unlabelled_clips_are_kept_where_that_is_asked_for(mini: Path, tmp_path:
         assert ran.code == 0, ran.err
         rows = {row["key"]: row for row in pq.read_table(out / "metadata/train.parquet").to_pylist()}
         row = rows["train_hosted_only_000040_000050"]
-        assert (row["status"], row["label"], row["label_id"]) == ("written" if policy == "keep" else "rejected", "", -1)
+        said = (row["label"], row["label_id"], row["label_source"])
+        assert (row["status"], *said) == ("written" if policy == "keep" else "rejected", "abseiling", 0, "archive")
         counts = json.loads((out / "manifest.json").read_text())["splits"]["test"]
         assert bool(counts["num_written"]) == (policy == "keep")
         assert kconvert("verify", out).code == 0

@@ -51,7 +51,7 @@ def peak_bytes(archive: Path, folder: Path) -> int:
 def _ingest(sender: "multiprocessing.connection.Connection", archive: Path, folder: Path) -> None:
     journal = SplitJournal(local(folder))
     journal.set_inputs(Inputs((), 0, None, AnnotationFile("x", "csv")), b"", [])
-    task = IngestTask(ArchiveRef("x", str(archive)), "000000", journal, CheckOptions(), QUICK, Streamed())
+    task = IngestTask(ArchiveRef("x", str(archive)), "000000", journal, CheckOptions(), QUICK, Streamed(), "fail")
     receipt = ingest(task, lambda event: None)
     sender.send((receipt.num_clips, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
     sender.close()

@@ -168,14 +168,14 @@ def test_a_manifest_that_cannot_be_read_is_a_difference_and_one_of_another_forma
     ran = kconvert("verify", out)
     assert ran.code == 4
     assert "manifest.json: not a kconvert manifest" in ran.out.replace(f"{out}/", "")
-    (out / "manifest.json").write_text(text.replace('"format_version": 1', '"format_version": 2'))
+    (out / "manifest.json").write_text(text.replace('"format_version": 2', '"format_version": 1'))
     ran = kconvert("verify", out)
     assert ran.code == 2
-    assert "format_version 2, this kconvert reads 1; use the kconvert that wrote the folder" in ran.err
+    assert "format_version 1, this kconvert reads 2; use the kconvert that wrote the folder" in ran.err
     shutil.rmtree(out / ".kconvert")
     ran = kconvert("k400", "--out", out)
     assert ran.code == 2
-    assert "format_version 2, this kconvert reads 1" in ran.err
+    assert "format_version 1, this kconvert reads 2" in ran.err
 
 
 def test_verify_shows_progress(converted: Path) -> None:

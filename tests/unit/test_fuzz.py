@@ -54,8 +54,8 @@ def seeds(name: str) -> list[bytes]:
     }[name]
 
 
-MANIFEST = b"""{"format_version": 1, "kconvert_version": "0", "release": "k400", "options": {"to": "webdataset"},
-"splits": {}, "shards": [], "tables": [], "labels": {"num": 400, "sha256": "x"}, "tools": {"pyav": "18"}}"""
+MANIFEST = b"""{"format_version": 2, "kconvert_version": "0", "release": "k400", "options": {"to": "webdataset"},
+"splits": {}, "shards": [], "tables": [], "damaged": [], "labels": {"num": 400, "sha256": "x"}, "tools": {"pyav": "18"}}"""
 
 CASES: dict[str, list[bytes]] = {
     # A group with nothing, or a list, below it was an error of the library, with a traceback.

@@ -32,6 +32,7 @@ class Expected:
     reason: str
     defects: Sequence[str]
     label: str
+    label_source: str
     source: str
     archive: str
     sha256: str
@@ -92,25 +93,35 @@ class Split:
             for row, video in archive.clips:
                 is_duplicate = row.name in seen
                 seen.add(row.name)
-                label = labels.get(row.name, "")
+                label, label_source = labels.get(row.name, ""), "annotation"
+                if row.name not in labels:
+                    # An archive of one class says which.
+                    label, label_source = archive.label or "", "archive"
                 use = None if is_duplicate else better.get(row.name)
-                found.append(self._of(row.name, label, use or video, archive if use is None else None, is_duplicate))
+                found.append(
+                    self._of(
+                        row.name, (label, label_source), use or video, archive if use is None else None, is_duplicate
+                    )
+                )
         for name, label in labels.items():
             if name not in seen and name in better:
-                found.append(self._of(name, label, better[name], None, False))
+                found.append(self._of(name, (label, "annotation"), better[name], None, False))
             elif name not in seen:
-                found.append(Expected(name, "missing", "", (), label, "", "", ""))
+                found.append(Expected(name, "missing", "", (), label, "annotation" if label else "", "", "", ""))
         return found
 
-    def _of(self, name: str, label: str, video: Video, archive: Archive | None, is_duplicate: bool) -> Expected:
+    def _of(
+        self, name: str, said: tuple[str, str], video: Video, archive: Archive | None, is_duplicate: bool
+    ) -> Expected:
         reason = "duplicate" if is_duplicate else _rejecting(video)
-        if not reason and self.has_labels and not label:
+        label, label_source = said[0], said[1] if said[0] else ""
+        if not reason and self.has_labels and label_source != "annotation":
             reason = "unlabelled"
         source = "original" if archive else "replacement"
         where = archive.name if archive else self.replacement.name if self.replacement else ""
         status = "rejected" if reason else "written"
         digest = sha256(video.data) if status == "written" else ""
-        return Expected(name, status, reason, video.defects, label, source, where, digest)
+        return Expected(name, status, reason, video.defects, label, label_source, source, where, digest)
 
 
 def _rejecting(video: Video) -> str:

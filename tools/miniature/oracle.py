@@ -11,6 +11,7 @@ from typing import Any
 from pymediainfo import MediaInfo
 
 MIN_SECONDS = 9.0
+MIN_FRAMES = 16
 _OF_UNKNOWN_KIND = {
     "5d79c5763d03c01b92628bc0afbea9a36305f2537b1d08ea4b175770fab62b5a",
     "a3c65de9c5a3b0446384908d1b787caa07a8ee982b23091e0dbd794ff4547152",
@@ -47,6 +48,9 @@ def probe_defects(path: Path) -> tuple[str, ...]:
         return ("no_video",)
     seconds = duration_seconds(found)
     defects = ["short"] if seconds is not None and seconds < MIN_SECONDS else []
+    video = next(stream for stream in found["streams"] if stream["codec_type"] == "video")
+    if int(video.get("nb_frames", MIN_FRAMES)) < MIN_FRAMES:
+        defects.append("few_frames")
     is_cut = "partial file" in messages or "Packet corrupt" in messages
     if is_cut or _digest(path) in _OF_UNKNOWN_KIND or says_truncated(path):
         defects.append("truncated")

@@ -60,6 +60,7 @@
   const rejected = sum(splits.map((split) => sum(Object.values(report.splits[split].num_rejected))));
   [
     ["written", format(total("num_written"))], ["short", format(total("num_short"))],
+    ["few frames", format(total("num_few_frames"))],
     ["replaced", format(total("num_replaced"))], ["rejected", format(rejected)],
     ["missing", format(total("num_missing"))], ["shards", format(total("num_shards"))],
     ["on disk", size(total("num_bytes"))],
@@ -79,8 +80,8 @@
     return [...links].map(([key, value]) => ({ source: JSON.parse(key)[0], target: JSON.parse(key)[1], value }));
   };
   const shade = (name) =>
-    name.startsWith("rejected") ? "#c0392b" : name === "missing" ? "#8d99a6" : name === "short" ? "#e09f3e"
-      : name === "replaced" ? "#7b5ea7" : name === "written" || name === "not short" ? "#6a994e" : "#2a6f97";
+    name.startsWith("rejected") ? "#c0392b" : name === "missing" ? "#8d99a6" : name === "short or few frames" ? "#e09f3e"
+      : name === "replaced" ? "#7b5ea7" : name === "written" || name === "without a flag" ? "#6a994e" : "#2a6f97";
   const flowChart = draw("flow-chart", {});
   const drawFlow = () => {
     const chosen = byId("flow-split").value;
@@ -209,6 +210,14 @@
   perShard("size-chart", "size", splits.map((split) => ({
     name: split, type: "bar", stack: "all", color: colors[split], data: report.shards.map((shard) => (shard.split === split ? shard.size_bytes : null)),
   })), size);
+
+  // What is odd
+  if (report.listed.length) {
+    byId("account").append(element("h3", "What is odd about it"));
+    const listed = element("div", "", "scroll");
+    listed.append(table(["split", "what", ""], report.listed));
+    byId("account").append(listed);
+  }
 
   // Flagged
   const { columns, rows, num_unlisted: unlisted } = report.flagged;

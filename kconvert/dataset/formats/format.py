@@ -145,8 +145,9 @@ def row_problem(stored: StoredSample, sample_index: int, row: Mapping[str, Any] 
         "size_bytes": len(sample.video),
     }
     expected = {name: row[name] for name in found if name in row}
-    expected = {name: type(found[name])() if value is None else value for name, value in expected.items()}
-    expected |= {"release": found.get("release"), "short": "short" in row["defects"]}
+    unknown = {name: None if found[name] is None else -1 for name, value in expected.items() if value is None}
+    expected |= unknown
+    expected |= {"release": found.get("release"), **{flag: flag in row["defects"] for flag in ("short", "few_frames")}}
     if row["key"] != sample.key:
         return f"the row there is of {row['key']}"
     wrong = sorted(name for name in found if found[name] != expected[name])

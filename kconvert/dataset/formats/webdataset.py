@@ -186,7 +186,7 @@ def _members(sample: Sample) -> dict[str, bytes]:
     text = json.dumps(sample.metadata, ensure_ascii=True, separators=(",", ":")).encode()
     if len(text) > _MAX_JSON_BYTES:
         raise ValueError(f"{sample.key}: metadata of {len(text)} bytes, expected at most {_MAX_JSON_BYTES}")
-    return dict(zip(_EXTENSIONS, (str(sample.label_id).encode(), text, sample.video), strict=True))
+    return dict(zip(_EXTENSIONS, (b"%06d" % sample.label_id, text, sample.video), strict=True))
 
 
 @dataclass(frozen=True)

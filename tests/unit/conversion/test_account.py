@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kconvert.catalog.annotation import Annotations
+from kconvert.catalog.labelling import Label, Labelling
+from kconvert.catalog.release import load_release
 from kconvert.conversion.account import Account, Decision, Policy
 from kconvert.dataset.table import StagedClip, StagedRows
 from kconvert.storage.folders import local
@@ -36,7 +38,16 @@ def staged(folder: Path, archive: str, contents: list[tuple[str, tuple[str, ...]
 
 
 def policy(short: str = "keep", unlabelled: str = "drop", covered: frozenset[str] | None = None) -> Policy:
-    return Policy(short, unlabelled, lambda label: covered is None or label in covered)  # type: ignore[arg-type]
+    dropped = frozenset({"short"}) if short == "drop" else frozenset[str]()
+    return Policy(dropped, unlabelled, lambda label: covered is None or label in covered)  # type: ignore[arg-type]
+
+
+def labelling(annotated: dict[str, str], split: str = "k400/train", number: int = 0) -> Labelling:
+    """Of a split with the annotations of its file of that number."""
+    release, _, name = split.partition("/")
+    found = load_release(release)
+    info = found.splits[name]
+    return Labelling(Annotations(annotated), info.annotations[number], info, found.labels)
 
 
 @settings(max_examples=150, deadline=None)
@@ -58,11 +69,11 @@ def test_the_account_closes(
     covered: frozenset[str] | None,
 ) -> None:
     folder = tmp_path_factory.mktemp("rows")
-    account = Account(Annotations(annotated), policy(short, unlabelled, covered))
+    account = Account(labelling(annotated), policy(short, unlabelled, covered))
     account.add_replacements(staged(folder, "better", better))
     for number, archive in enumerate(contents):
         account.admit(staged(folder, f"archive {number}", archive))
-    account.close()
+    account.close(lambda label: "archive_skipped" if label == "zumba" else "")
 
     hosted = [name for archive in contents for name, _ in archive]
     rows = account.decisions
@@ -81,11 +92,15 @@ def test_the_account_closes(
     # A missing clip is hosted nowhere.
     assert not {row.name for row in rows if row.status == "missing"} & set(hosted)
     # Written, rejected and missing say so.
-    assert all((row.status == "rejected") == (row.reason != "") for row in rows)
+    assert all(row.reason != "" for row in rows if row.status == "rejected")
+    assert all(row.reason == "" for row in rows if row.status == "written")
+    lost = [row for row in rows if row.status == "missing" and row.label == "zumba"]
+    assert [row for row in rows if row.reason == "archive_skipped"] == lost
     assert all((row.status == "missing") == (row.row_index is None) for row in rows)
 
     counts = account.counts(MEMBERS, 0, 0)
     num_rejected = sum(counts.num_rejected.values())
+    assert counts.num_missing_in_damaged == len(lost)
     assert counts.num_written + num_rejected + counts.num_missing == len(rows)
     assert len(hosted) + counts.num_replacement_only == counts.num_written + num_rejected
     assert counts.num_annotations - counts.num_unread_annotations == len(of_annotations)
@@ -94,10 +109,10 @@ def test_the_account_closes(
 def decide(folder: Path, contents: list[tuple[str, tuple[str, ...]]], **options: object) -> list[Decision]:
     better = options.pop("better", [])
     annotated = options.pop("annotated", {NAMES[0]: "zumba"})
-    account = Account(Annotations(annotated), policy(**options))  # type: ignore[arg-type]
+    account = Account(labelling(annotated), policy(**options))  # type: ignore[arg-type]
     account.add_replacements(staged(folder, "better", better))  # type: ignore[arg-type]
     account.admit(staged(folder, "archive", contents))
-    account.close()
+    account.close(lambda label: "")
     return account.decisions
 
 
@@ -128,9 +143,37 @@ def test_a_duplicate_is_told_before_a_defect_and_a_defect_before_a_missing_label
 
 
 def test_a_replacement_that_matches_nothing_is_listed(tmp_path: Path) -> None:
-    account = Account(Annotations({NAMES[0]: "zumba"}), policy())
+    account = Account(labelling({NAMES[0]: "zumba"}), policy())
     account.add_replacements(staged(tmp_path, "better", [(NAMES[0], ()), (NAMES[1], ()), (NAMES[2], ())]))
     account.admit(staged(tmp_path, "archive", [(NAMES[1], ())]))
-    account.close()
+    account.close(lambda label: "")
     assert account.unmatched_replacements() == [NAMES[2]]
     assert account.counts(MEMBERS, 0, 0).num_unmatched_replacements == 1
+
+
+def test_a_clip_that_no_annotation_names_is_labelled_by_its_archive_or_its_folder() -> None:
+    k600 = labelling({NAMES[0]: "zumba"}, "k600/train")
+    assert k600.of(NAMES[0], "600/train/abseiling.tar.gz", "./x.mp4") == Label("zumba", "annotation")
+    assert k600.of(NAMES[1], "600/train/massaging person's head.tar.gz", "./x.mp4").text == "massaging person's head"
+    assert k600.of(NAMES[1], "600/train/zumba.tar.gz", "abseiling/x.mp4") == Label("zumba", "archive")
+    k400 = labelling({NAMES[0]: ""}, "k400/train")
+    assert k400.of(NAMES[0], "400/train/part_0.tar.gz", "zumba/x.mp4") == Label("", "")
+    # As torchvision and the extractors write class folders.
+    for folder in ("driving car", "a/b/driving_car", "DRIVING-CAR", "./driving car"):
+        assert k400.of(NAMES[1], "400/train/part_0.tar.gz", f"{folder}/x.mp4") == Label("driving car", "folder")
+    for member in ("x.mp4", "./x.mp4", "home/data/x.mp4"):
+        assert k400.of(NAMES[1], "400/train/part_0.tar.gz", member) == Label("", "")
+
+
+@pytest.mark.parametrize("unlabelled", ["keep", "drop"])
+@pytest.mark.parametrize(("split", "number", "is_complete"), [("k600/val", 0, True), ("k600/val", 1, False)])
+def test_an_unannotated_clip_is_written_where_the_annotations_are_known_to_lack_some(
+    tmp_path: Path, split: str, number: int, is_complete: bool, unlabelled: str
+) -> None:
+    account = Account(labelling({NAMES[0]: "zumba"}, split, number), policy(unlabelled=unlabelled))
+    account.admit(staged(tmp_path, "600/val/abseiling.tar.gz", [(NAMES[0], ()), (NAMES[1], ())]))
+    account.admit(staged(tmp_path, "600/val/nothing known.tar.gz", [(NAMES[2], ())]))
+    found = [(row.label, row.label_source, row.status) for row in account.decisions]
+    second = "rejected" if is_complete and unlabelled == "drop" else "written"
+    third = "rejected" if unlabelled == "drop" else "written"
+    assert found == [("zumba", "annotation", "written"), ("abseiling", "archive", second), ("", "", third)]

@@ -10,7 +10,7 @@ ARCHIVES = tuple(f"part_{number}" for number in range(20))
 
 
 def written(name: str) -> Decision:
-    return Decision(name, "written", "", "zumba", 0, "original", None)
+    return Decision(name, "written", "", "zumba", "annotation", 0, "original", None)
 
 
 def test_no_window_mixes_a_whole_split() -> None:

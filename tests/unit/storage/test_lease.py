@@ -74,7 +74,7 @@ def test_that_of_a_dead_process_of_this_machine_is_taken_at_once(path: StorePath
 
 
 def test_that_of_another_machine_is_taken_once_it_has_stood_still(path: StorePath) -> None:
-    path.put(b"elsewhere 4711 0123 0\n")
+    path.show(b"elsewhere 4711 0123 0\n")
     assert is_leased(path)
     start = time.monotonic()
     with leased(path, dead_seconds=2) as is_ours:
@@ -93,7 +93,7 @@ def test_one_that_is_taken_over_is_told_when_it_ends(path: StorePath) -> None:
     def work() -> None:
         with leased(path) as is_ours:
             assert is_ours
-            path.put(b"elsewhere 4711 0123 0\n")
+            path.show(b"elsewhere 4711 0123 0\n")
             time.sleep(6)
 
     with ThreadPoolExecutor() as pool, pytest.raises(LostLockError, match="another run has taken it over"):

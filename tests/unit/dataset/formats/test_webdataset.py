@@ -67,7 +67,7 @@ def test_the_bytes_are_those_of_webdatasets_own_writer(videos: list[bytes]) -> N
     with webdataset.TarWriter(buffer, user="", group="", mode=0o444, mtime=0, encoder=False) as writer:
         for entry in samples:
             text = json.dumps(entry.metadata, separators=(",", ":")).encode()
-            members = {"cls": str(entry.label_id).encode(), "json": text, "mp4": entry.video}
+            members = {"cls": f"{entry.label_id:06d}".encode(), "json": text, "mp4": entry.video}
             writer.write({"__key__": entry.key, **members})
     assert write(samples)[0] == buffer.getvalue()
 

@@ -1,0 +1,68 @@
+"""Which label a clip has, and what says so: its annotation, else the archive that it is in, else its folder there.
+
+Annotation files may lack clips that the server has, while an archive of k600 or k700-2020 holds one class, and that of
+k700-2020 has its clips in a folder named by the class.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from kconvert.catalog.annotation import Annotations
+from kconvert.catalog.release import AnnotationFile, SplitInfo
+
+LabelSource = Literal["annotation", "archive", "folder", ""]
+
+
+class Label(NamedTuple):
+    """The label of a clip."""
+
+    text: str
+    """`""` if it has none."""
+    source: LabelSource
+    """What says so; `""` where nothing does."""
+
+
+_NONE = Label("", "")
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What says which labels the clips of a split have."""
+
+    annotations: Annotations
+    """Of the split."""
+    file: AnnotationFile
+    """That they are from."""
+    info: SplitInfo
+    """The split, as the catalogue has it."""
+    labels: tuple[str, ...]
+    """Of the release, sorted."""
+
+    def of(self, name: str, archive: str, member: str) -> Label:
+        """The label of a clip, given by its official name, of that member of an archive."""
+        annotated = self.annotations.labels.get(name)
+        if annotated is not None:
+            return Label(annotated, "annotation") if annotated else _NONE
+        if (label := self.info.label_of(archive, self.labels)) is not None:
+            return Label(label, "archive")
+        folder = member.rpartition("/")[0].rpartition("/")[2]
+        label = self._by_letters.get(_letters(folder))
+        return _NONE if label is None else Label(label, "folder")
+
+    def counts(self, label: Label) -> bool:
+        """Whether a clip with that label belongs to the split: where the annotation file is complete, a clip that it
+        does not name does not."""
+        return label.text != "" and (label.source == "annotation" or not self.file.is_complete)
+
+    @functools.cached_property
+    def _by_letters(self) -> Mapping[str, str]:
+        return {_letters(label): label for label in self.labels}
+
+
+def _letters(label: str) -> str:
+    """What labels are compared by, as tools write them in many ways: no two labels of the releases agree in that."""
+    return "".join(char for char in label.lower() if char.isalnum())
