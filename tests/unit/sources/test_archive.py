@@ -260,7 +260,7 @@ class Pieces(ByteStream):
 
 def read_damaged(data: bytes, sizes: Sequence[int]) -> tuple[list[tuple[str, bytes]], str, ReadSoFar]:
     """What is read before the damage, what is wrong, and where."""
-    found = []
+    found: list[tuple[str, bytes]] = []
     with ArchiveReader(Pieces(data, sizes), "x") as archive:
         try:
             found.extend((member.name, member.load()) for member in archive)
