@@ -30,20 +30,24 @@ class OriginError(UsageError):
 
 
 class AnnotationError(OriginError):
-    """An annotation file has malformed rows; `problems` holds all of them."""
+    """An annotation file cannot be read, or too many of its rows cannot; `problems` holds all of them."""
 
     MAX_SHOWN = 20
 
-    def __init__(self, path: str, problems: tuple[Problem, ...]) -> None:
-        super().__init__(path, problems)
+    def __init__(self, path: str, problems: tuple[Problem, ...], allowed: str) -> None:
+        super().__init__(path, problems, allowed)
         self.path = path
         self.problems = problems
+        self.allowed = allowed
+        """How many of how many rows may be malformed; `""` if it is no matter of rows."""
 
     def __str__(self) -> str:
         shown = "; ".join(str(problem) for problem in self.problems[: self.MAX_SHOWN])
         more = len(self.problems) - self.MAX_SHOWN
         tail = f"; and {more:,} more" if more > 0 else ""
-        return f"{self.path}: {len(self.problems):,} problem(s): {shown}{tail}; correct them, or use another --origin"
+        allowed = f", of at most {self.allowed} (--max_malformed)" if self.allowed else ""
+        found = f"{self.path}: {len(self.problems):,} problem(s){allowed}: {shown}{tail}"
+        return f"{found}; correct them, or use another --origin"
 
 
 class TaskError(KconvertError):

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from kconvert.catalog.annotation import parse_annotations
+from kconvert.catalog.annotation import AnnotationText, parse_annotations
 from kconvert.catalog.clip import Clip
 from kconvert.catalog.release import AnnotationForm, parse_release
 from kconvert.cli.arguments import conversion_parser, parse_conversion, read_batch
@@ -61,12 +61,12 @@ def clip_name(data: bytes) -> None:
 def _annotations(form: AnnotationForm) -> Callable[[bytes], None]:
     def parse(data: bytes) -> None:
         try:
-            found = parse_annotations(data, form, "x", "train", LABELS)
+            found = parse_annotations(AnnotationText(data, form, "x"), "train", LABELS, 0.5)
         except AnnotationError as error:
             assert error.problems
             str(error)
             return
-        assert found.labels
+        assert len(found.malformed) <= len(found.labels) + len(found.repeated)
         for name, label in found.labels.items():
             assert Clip.from_name(name).name == name
             assert label == "" or label in LABELS

@@ -1,7 +1,8 @@
 """Annotations: which clips a split officially has, and their labels, in every form the official files come in.
 
-Malformed rows are collected and raised together, so that a person mends a file once. What the official files really
-vary in is accepted: quotes or none, with or without `is_cc` and `label`, `val` or `validate`, CRLF, a byte order mark.
+Rows that cannot be read are collected: a few are left out, and listed; more than that are raised together, as it is the
+wrong file, or so that a person mends it once. What the official files really vary in is accepted: quotes or none, with
+or without `is_cc` and `label`, `val` or `validate`, CRLF, a byte order mark, blank rows.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ from kconvert.catalog.clip import Clip
 from kconvert.catalog.release import AnnotationForm
 from kconvert.errors import AnnotationError, Problem
 
+_TOTAL = re.compile(r"total [0-9.,]+[KMGT]?")
 _SPLIT_SPELLINGS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 
 
@@ -27,6 +30,8 @@ class Annotations:
     """From clip name (without `.mp4`) to label, `""` where the row has none; in the order of the file."""
     repeated: tuple[str, ...] = ()
     """Clip names annotated more than once; the first row counts."""
+    malformed: tuple[Problem, ...] = ()
+    """The rows that cannot be read, and count for nothing."""
 
     @property
     def has_labels(self) -> bool:
@@ -58,10 +63,23 @@ class _Collector:
         self.known_labels = known_labels
         self.labels: dict[str, str] = {}
         self.repeated: list[str] = []
-        self.problems: list[Problem] = []
+        self.malformed: list[Problem] = []
+        """Rows that cannot be read."""
+        self.unreadable: list[Problem] = []
+        """What makes the whole file worth nothing."""
+
+    @property
+    def num_rows(self) -> int:
+        """Of any kind."""
+        return len(self.labels) + len(self.repeated) + len(self.malformed)
 
     def problem(self, where: str, got: str, expected: str) -> None:
-        self.problems.append(Problem(where, got if len(got) <= 200 else got[:199] + "…", expected))
+        """Takes a row that cannot be read."""
+        self.malformed.append(_problem(where, got, expected))
+
+    def refuse(self, where: str, got: str, expected: str) -> None:
+        """Takes what makes the whole file worth nothing."""
+        self.unreadable.append(_problem(where, got, expected))
 
     def add(self, row: _Row) -> None:
         spelt = _SPLIT_SPELLINGS.get(row.split, self._split)
@@ -85,26 +103,44 @@ class _Collector:
             self.labels[clip.name] = label
 
 
-def parse_annotations(
-    data: bytes, form: AnnotationForm, path: str, split: str, known_labels: Mapping[str, int]
-) -> Annotations:
-    """The annotations of `split` in a file of the given form.
+def _problem(where: str, got: str, expected: str) -> Problem:
+    return Problem(where, got if len(got) <= 200 else got[:199] + "…", expected)
 
-    Raises: `AnnotationError` with every problem of the file; `path` names it there.
+
+@dataclass(frozen=True)
+class AnnotationText:
+    """A file as it came."""
+
+    data: bytes
+    """Its content."""
+    form: AnnotationForm
+    """How that is to be read."""
+    path: str
+    """What messages name it by."""
+
+
+def parse_annotations(
+    file: AnnotationText, split: str, known_labels: Mapping[str, int], max_malformed: float
+) -> Annotations:
+    """The annotations of `split` in a file; `max_malformed` is the share of its rows, 0 to 1, that may be malformed.
+
+    Raises: `AnnotationError` with every problem of the file if it has more, or cannot be read at all.
     """
     collector = _Collector(split, known_labels)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        collector.problem(f"line {line}", repr(data[error.start : error.start + 20]), "UTF-8 text")
-    else:
-        _PARSERS[form](text, collector)
-    if not collector.problems and not collector.labels:
-        collector.problem("line 1", data[:60].decode("utf-8", "replace"), "at least one annotated clip")
-    if collector.problems:
-        raise AnnotationError(path, tuple(collector.problems))
-    return Annotations(collector.labels, tuple(collector.repeated))
+    # A byte that is no UTF-8 costs its row, as nothing that is expected has such characters.
+    text = file.data.decode("utf-8-sig", "surrogateescape")
+    _PARSERS[file.form](text, collector)
+    last = f"line {text.count(chr(10)) + 1}"
+    if file.form != "json" and collector.malformed and collector.malformed[-1].where == last:
+        collector.refuse(last, text.rpartition("\n")[2], "a whole row, and the end of a line: the file was cut")
+    if not collector.labels and not collector.malformed and not collector.unreadable:
+        collector.refuse("line 1", text[:60], "at least one annotated clip")
+    if collector.unreadable:
+        raise AnnotationError(file.path, (*collector.malformed, *collector.unreadable), "")
+    if len(collector.malformed) > max_malformed * collector.num_rows:
+        allowed = f"{int(max_malformed * collector.num_rows):,} of {collector.num_rows:,} rows"
+        raise AnnotationError(file.path, tuple(collector.malformed), allowed)
+    return Annotations(collector.labels, tuple(collector.repeated), tuple(collector.malformed))
 
 
 def _parse_csv(text: str, collector: _Collector) -> None:
@@ -115,10 +151,10 @@ def _parse_csv(text: str, collector: _Collector) -> None:
     missing = {"youtube_id", "time_start", "time_end"} - columns.keys()
     if missing:
         expected = "a header with youtube_id, time_start, time_end and perhaps label, split, is_cc"
-        collector.problem("line 1", ",".join(header), expected)
+        collector.refuse("line 1", ",".join(header), expected)
         return
     for line, row in rows:
-        if not row:
+        if not any(map(str.strip, row)):
             continue
         if len(row) != len(header):
             collector.problem(f"line {line}", ",".join(row), f"{len(header)} fields")
@@ -144,20 +180,26 @@ def _numbered(reader: Iterator[list[str]], collector: _Collector) -> Iterator[tu
         except StopIteration:
             return
         except csv.Error as error:
-            collector.problem(f"line {reader.line_num}", str(error), "comma separated values")  # type: ignore[attr-defined]
+            collector.refuse(f"line {reader.line_num}", str(error), "comma separated values")  # type: ignore[attr-defined]
             return
         yield reader.line_num, row  # type: ignore[attr-defined]
 
 
 def _parse_listing(text: str, collector: _Collector) -> None:
-    """The output of `ls -R`: a line `train/abseiling:`, then the names in that folder, then a blank line."""
+    """The output of `ls -R`: a line `train/abseiling:`, then the names in that folder, then a blank line. Names may be
+    quoted, as `ls` does on a terminal, and the size of a folder (`total 8`, of `ls -s`) may stand before them."""
     label = ""
-    for number, raw in enumerate(text.splitlines(), start=1):
+    for number, raw in enumerate(text.split("\n"), start=1):
         line = raw.strip()
         if line.endswith(":"):
-            label = line[:-1].rstrip("/").rsplit("/", 1)[-1]
-        elif line and not line.startswith("._"):
-            _add_listed(f"line {number}", line, label, collector)
+            label = _unquoted(line[:-1]).rstrip("/").rsplit("/", 1)[-1]
+        elif line and not line.startswith("._") and not _TOTAL.fullmatch(line):
+            _add_listed(f"line {number}", _unquoted(line), label, collector)
+
+
+def _unquoted(name: str) -> str:
+    """A name without the quotes of `ls`, which has double ones where the name has a single one."""
+    return name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in "'\"" else name
 
 
 def _add_listed(where: str, name: str, label: str, collector: _Collector) -> None:
@@ -180,13 +222,13 @@ def _parse_json(text: str, collector: _Collector) -> None:
     try:
         entries = json.loads(text)
     except json.JSONDecodeError as error:
-        collector.problem(f"line {error.lineno}", text[error.pos : error.pos + 40], f"JSON: {error.msg}")
+        collector.refuse(f"line {error.lineno}", text[error.pos : error.pos + 40], f"JSON: {error.msg}")
         return
     except (RecursionError, ValueError) as error:
-        collector.problem("line 1", text[:40], f"JSON within reason ({type(error).__name__})")
+        collector.refuse("line 1", text[:40], f"JSON within reason ({type(error).__name__})")
         return
     if not isinstance(entries, dict):
-        collector.problem("line 1", text[:40], "a JSON object keyed by YouTube id")
+        collector.refuse("line 1", text[:40], "a JSON object keyed by YouTube id")
         return
     for youtube_id, entry in entries.items():
         where = f"entry {youtube_id!r}"

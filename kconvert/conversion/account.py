@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from kconvert.catalog.clip import Clip
 from kconvert.catalog.labelling import Label, Labelling, LabelSource
 from kconvert.dataset.manifest import SplitCounts
 from kconvert.dataset.table import StagedRows
@@ -139,6 +140,16 @@ class Account:
         names = dict.fromkeys(self._replacement_names)
         return [name for name in names if name not in self._admitted and name not in self._labels]
 
+    def other_times(self) -> list[str]:
+        """Clips that no annotation names, of videos that are annotated with other times and are missing."""
+        absent: dict[str, str] = {}
+        for name in self._labels:
+            if name not in self._admitted:
+                absent[Clip.from_name(name).youtube_id] = name
+        unnamed = ((Clip.from_name(name), name) for name in self._admitted if name not in self._labels)
+        pairs = [(name, absent[clip.youtube_id]) for clip, name in unnamed if clip.youtube_id in absent]
+        return [f"{name}, annotated as {other}" for name, other in sorted(pairs)]
+
     def _rejecting(self, row: int) -> str:
         return rejecting_defect(self._defects[row], self._policy.dropped)
 
@@ -157,6 +168,7 @@ class Account:
         return SplitCounts(
             num_annotations=len(self._labels),
             num_repeated_annotations=self._num_repeated,
+            num_malformed_annotations=len(self._labelling.annotations.malformed),
             num_unread_annotations=len(self._labels) - sum(are_named),
             num_unannotated=len(are_named) - sum(are_named),
             **members,

@@ -62,6 +62,9 @@ class Conversion:
     """What to do with an archive that is damaged for good, at the same place in two readings: fail, so that its split
     waits for a good copy; salvage the clips before the damage, each of them decoded; or skip it. The manifest names
     it."""
+    max_malformed: float = 0.01
+    """The share of the rows of an annotation file, 0 to 1, that may be malformed; they count for nothing, and `kconvert
+    status` lists them."""
     unlabelled: UnlabelledPolicy | None = None
     """What to do with clips that have no label. Default: drop, but keep in a split that has no labels at all."""
     shard: ShardOptions = field(default_factory=ShardOptions)
@@ -86,6 +89,8 @@ class Conversion:
         for name in ("out", "staging", "archives", "origin"):
             if getattr(self, name) == "":
                 raise ValueError(f"--{name}: is empty, expected a folder or a URL; leave it out to have the default")
+        if not 0 <= self.max_malformed <= 1:
+            raise ValueError(f"--max_malformed {self.max_malformed}: expected 0 to 1, as 0.01 for 1 %")
         for name in ("max_archives", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:

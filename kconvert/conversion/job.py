@@ -54,6 +54,8 @@ class Job:
     """How archives are read."""
     shuffle: ShuffleOptions
     """How clips are mixed."""
+    max_malformed: float
+    """The share of the rows of an annotation file, 0 to 1, that may be malformed."""
     unlabelled: UnlabelledPolicy | None
     """`None` for what is usual: to drop, but to keep in a split that has no labels at all."""
     strategy: Strategy
@@ -128,6 +130,7 @@ def resolve(conversion: Conversion) -> Job:
         staging=conversion.staging_path,
         read=ReadOptions(conversion.check, conversion.fetch, strategy.access(out, cache), conversion.damaged),
         shuffle=conversion.shuffle,
+        max_malformed=conversion.max_malformed,
         unlabelled=conversion.unlabelled,
         strategy=strategy,
         packing_bytes=None if workers is None else workers.number * shard_bytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kconvert.catalog.annotation import Annotations, parse_annotations
+from kconvert.catalog.annotation import Annotations, AnnotationText, parse_annotations
 from kconvert.catalog.release import Release, SplitInfo
 from kconvert.errors import FetchError, OriginError
 from kconvert.events import SplitWork
@@ -83,11 +83,13 @@ class Source:
     """Where it comes from."""
     selection: Selection
     """Which clips and archives of it are read."""
+    max_malformed: float
+    """The share of the rows of an annotation file, 0 to 1, that may be malformed."""
 
     def plan(self, split: str, journal: SplitJournal | None) -> SplitPlan:
         """What a split will be made from, as yet without sizes: as its journal fixed it, else as the origin says now.
 
-        Raises: `OriginError` if the origin does not say, `AnnotationError` if its annotations are malformed.
+        Raises: `OriginError` if the origin does not say, `AnnotationError` if too many annotations are malformed.
         """
         info = self.release.splits[split]
         fixed = journal.inputs() if journal is not None else None
@@ -119,7 +121,8 @@ class Source:
 
     def _parsed(self, info: SplitInfo, inputs: Inputs, data: bytes) -> Annotations:
         file = inputs.annotations
-        return parse_annotations(data, file.form, file.path, info.name, self.release.label_ids)
+        text = AnnotationText(data, file.form, file.path)
+        return parse_annotations(text, info.name, self.release.label_ids, self.max_malformed)
 
     def _selected(self, info: SplitInfo, listed: Sequence[ArchiveRef]) -> tuple[str, ...]:
         """The names of the archives that are read, in the order of the list."""

@@ -87,6 +87,8 @@ def record_split(split: SplitJob, layout: Layout, made: MadeSplit) -> SplitRecor
         {
             "unmatched_replacements": made.account.unmatched_replacements(),
             "repeated_annotations": list(split.plan.annotations.repeated),
+            "malformed_annotations": list(map(str, split.plan.annotations.malformed)),
+            "other_times": made.account.other_times(),
         }
     )
     record = SplitRecord(counts, tuple(entries), table, tuple(split.damaged()))

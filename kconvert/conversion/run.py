@@ -202,7 +202,7 @@ def _announcement(conversion: Conversion, job: Job, plans: Sequence[SplitPlan]) 
 
 def _plan(job: Job, state: FolderState, wanted: Sequence[str], note: Note) -> list[SplitPlan]:
     """Plans the splits; where nothing in the folder counts, as if nothing were done yet."""
-    source = Source(job.release, open_origin(job.origin, job.release, job.read.fetch), job.selection)
+    source = Source(job.release, open_origin(job.origin, job.release, job.read.fetch), job.selection, job.max_malformed)
     plans = []
     for split in wanted:
         journal = state.journal.split(split) if state.identity is not None else None
@@ -240,6 +240,11 @@ def _note_peculiarities(release: Release, plan: SplitPlan, selection: Selection,
         note(f"{name}: the origin does not have {plan.info.replacement}; continuing without replacements")
     if plan.annotations.repeated:
         note(f"{name}: {len(plan.annotations.repeated)} clips are annotated more than once; the first counts")
+    if malformed := plan.annotations.malformed:
+        note(
+            f"{name}: {len(malformed):,} rows of {file.path} cannot be read, and count for nothing; "
+            f"the first: {malformed[0]}"
+        )
 
 
 def _fix_inputs(plans: Sequence[SplitPlan], journal: Journal, selection: Selection) -> None:

@@ -48,6 +48,8 @@ class SplitCounts:
     """Distinct clips in the annotation file."""
     num_repeated_annotations: int
     """Further rows of the annotation file for a clip that it named already."""
+    num_malformed_annotations: int
+    """Rows of the annotation file that cannot be read, and count for nothing; `kconvert status` lists them."""
     num_unread_annotations: int
     """Annotated clips that `--classes` or `--max_archives` left out."""
     num_unannotated: int

@@ -138,10 +138,22 @@ def test_malformed_annotations_are_told_with_all_their_lines(mini: Path, tmp_pat
     shutil.copytree(mini / "400", tmp_path / "server/400")
     path = tmp_path / "server/400/annotations/val.csv"
     path.write_text(path.read_text() + "zumba,tooshort,0,10,val,0\nno label,0wR5jVB-WPk,0,10,val,0\n")
-    ran = kconvert("k400", "--out", tmp_path / "out", "--origin", tmp_path / "server", "--split", "val")
+    command = ("k400", "--out", tmp_path / "out", "--origin", tmp_path / "server", "--split", "val")
+    ran = kconvert(*command)
     assert ran.code == 2
-    assert "400/annotations/val.csv: 2 problem(s): line 32" in ran.err
+    assert "400/annotations/val.csv: 2 problem(s), of at most 0 of 32 rows (--max_malformed): line 32" in ran.err
     assert "line 33" in ran.err
+    assert kconvert("k400", "--out", tmp_path / "good", "--origin", mini, "--split", "val").code == 0
+    ran = kconvert(*command, "--max_malformed", "0.1")
+    assert ran.code == 0, ran.err
+    assert "val: 2 rows of 400/annotations/val.csv cannot be read, and count for nothing; the first: line 32" in ran.err
+    assert (tmp_path / "out/metadata/val.parquet").read_bytes() == (tmp_path / "good/metadata/val.parquet").read_bytes()
+    counts = json.loads((tmp_path / "out/manifest.json").read_bytes())["splits"]["val"]
+    assert counts["num_malformed_annotations"] == 2
+    assert "val: 2 malformed annotations:\n  line 32: got 'tooshort" in kconvert("status", tmp_path / "out").out
+    assert kconvert("verify", tmp_path / "out").code == 0
+    assert kconvert("report", tmp_path / "out").code == 0
+    assert "no label" in (tmp_path / "out/report.html").read_text()
 
 
 def test_too_little_disk_is_told_with_the_window_that_would_fit(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) an
 
 def make(kind: type[KconvertError]) -> KconvertError:
     if kind is AnnotationError:
-        return kind("path", (Problem("line 1", "x", "y"),))
+        return kind("path", (Problem("line 1", "x", "y"),), "1 of 100 rows")
     names = list(inspect.signature(kind.__init__).parameters)[1:]
     return kind(*(["text"] if names == ["args", "kwargs"] else [f"the {name}" for name in names]))
 
@@ -29,8 +29,8 @@ def test_every_error_survives_the_way_between_processes(kind: type[KconvertError
 
 def test_the_text_of_many_problems_is_bounded_but_none_is_lost() -> None:
     found = tuple(Problem(f"line {number}", "x", "y") for number in range(1000))
-    error = AnnotationError("train.csv", found)
-    assert "1,000 problem(s)" in str(error)
+    error = AnnotationError("train.csv", found, "10 of 2,000 rows")
+    assert "1,000 problem(s), of at most 10 of 2,000 rows (--max_malformed)" in str(error)
     assert "and 980 more" in str(error)
     assert error.problems == found
 

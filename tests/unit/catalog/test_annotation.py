@@ -1,20 +1,25 @@
+import csv
+import io
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kconvert.catalog.annotation import Annotations, parse_annotations
+from kconvert.catalog.annotation import Annotations, AnnotationText, parse_annotations
 from kconvert.catalog.release import AnnotationForm, load_release
 from kconvert.errors import AnnotationError
 
 LABELS = load_release("k600").label_ids
 
 
-def parse(text: str | bytes, form: AnnotationForm = "csv", split: str = "train") -> Annotations:
+def parse(
+    text: str | bytes, form: AnnotationForm = "csv", split: str = "train", max_malformed: float = 0
+) -> Annotations:
     data = text if isinstance(text, bytes) else text.encode()
-    return parse_annotations(data, form, "annotations/x", split, LABELS)
+    return parse_annotations(AnnotationText(data, form, "annotations/x"), split, LABELS, max_malformed)
 
 
 def problems(text: str | bytes, form: AnnotationForm = "csv", split: str = "train") -> list[str]:
@@ -38,7 +43,7 @@ def test_the_official_files_are_read_whole(
     shared_data: Path, file: str, release: str, split: str, num_rows: int, has_labels: bool
 ) -> None:
     data = (shared_data / "annotations" / file).read_bytes()
-    found = parse_annotations(data, "csv", file, split, load_release(release).label_ids)
+    found = parse_annotations(AnnotationText(data, "csv", file), split, load_release(release).label_ids, 0)
     # The numbers of rows are those of `wc -l` less the header.
     assert len(found.labels) == num_rows
     assert found.has_labels == has_labels
@@ -47,7 +52,8 @@ def test_the_official_files_are_read_whole(
 
 def test_deepminds_json_is_read(shared_data: Path) -> None:
     path = shared_data / "annotations" / "deepmind_json_subset.json"
-    found = parse_annotations(path.read_bytes(), "json", path.name, "train", load_release("k400").label_ids)
+    file = AnnotationText(path.read_bytes(), "json", path.name)
+    found = parse_annotations(file, "train", load_release("k400").label_ids, 0)
     entries = json.loads(path.read_text())
     assert len(found.labels) == len(entries) == 1030
     assert found.labels["-4J9Cg84umY_000004_000014"] == "blowing glass"
@@ -87,6 +93,69 @@ def test_what_is_no_annotation_file_is_refused(text: str | bytes) -> None:
     assert problems(text)
 
 
+ODD_ROWS = (
+    "#NAME?,0wR5jVB-WPk,0,10,val", "abseiling,#NAME?,0,10,val", "abseiling,0wR5jVB-WPk,nan,10,val",
+    "abseiling,0wR5jVB-WPk,0.5,10.5,val", "abseiling,0wR5jVB-WPk,-1,9,val", "abseiling,0wR5jVB-WPk",
+    "abseiling,0wR5jVB-WPk,,,val", "abseiling,\xff\xfeR5jVB-WPk,0,10,val",
+)  # fmt: skip
+"""Rows that nobody can read, as they stand in files that went through a spreadsheet."""
+BLANK_ROWS = ("", ",,,,", "  , ,,,", '"",,,,')
+
+
+def test_of_an_official_file_with_some_odd_rows_the_others_are_read(shared_data: Path) -> None:
+    text = (shared_data / "annotations/k400_val.csv").read_text()
+    lines = text.splitlines()
+    for number, row in enumerate((*ODD_ROWS, *BLANK_ROWS)):
+        lines.insert(1000 * number + 1000, row)
+    known = load_release("k400").label_ids
+    file = AnnotationText("\n".join(lines).encode("latin-1") + b"\n", "csv", "val.csv")
+    found = parse_annotations(file, "val", known, 0.01)
+    # What Python's own reader has of the official file.
+    rows = csv.DictReader(io.StringIO(text))
+    assert list(found.labels.values()) == [row["label"] for row in rows]
+    assert [problem.where for problem in found.malformed] == [f"line {1000 * n + 1001}" for n in range(len(ODD_ROWS))]
+    with pytest.raises(AnnotationError) as caught:
+        parse_annotations(file, "val", known, 0.0001)
+    assert "8 problem(s), of at most 1 of 19,914 rows (--max_malformed)" in str(caught.value)
+
+
+def test_the_share_of_malformed_rows_is_held_to_the_row() -> None:
+    header, good = "label,youtube_id,time_start,time_end,split\n", "abseiling,0wR5jVB-WPk,{},{},train\n"
+    rows = "".join(good.format(number, number + 10) for number in range(99))
+    assert len(parse(header + rows + "x\n", max_malformed=0.01).malformed) == 1
+    with pytest.raises(AnnotationError):
+        parse(header + rows + "x\nx\n", max_malformed=0.01)
+
+
+@pytest.mark.parametrize("form", ["csv", "listing"])
+def test_a_file_that_was_cut_is_refused_however_much_may_be_malformed(form: AnnotationForm) -> None:
+    whole = {
+        "csv": "label,youtube_id,time_start,time_end\n" + "abseiling,0wR5jVB-WPk,0,10\n" * 9,
+        "listing": "train/abseiling:\n" + "0wR5jVB-WPk_000000_000010.mp4\n" * 9,
+    }[form]
+    assert len(parse(whole, form, max_malformed=0.5).labels) == 1
+    assert len(parse(whole.rstrip(), form).labels) == 1
+    with pytest.raises(AnnotationError, match="the file was cut"):
+        parse(whole[:-8], form, max_malformed=0.5)
+
+
+@pytest.mark.parametrize("options", [[], ["--quoting-style=shell-always"], ["--quoting-style=c"]])
+def test_the_listing_of_the_real_ls_is_read_however_it_quotes(tmp_path: Path, options: list[str]) -> None:
+    for label in ("abseiling", "massaging person's head"):
+        (tmp_path / "train" / label).mkdir(parents=True)
+        for number in range(60):
+            (tmp_path / "train" / label / f"{label[:3]}R5jVB-W{number % 10}_{number:06d}_000090.mp4").touch()
+    (tmp_path / "train/abseiling/0wR5jVB-WPk_000000_000010.mp4.part").touch()
+    words = ["ls", "-R", "-1", *options, "train"]
+    text = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    # As `ls -s` has it below the name of each folder.
+    text = text.replace(":\n", ":\ntotal 4.0K\n")
+    found = parse(text, "listing", max_malformed=0.01)
+    assert sorted(set(found.labels.values())) == ["abseiling", "massaging person's head"]
+    assert len(found.labels) == 120
+    assert [problem.got for problem in found.malformed] == ["0wR5jVB-WPk_000000_000010.mp4.part"]
+
+
 def test_a_clip_that_is_annotated_twice_counts_once_and_is_told() -> None:
     row = "0wR5jVB-WPk,0,10,train\n"
     found = parse("label,youtube_id,time_start,time_end,split\nabseiling," + row + "zumba," + row)
@@ -123,7 +192,7 @@ def test_malformed_json_is_refused(text: str) -> None:
 @given(st.binary(max_size=200), st.sampled_from(["csv", "listing", "json"]))
 def test_any_bytes_give_rows_or_an_annotation_error(data: bytes, form: AnnotationForm) -> None:
     try:
-        assert parse(data, form).labels
+        assert parse(data, form).labels != {}
     except AnnotationError as error:
         assert error.problems
 
