@@ -1,13 +1,16 @@
-"""How what is missing is installed, by this installation's own way."""
+"""What is installed, and how what is missing is, by this installation's own way."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+from kconvert.errors import describe_exit
 from kconvert.version import DISTRIBUTION
 
 
@@ -15,6 +18,20 @@ def how_to_install(library: str, extra: str) -> str:
     """The command that installs a library that is missing, as this installation gets it."""
     folder = _installed_from()
     return f"pip install '{folder}[{extra}]'" if folder is not None else f"pip install {library}"
+
+
+def import_problem(module: str) -> str:
+    """What importing a module raises, in a line; `""` if nothing.
+
+    In a process of its own: it may start threads, or end the process.
+    """
+    words = [sys.executable, "-c", f"import {module}"]
+    done = subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode == 0:
+        return ""
+    return (done.stderr.strip().splitlines() or [describe_exit(done.returncode)])[-1]
 
 
 def _installed_from() -> Path | None:

@@ -150,22 +150,19 @@ def read_kconvert(out: Path, split: str) -> Found:
 
 
 def read_videofolder(out: Path, split: str) -> Found:
-    """As a Hugging Face dataset of video files, whose labels are the names of folders."""
+    """As a Hugging Face dataset of video files, with the label ids of its metadata."""
     import datasets
 
     name = {"train": "train", "val": "validation", "test": "test"}[split]
     dataset = datasets.load_dataset(str(out), split=name, streaming=True)
     plain = dataset.cast_column("video", datasets.Video(decode=False))
-    names = dataset.features["label"].names
-    paths = ((Path(row["video"]["path"]), names[row["label"]]) for row in plain)
-    return found((f"{split}_{path.stem}", _label_id(out, label), path.read_bytes()) for path, label in paths)
-
-
-def _label_id(out: Path, folder: str) -> int:
-    """The id of the label that torchvision spells so as a folder."""
     labels = (out / "labels.txt").read_text().splitlines()
-    spelt = [label.replace(" ", "_").replace("'", "").replace("(", "").replace(")", "") for label in labels]
-    return spelt.index(folder)
+    rows = ((Path(row["video"]["path"]), row["label"], row["label_id"]) for row in plain)
+    samples = []
+    for path, label, label_id in rows:
+        assert label == (labels[label_id] if label_id >= 0 else None)
+        samples.append((f"{split}_{path.stem}", label_id, path.read_bytes()))
+    return found(samples)
 
 
 def read_list(out: Path, split: str) -> Found:

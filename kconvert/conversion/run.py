@@ -35,6 +35,7 @@ from kconvert.events import Observer
 from kconvert.sources.origin import open_origin
 from kconvert.staging.journal import Journal
 from kconvert.staging.snapshots import SnapshotWriter
+from kconvert.storage.store import StorePath
 from kconvert.units import format_bytes
 from kconvert.version import VERSION
 from kconvert.video.process import prepare
@@ -130,6 +131,7 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
                 "its own"
             )
         if plans:
+            notes += _odd_path(job.out)
             notes.insert(0, _announcement(conversion, job, plans))
         _note_all(observer, notes)
         if plans:
@@ -146,6 +148,17 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
             _finish(job, records)
         job.journal.forget_refusal()
         return Summary(records, failures)
+
+
+def _odd_path(out: StorePath) -> list[str]:
+    """What a person should know of the name of a folder before it is filled."""
+    found = [char for char in "[]{}*?" if char in str(out)]
+    if not found:
+        return []
+    return [
+        f"--out {out}: has {found[0]!r} in it, which `load_dataset`, `glob` and brace patterns take for a pattern, so "
+        "that they do not find it; choose another name if any of them is to read it"
+    ]
 
 
 def _open_engine(conversion: Conversion, job: Job) -> Engine:

@@ -7,7 +7,6 @@ shards kconvert packs; in `archives` the shards are the archives themselves. Pat
 
 from __future__ import annotations
 
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 
 from kconvert.dataset.manifest import Manifest
 from kconvert.errors import UsageError
-from kconvert.installation import how_to_install
+from kconvert.installation import how_to_install, import_problem
 from kconvert.storage.digests import DigestedReader
 from kconvert.storage.store import StorePath
 
@@ -66,10 +65,10 @@ class Layout(ABC):
 
     def require(self, out: StorePath) -> None:
         """Raises `UsageError` if its library is missing, or it cannot stand there."""
-        if self.library is not None and importlib.util.find_spec(self.library.module) is None:
+        if self.library is not None and (problem := import_problem(self.library.module)):
             raise UsageError(
-                f"--to {self.name}: its library, the Python module {self.library.module}, is not installed; "
-                f"{how_to_install(self.library.package, self.name)}, or choose another format"
+                f"--to {self.name}: its library, the Python module {self.library.module}, cannot be imported "
+                f"({problem}); {how_to_install(self.library.package, self.name)}, or choose another format"
             )
         if self.is_local and out.local_path is None:
             raise UsageError(f"--to {self.name} --out {out}: expected a folder; copy it to the store afterwards")

@@ -1,5 +1,6 @@
 """Every format, written through the installed command and read by its own library."""
 
+import csv
 import json
 import os
 import signal
@@ -294,15 +295,60 @@ def test_what_a_format_cannot_do_is_told_before_anything_is_fetched(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
-    """In an environment that has kconvert and nothing of the formats."""
-    script = (
-        "import importlib.util, sys\n"
-        "find = importlib.util.find_spec\n"
-        "importlib.util.find_spec = lambda name, *more: None if name == 'litdata' else find(name, *more)\n"
-        "from kconvert.cli.commands import run_command\n"
-        "sys.exit(run_command(['k400', '--to', 'litdata', '--out', sys.argv[1]]))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script, tmp_path / "out"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert f"pip install '{ROOT}[litdata]', or choose another format" in done.stderr
+def test_folders_are_classes_and_clips_without_a_label_are_in_none(mini: Path, tmp_path: Path) -> None:
+    """torchvision numbers folders by itself, so that none may be there that is no class."""
+    out = tmp_path / "out"
+    words = ("k700-2020", "--to", "folder", "--unlabelled", "keep", "--out", out, "--origin", mini)
+    assert kconvert(*words).code == 0
+    labels = (out / "labels.txt").read_text().splitlines()
+    spelt = {label.replace(" ", "_").replace("'", "").replace("(", "").replace(")", ""): label for label in labels}
+    for split in ("train", "test"):
+        classes = {path.name for path in (out / split).iterdir() if path.is_dir()}
+        assert classes <= set(spelt)
+        assert bool(classes) == (split == "train")
+        # What Python's own reader has of the metadata.
+        with open(out / split / "metadata.csv", newline="") as file:
+            found = {row["file_name"]: (row["label"], int(row["label_id"])) for row in csv.DictReader(file)}
+        table = pq.read_table(out / f"metadata/{split}.parquet").to_pylist()
+        written = {row["shard"].removeprefix(f"{split}/"): row for row in table if row["status"] == "written"}
+        assert found == {path: (row["label"], row["label_id"]) for path, row in written.items()}
+        assert {path.rpartition("/")[0] for path, row in written.items() if not row["label"]} <= {""}
+        assert all(spelt[path.partition("/")[0]] == row["label"] for path, row in written.items() if row["label"])
+    assert kconvert("verify", out).code == 0
+
+
+def test_litdata_throws_its_cache_away_where_a_sample_is_another(mini: Path, tmp_path: Path) -> None:
+    from litdata.streaming.resolver import Dir
+    from litdata.utilities.dataset_utilities import _read_updated_at
+
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        assert convert("litdata", mini, tmp_path / name, "--shuffle.seed", seed, "--split", "val").code == 0
+    found = {name: _read_updated_at(Dir(str(tmp_path / name / "val"))) for name in ("one", "same", "other")}
+    assert found["one"] == found["same"] != found["other"]
+    assert "0" not in found.values()
+
+
+def test_a_name_that_readers_take_for_a_pattern_is_told_at_the_start(mini: Path, tmp_path: Path) -> None:
+    ran = kconvert("k400", "--split", "val", "--out", tmp_path / "a[1]", "--origin", mini)
+    assert ran.code == 0
+    assert "has '[' in it, which `load_dataset`, `glob` and brace patterns take for a pattern" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("import a_library_of_its_own", "ModuleNotFoundError: No module named 'a_library_of_its_own'"),
+        ("import os; os.kill(os.getpid(), 11)", "SIGSEGV"),
+    ],
+)
+def test_a_library_that_cannot_be_imported_is_named_before_anything_is_fetched(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    (tmp_path / "litdata.py").write_text(content)
+    out = tmp_path / "out"
+    words = ("k400", "--to", "litdata", "--out", out, "--origin", "http://127.0.0.1:9/")
+    ran = kconvert(*words, env={"PYTHONPATH": str(tmp_path)})
+    assert ran.code == 2
+    assert f"the Python module litdata, cannot be imported ({said})" in one_line(ran)
+    assert f"pip install '{ROOT}[litdata]', or choose another format" in one_line(ran)
+    assert not out.exists()

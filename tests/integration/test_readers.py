@@ -3,6 +3,8 @@
 import hashlib
 import json
 import pickle
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from harness import ROOT, kconvert, tree
 from reading import READERS
 
 import kconvert as product
+from kconvert.cli.guide import page
 from kconvert.errors import UsageError
 
 SPLIT = "train"
@@ -70,6 +73,12 @@ def test_energon_prepares_lints_and_reads(converted: Path, copy_of: Callable[[Pa
     words = [word for split, (pattern,) in parts.items() for word in ("--split-parts", f"{split}:{pattern}")]
     run(BIN / "energon", "prepare", "--non-interactive", "--skip-dataset-yaml", *words, out, cwd=out)
     assert read("energon", out) == written(out)
+    # The line of the guide, which prepares one split.
+    (line,) = re.findall("`(energon prepare .*? DIR)`", page("reading"))
+    alone = copy_of(converted)
+    run(*shlex.split(line.replace("energon", str(BIN / "energon"), 1).replace("DIR", str(alone))), cwd=out)
+    assert "train/" in (alone / ".nv-meta/.info.json").read_text()
+    assert kconvert("verify", alone).code == 0
     # Lint knows no crude datasets (7.4: "No cookers registered"); it reads every clip of one that names its fields.
     sample = "__module__: megatron.energon\n__class__: VidQAWebdataset\n"
     (out / ".nv-meta" / "vidqa.yaml").write_text(

@@ -3,24 +3,28 @@
 A label's folder is spelt as torchvision's own download code spells it (`datasets.Kinetics`: spaces become `_`, and
 `'()` are left out), so that list files have no spaces in their paths. `train.csv` has a line `PATH LABEL_ID` for each
 clip, in shuffled order, as MMAction2, PyTorchVideo and SlowFast read it; a shard is a part of it, in `lists/`.
+`train/metadata.csv` has the same for Hugging Face datasets.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import PurePosixPath
 from typing import Any
 
+from kconvert.catalog.release import load_release
 from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files, paths_by_split
 from kconvert.dataset.manifest import Manifest
 from kconvert.storage.digests import DigestedReader
 from kconvert.storage.store import StorePath
 
 _MAX_LINE_BYTES = 256
-_UNLABELLED = "unlabelled"
-"""The folder of clips that have no label: readers look for a folder a class."""
+_METADATA_NAME = "metadata.csv"
+"""In the folder of a split: what Hugging Face datasets takes labels from, which else numbers folders by itself."""
 
 
 class Folder(Format):
@@ -35,7 +39,9 @@ class Folder(Format):
         return f"lists/{split}-{number:06d}.csv"
 
     def video_path(self, shard: str, split: str, name: str, label: str) -> str:
-        return f"{split}/{label_folder(label)}/{name}.mp4"
+        # Readers take each folder for a class: a clip that has none stands outside of them.
+        folder = f"{split}/{label_folder(label)}" if label else split
+        return f"{folder}/{name}.mp4"
 
     def video_files(self, out: StorePath, shard: str) -> Sequence[str]:
         return [path for path, _ in _entries((out / shard).read_bytes())]
@@ -53,7 +59,8 @@ class Folder(Format):
 
     def remove_orphans(self, out: StorePath, split: str, known: Set[str]) -> None:
         for path, kind in list((out / split).walk()):
-            if kind == "file" and path.relative_to(out).as_posix() not in known:
+            name = path.relative_to(out).as_posix()
+            if kind == "file" and name not in known and name != f"{split}/{_METADATA_NAME}":
                 path.remove()
 
     def max_sample_bytes(self, video_bytes: int) -> int:
@@ -83,18 +90,23 @@ class Folder(Format):
             yield StoredSample(Sample(key, label_id, {}, (out / path).read_bytes()), 0)
 
     def index_files(self, out: StorePath, manifest: Manifest) -> Mapping[str, bytes]:
-        return {
-            f"{split}.csv": b"".join((out / path).read_bytes() for path in paths if (out / path).is_file())
-            for split, paths in paths_by_split(manifest).items()
-        }
+        labels = load_release(manifest.release).labels
+        files = {}
+        for split, paths in paths_by_split(manifest).items():
+            data = b"".join((out / path).read_bytes() for path in paths if (out / path).is_file())
+            files[f"{split}.csv"] = data
+            if paths:
+                files[f"{split}/{_METADATA_NAME}"] = _metadata(split, data, labels)
+        return files
 
     def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
-        return data_files(splits, "{split}/**/*.mp4")
+        return data_files(splits, "{split}/**/*.mp4", f"{{split}}/{_METADATA_NAME}")
 
     def card_text(self) -> Sequence[str]:
         return (
             "A clip is a file `SPLIT/LABEL/CLIP.mp4` (unchanged; spaces in labels are `_`, and `'()` are left out).",
-            "`SPLIT.csv` has a line `PATH LABEL_ID` for each, as MMAction2, PyTorchVideo and SlowFast read it.",
+            "`SPLIT.csv` has a line `PATH LABEL_ID` for each, as MMAction2, PyTorchVideo and SlowFast read it;",
+            "`SPLIT/metadata.csv` has the same for Hugging Face datasets. Clips without labels are in no folder.",
         )
 
 
@@ -103,7 +115,21 @@ FORMAT = Folder()
 
 def label_folder(label: str) -> str:
     """The name of a label's folder."""
-    return "".join(char for char in label.replace(" ", "_") if char not in "'()") or _UNLABELLED
+    return "".join(char for char in label.replace(" ", "_") if char not in "'()")
+
+
+def _metadata(split: str, lines: bytes, labels: Sequence[str]) -> bytes:
+    """The metadata of a split as Hugging Face datasets reads them; nothing where its list was changed, so that the two
+    differ."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file_name", "label", "label_id"))
+    try:
+        for path, label_id in _entries(lines):
+            writer.writerow((path.removeprefix(f"{split}/"), labels[label_id] if label_id >= 0 else "", label_id))
+    except (ValueError, IndexError):
+        return b""
+    return text.getvalue().encode()
 
 
 def _entries(data: bytes) -> list[tuple[str, int]]:
@@ -111,7 +137,8 @@ def _entries(data: bytes) -> list[tuple[str, int]]:
     entries = []
     for number, line in enumerate(data.decode("ascii").splitlines(), start=1):
         path, space, label_id = line.rpartition(" ")
-        if not space or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or path.count("/") != 2:
+        parts = path.split("/")
+        if not space or len(parts) not in (2, 3) or {"", ".", ".."} & set(parts):
             raise ValueError(f"line {number}: got {line[:100]!r}, expected PATH LABEL_ID")
         entries.append((path, int(label_id)))
     return entries

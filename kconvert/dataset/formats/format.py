@@ -162,9 +162,12 @@ def paths_by_split(manifest: Manifest) -> dict[str, list[str]]:
     return {split: [one.path for one in manifest.shards if one.split == split] for split in manifest.splits}
 
 
-def data_files(splits: Sequence[str], pattern: str) -> dict[str, Any]:
-    """The front matter of a dataset card with one config, of files whose pattern holds `{split}`."""
-    files = [{"split": CARD_SPLITS[split], "path": pattern.format(split=split)} for split in splits]
+def data_files(splits: Sequence[str], *patterns: str) -> dict[str, Any]:
+    """The front matter of a dataset card with one config, of files whose patterns hold `{split}`."""
+    paths = {split: [pattern.format(split=split) for pattern in patterns] for split in splits}
+    files = [
+        {"split": CARD_SPLITS[split], "path": found[0] if len(found) == 1 else found} for split, found in paths.items()
+    ]
     return {"configs": [{"config_name": "default", "data_files": files}]} if files else {}
 
 

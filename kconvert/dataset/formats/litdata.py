@@ -37,14 +37,15 @@ class LitData(Subfolders):
         dataset = StreamingDataset(str(folder))
         return (dataset[number] for number in range(len(dataset)))
 
-    def merged(self, indexes: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        # As `litdata.streaming.writer.BinaryWriter.merge` merges those of its workers, but for the time.
+    def merged(self, indexes: Sequence[tuple[str, Any]], version: str) -> dict[str, Any]:
+        # As `litdata.streaming.writer.BinaryWriter.merge` merges those of its workers, but for the time: readers keep a
+        # cache for as long as that is the same ("0" says nothing, so that they would keep it for ever).
         chunks = []
         for folder, index in indexes:
             if set(index) != {"chunks", "config"} or index["config"] != indexes[0][1]["config"]:
                 raise ValueError(f"{folder}: not an index of chunks like the others")
             chunks += [{**chunk, "filename": f"{folder}/{chunk['filename']}"} for chunk in index["chunks"]]
-        return {"chunks": chunks, "config": indexes[0][1]["config"], "updated_at": "0"}
+        return {"chunks": chunks, "config": indexes[0][1]["config"], "updated_at": version}
 
     def card_text(self) -> Sequence[str]:
         return (

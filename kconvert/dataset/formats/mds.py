@@ -39,7 +39,7 @@ class Mds(Subfolders):
         dataset = LocalDataset(str(folder))
         return (dataset[number] for number in range(len(dataset)))
 
-    def merged(self, indexes: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    def merged(self, indexes: Sequence[tuple[str, Any]], version: str) -> dict[str, Any]:
         # As `streaming.base.util.merge_index` merges them.
         shards = []
         for folder, index in indexes:

@@ -3,6 +3,7 @@ were a dataset of its own, and the index above them, which readers open, is thei
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,12 +16,11 @@ from kconvert.dataset.formats.format import (
     Sample,
     StoredSample,
     WrittenShard,
-    paths_by_split,
     put_in_place,
     sample_of,
     scratch_folder,
 )
-from kconvert.dataset.manifest import Manifest
+from kconvert.dataset.manifest import Manifest, ShardEntry
 from kconvert.storage.digests import DigestedReader
 from kconvert.storage.store import StorePath
 
@@ -49,8 +49,11 @@ class Subfolders(Format):
         """The rows of a dataset, as the library reads them."""
 
     @abstractmethod
-    def merged(self, indexes: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        """The index of datasets that stand in these folders. Raises `ValueError` if an index is not the library's."""
+    def merged(self, indexes: Sequence[tuple[str, Any]], version: str) -> dict[str, Any]:
+        """The index of datasets that stand in these folders; `version` is another one wherever a sample is another.
+
+        Raises: `ValueError` if an index is not the library's.
+        """
 
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
         return f"{split}/{number:06d}/{self.file_name}"
@@ -82,19 +85,20 @@ class Subfolders(Format):
 
     def index_files(self, out: StorePath, manifest: Manifest) -> Mapping[str, bytes]:
         return {
-            f"{split}/{_INDEX_NAME}": self._merged(out, paths)
-            for split, paths in paths_by_split(manifest).items()
-            if paths
+            f"{split}/{_INDEX_NAME}": self._merged(out, shards)
+            for split in manifest.splits
+            if (shards := [shard for shard in manifest.shards if shard.split == split])
         }
 
-    def _merged(self, out: StorePath, shards: Iterable[str]) -> bytes:
+    def _merged(self, out: StorePath, shards: Iterable[ShardEntry]) -> bytes:
         """The index of a split; nothing where that of a shard is missing or was changed, so that the two differ."""
         try:
-            indexes = []
+            indexes, version = [], hashlib.sha256()
             for shard in shards:
-                data = (out / self.sidecar_paths(shard)[0]).read_bytes()
-                indexes.append((PurePosixPath(shard).parent.name, json.loads(data)))
-            return (json.dumps(self.merged(indexes), sort_keys=True) + "\n").encode()
+                data = (out / self.sidecar_paths(shard.path)[0]).read_bytes()
+                indexes.append((PurePosixPath(shard.path).parent.name, json.loads(data)))
+                version.update(shard.sha256.encode())
+            return (json.dumps(self.merged(indexes, version.hexdigest()), sort_keys=True) + "\n").encode()
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return b""
 
