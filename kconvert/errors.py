@@ -143,6 +143,8 @@ def describe_exit(code: int) -> str:
         return f"signal {-code}"
 
 
+STORE_ERRNO: int = getattr(errno, "EREMOTEIO", errno.EREMOTE)
+"""What an error of a store goes by; macOS has no number for it, and uses this one for nothing."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _ADVICE = {
     errno.ENOSPC: "; make space there and run the same command again",
@@ -151,7 +153,7 @@ _ADVICE = {
     errno.EACCES: "; make it accessible and run the same command again",
     errno.EPERM: "; make it accessible and run the same command again",
     errno.EIO: "; the disk, or the way to it, fails: see the system's log, then run the same command again",
-    errno.EREMOTEIO: "; the store, or the way to it, fails: check both, then run the same command again",
+    STORE_ERRNO: "; the store, or the way to it, fails: check both, then run the same command again",
     errno.EMFILE: "; raise the limit of open files (`ulimit -n`) and run the same command again",
     errno.ENOMEM: "; use fewer --workers and run the same command again",
 }

@@ -26,8 +26,13 @@ _MAX_EXTENSION_BYTES = 1 << 20
 _SPARSE = "GNU.sparse"
 _EXTENDED, _EXTENDED_AGAIN = 482, 504
 """Where a header, and a block that continues its map, say that another such block follows."""
-_LONG = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
+_PAX, _PAX_GLOBAL = b"x", b"g"
+_LONG = {b"L": "path", b"K": "linkpath"}
 """PAX's names for what GNU tar has in members of their own."""
+_WITHOUT_DATA = {
+    tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE,
+}  # fmt: skip
+"""Kinds of members that no data follow, whatever size they state; any other kind may have some."""
 _REGULAR = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 
 
@@ -74,7 +79,7 @@ class ArchiveReader(Members):
             header = self._header()
             if header is None:
                 return self._finish()
-            if header.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE):
+            if header.type in (*_LONG, _PAX, _PAX_GLOBAL):
                 overrides |= self._extension(header)
                 continue
             yield self._member(header, overrides)
@@ -90,11 +95,11 @@ class ArchiveReader(Members):
             return None
         if len(block) < BLOCK_BYTES:
             raise self._damaged(f"ends at byte {offset:,} without the two end blocks of a tar: it was cut")
+        if not block.strip(b"\0"):
+            return None
         self._is_extended = bool(block[_EXTENDED])
         try:
             return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            return None
         except tarfile.HeaderError as error:
             if offset == 0 and block.startswith(GZIP_MAGIC):
                 raise self._damaged(
@@ -116,8 +121,7 @@ class ArchiveReader(Members):
         if size < 0:
             raise self._damaged(f"member {_shown(header.name)} declares {size} bytes")
         is_file = header.type in _REGULAR and not header.name.endswith("/") and not is_sparse
-        has_data = header.type in (*_REGULAR, tarfile.GNUTYPE_SPARSE) or header.type not in tarfile.SUPPORTED_TYPES
-        size = size if has_data else 0
+        size = 0 if header.type in _WITHOUT_DATA else size
         self._num_pending = _padded(size)
         self._num_members += 1
         self._loadable = number = self._num_members
@@ -146,7 +150,7 @@ class ArchiveReader(Members):
         if header.type in _LONG:
             return {_LONG[header.type]: data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
         try:
-            return _pax_records(data) if header.type == tarfile.XHDTYPE else {}
+            return _pax_records(data) if header.type == _PAX else {}
         except ValueError as error:
             raise self._damaged(str(error)) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from kconvert.sources.fetch.open import describe, open_ahead, open_stream
 from kconvert.sources.fetch.resource_stream import ResourceStream
 from kconvert.sources.fetch.stream import ByteStream, FetchOptions, OnBytes, Remote, Start, is_remote
 from kconvert.sources.origin import ArchiveRef
-from kconvert.storage.files import make_folder, naming
+from kconvert.storage.files import flush, make_folder, naming
 from kconvert.storage.folders import local
 
 _LOOK_SECONDS = 1.0
@@ -127,7 +126,7 @@ def _download(location: str, path: Path, remote: Remote, options: FetchOptions, 
             while chunk := stream.read():
                 file.write(chunk)
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno())
     except SourceChangedError:
         partial.unlink(missing_ok=True)
         raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import socket
 import threading
@@ -23,6 +24,8 @@ _MACHINE = zlib.crc32(socket.gethostname().encode())
 _FILE_MODE = 0o644
 _PUNCH_HOLE = 0x01 | 0x02
 """FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE of linux/falloc.h."""
+_NOT_KNOWN = {errno.EINVAL, errno.ENOTSUP, errno.ENOTTY}
+"""What a file system answers to what it does not know."""
 _MOUNTS = Path("/proc/self/mountinfo")
 _FREEING_KINDS = {"ext4", "tmpfs", "xfs"}
 """Of file systems, where a hole is free space at once; btrfs keeps what was written in one go until none of it is left,
@@ -42,13 +45,27 @@ def whole_file(path: Path, kind: type[Written]) -> Iterator[Written]:
                 with kind(raw) as file:
                     yield file
                 os.fchmod(raw.fileno(), _FILE_MODE)
-                os.fsync(raw.fileno())
+                flush(raw.fileno())
             os.replace(temporary, path)
             _flush_folder(path.parent)
     except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def flush(handle: int) -> None:
+    """Has what was written to a file, or a folder, on the disk itself. Raises `OSError` if the disk refuses."""
+    # On macOS, `fsync` leaves it in the memory of the disk (fcntl(2), F_FULLFSYNC).
+    if (whole := getattr(fcntl, "F_FULLFSYNC", None)) is not None:
+        try:
+            fcntl.fcntl(handle, whole)
+        except OSError as error:
+            if error.errno not in _NOT_KNOWN:
+                raise
+        else:
+            return
+    os.fsync(handle)
 
 
 def show_file(path: Path, data: bytes) -> None:
@@ -121,10 +138,14 @@ def has_holes(path: Path, ranges: Iterable[tuple[int, int]]) -> bool:
     """Whether something of these ranges of a file was given back to the disk, as far as the disk says."""
     with naming(path), open(path, "rb", buffering=0) as file:
         try:
-            return any(os.lseek(file.fileno(), start, os.SEEK_HOLE) < end for start, end in ranges if start < end)
+            hole = os.SEEK_HOLE
+            return any(os.lseek(file.fileno(), start, hole) < end for start, end in ranges if start < end)
+        except AttributeError:
+            # The system knows no holes, so that there are none.
+            return False
         except OSError as error:
-            if error.errno in (errno.EINVAL, errno.ENOTSUP):
-                # It knows no holes, so that there are none.
+            if error.errno in _NOT_KNOWN:
+                # The disk knows none.
                 return False
             raise
 
@@ -146,10 +167,10 @@ def _flush_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         with naming(folder):
-            os.fsync(handle)
+            flush(handle)
     except OSError as error:
         # Some network file systems know no flushing of folders.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+        if error.errno not in _NOT_KNOWN:
             raise
     finally:
         os.close(handle)

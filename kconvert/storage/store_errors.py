@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from kconvert.errors import UsageError
+from kconvert.errors import STORE_ERRNO, UsageError
 
 _OF_THIS_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC}
 """Numbers of errors that are not the store's, nor the network's."""
@@ -29,10 +29,10 @@ def store_errors(name: str, is_anonymous: Callable[[], bool]) -> Iterator[None]:
         alone = ", asked without credentials as the environment has none" if is_anonymous() else ""
         raise PermissionError(errno.EACCES, (_said(error) or "access denied") + alone, name) from error
     except OSError as error:
-        number = error.errno if error.errno in _OF_THIS_MACHINE else errno.EREMOTEIO
+        number = error.errno if error.errno in _OF_THIS_MACHINE else STORE_ERRNO
         raise OSError(number, _said(error), name) from error
     except Exception as error:
-        raise OSError(errno.EREMOTEIO, f"{_said(error)} ({type(error).__name__})", name) from error
+        raise OSError(STORE_ERRNO, f"{_said(error)} ({type(error).__name__})", name) from error
 
 
 def _said(error: BaseException) -> str:

@@ -90,3 +90,25 @@ def test_no_package_catches_everything_but_where_that_is_said() -> None:
         "sources/fetch/ahead.py",
         "video/child.py",
     ]
+
+
+PRIVATE = {
+    "cli/arguments.py": {"parser._actions"},
+    "cli/completion.py": {"parser._actions", "argparse._SubParsersAction"},
+    "engines/local.py": {"forkserver._forkserver", "forkserver._forkserver._forkserver_pid"},
+    "sources/fetch/connections.py": {"raw._fp"},
+    "storage/file_systems.py": {"kind._get_kwargs_from_urls", "opened._session"},
+    "storage/objects.py": {"self._fs._strip_protocol"},
+}
+"""What is used of other libraries that they do not promise; `test_private_interfaces` says what breaks without it."""
+
+
+def test_what_libraries_do_not_promise_is_used_where_that_is_said() -> None:
+    found: dict[str, set[str]] = {}
+    for where, node in nodes(ast.Attribute):
+        assert isinstance(node, ast.Attribute)
+        owner = ast.unparse(node.value)
+        is_ours = owner in ("self", "cls", "os", "others") or owner.startswith("super()")
+        if node.attr.startswith("_") and not node.attr.startswith("__") and not is_ours:
+            found.setdefault(where.partition(":")[0], set()).add(f"{owner}.{node.attr}")
+    assert found == PRIVATE

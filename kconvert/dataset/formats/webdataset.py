@@ -7,7 +7,6 @@ without PAX records, integer `mtime`.
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import re
@@ -15,7 +14,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files
 from kconvert.dataset.manifest import Manifest, ShardEntry
@@ -28,8 +27,6 @@ _RECORD_BYTES = 10240
 _MAX_JSON_BYTES = 2 * _BLOCK_BYTES
 _MODE = 0o444
 _EXTENSIONS = ("cls", "json", "mp4")
-_COPY_BYTES = 1 << 30
-"""More than any member has, so that each is written, and digested, in one go."""
 
 
 class WebDataset(Format):
@@ -121,20 +118,20 @@ class Extent(NamedTuple):
 
 def write_tar(file: DigestingFile, samples: Iterable[Sample]) -> list[tuple[Extent, ...]]:
     """Writes samples as a tar; returns where the members of each are, the video last."""
-    extents = []
-    with tarfile.TarFile(
-        fileobj=cast(BinaryIO, file), mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_COPY_BYTES
-    ) as tar:
-        for sample in samples:
-            found = []
-            for extension, content in _members(sample).items():
-                member = tarfile.TarInfo(f"{sample.key}.{extension}")
-                member.size, member.mode = len(content), _MODE
-                tar.addfile(member, io.BytesIO(content))
-                found.append(Extent(member.name, tar.offset - _padded(member.size), member.size))
-            extents.append(tuple(found))
-            # Else it remembers all of them.
-            tar.members.clear()  # type: ignore[attr-defined]
+    extents, offset = [], 0
+    for sample in samples:
+        found = []
+        for extension, content in _members(sample).items():
+            member = tarfile.TarInfo(f"{sample.key}.{extension}")
+            member.size, member.mode = len(content), _MODE
+            file.write(member.tobuf(tarfile.USTAR_FORMAT))
+            file.write(content)
+            file.write(bytes(_padded(len(content)) - len(content)))
+            found.append(Extent(member.name, offset + _BLOCK_BYTES, len(content)))
+            offset += _BLOCK_BYTES + _padded(len(content))
+        extents.append(tuple(found))
+    # Two blocks of zeros, and the rest of a record.
+    file.write(bytes(-(offset + 2 * _BLOCK_BYTES) % _RECORD_BYTES + 2 * _BLOCK_BYTES))
     return extents
 
 
@@ -205,10 +202,10 @@ def _stored_members(file: DigestedReader) -> Iterator[_Member]:
     offset = 0
     while True:
         block = file.read(_BLOCK_BYTES)
+        if block == bytes(_BLOCK_BYTES):
+            break
         try:
             header = tarfile.TarInfo.frombuf(block, "ascii", "strict")
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            break
         except (tarfile.HeaderError, UnicodeDecodeError) as error:
             raise ValueError(f"not a tar: no header at byte {offset:,} ({error})") from error
         if (header.mtime, header.uid, header.gid, header.mode, header.type) != (0, 0, 0, _MODE, tarfile.REGTYPE):
