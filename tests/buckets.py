@@ -61,7 +61,7 @@ class Asked:
 
 
 Misbehave = Callable[[Asked], str]
-"""What to do instead of answering a request: `500`, `503`, `reset` in the middle of its body, `flip` a bit of
+"""What to do instead of answering a request: `500`, `503`, `403`, `reset` in the middle of its body, `flip` a bit of
 its body, do it but have the answer `lost`, do it up to a second `late`, or nothing: `""`."""
 
 
@@ -152,7 +152,7 @@ def store() -> Iterator[Store]:
             body[len(body) // 2] ^= 1
             environ["wsgi.input"] = io.BytesIO(body)
         elif act:
-            code = {"500": "InternalError", "503": "SlowDown"}[act]
+            code = {"500": "InternalError", "503": "SlowDown", "403": "InvalidAccessKeyId"}[act]
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             said = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as asked for</Message></Error>".encode()
             start_response(f"{act} {code}", [("Content-Type", "application/xml"), ("Content-Length", str(len(said)))])

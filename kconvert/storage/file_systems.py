@@ -28,8 +28,9 @@ COMMITTING = frozenset(_EXTRAS)
 
 
 @functools.cache
-def file_system(root: str, process_id: int) -> Any:
-    """The file system that has a bucket, one for all threads of a process: none survives a fork.
+def file_system(root: str, process_id: int, is_unsigned: bool = False) -> Any:
+    """The file system that has a bucket, one for all threads of a process: none survives a fork. One that is unsigned
+    asks without the credentials that the environment has, where it can.
 
     Raises: `UsageError` if its library is not installed.
     """
@@ -43,7 +44,7 @@ def file_system(root: str, process_id: int) -> Any:
         options["use_listings_cache"] = False
     if extra == "s3":
         # Parts of one size, as Cloudflare's R2 demands.
-        options |= {"anon": not _has_s3_credentials(), "fixed_upload_size": True}
+        options |= {"anon": is_unsigned or not _has_s3_credentials(), "fixed_upload_size": True}
     # fsspec keeps one for each thread.
     opened = kind(**options, skip_instance_cache=True)
     if extra == "gcs":

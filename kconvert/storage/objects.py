@@ -36,6 +36,8 @@ class Bucket(Store):
 
     url: str
     """What stands in a URL up to the host or bucket, as `s3://name`."""
+    is_unsigned: bool = False
+    """Whether S3 is asked without credentials, whatever the environment has."""
 
     max_requests = 16
     renewal_seconds = 15.0
@@ -165,13 +167,22 @@ class Bucket(Store):
     def is_locked(self, key: str) -> bool:
         return is_leased(StorePath(self, key))
 
+    def without_credentials(self) -> Bucket | None:
+        can_be = self._protocol in ("s3", "s3a") and not self.is_anonymous
+        return Bucket(self.url, is_unsigned=True) if can_be else None
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether it is asked without credentials."""
+        return bool(getattr(self._fs, "anon", False))
+
     @property
     def _protocol(self) -> str:
         return self.url.partition("://")[0]
 
     @property
     def _fs(self) -> Any:
-        return file_system(self.url, os.getpid())
+        return file_system(self.url, os.getpid(), self.is_unsigned)
 
     def _key(self, key: str) -> str:
         """What fsspec calls it."""
@@ -179,7 +190,7 @@ class Bucket(Store):
         return found
 
     def _naming(self, key: str) -> AbstractContextManager[None]:
-        return store_errors(self.name(key), lambda: bool(getattr(self._fs, "anon", False)))
+        return store_errors(self.name(key), lambda: self.is_anonymous)
 
 
 def object_path(url: str) -> StorePath:

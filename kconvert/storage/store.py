@@ -77,6 +77,10 @@ class Store(ABC):
     def require_usable(self) -> None:
         """Raises `UsageError` if a library that the store needs is not installed."""
 
+    def without_credentials(self) -> Store | None:
+        """The same store, asked without credentials; `None` where it is asked so already, or has none."""
+        return None
+
     @abstractmethod
     def try_writing(self, key: str) -> None:
         """Makes sure that files can be written in a folder that is there; leaves nothing behind."""

@@ -106,6 +106,22 @@ def test_the_official_bucket_is_read_anonymously(mini: Path, converted: Path, bu
     assert (tmp_path / "c/400/train/part_0.tar.gz").read_bytes() == (mini / "400/train/part_0.tar.gz").read_bytes()
 
 
+def test_an_open_bucket_is_read_whatever_credentials_the_environment_has(
+    mini: Path, one_split: Path, bucket: Store, tmp_path: Path
+) -> None:
+    bucket.make_bucket("kinetics")
+    bucket.fill("kinetics", mini)
+    bucket.misbehave = lambda asked: "403" if asked.is_signed else ""
+    command = ("k400", "--split", "val", "--origin", "s3://kinetics/", *SHARDS)
+    ran = kconvert(*command, "--out", tmp_path / "out", env=bucket.environment)
+    assert ran.code == 0, ran.err
+    assert tree(tmp_path / "out") == tree(one_split)
+    # Where it is closed to all, both answers are told.
+    bucket.misbehave = lambda asked: "403"
+    said = one_line(kconvert(*command, "--out", tmp_path / "b", env=bucket.environment))
+    assert "as asked for; and without the environment's credentials: as asked for" in said
+
+
 def test_staging_elsewhere_changes_nothing(mini: Path, one_split: Path, bucket: Store, tmp_path: Path) -> None:
     """On a disk for a bucket, in a bucket for a disk, and on a disk for a disk; nothing stays there."""
     scratch = tmp_path / "scratch"

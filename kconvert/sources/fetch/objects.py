@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from kconvert.errors import NotFoundError
+from kconvert.errors import FetchError, NotFoundError
 from kconvert.sources.fetch.resource import Answer, BrokenError, Resource, Span
 from kconvert.sources.fetch.stream import FetchOptions, Remote
 from kconvert.storage.objects import object_path
-from kconvert.storage.store import StorePath
+from kconvert.storage.store import Info, Store, StorePath
 
 Reply = TypeVar("Reply")
+
+
+_REFUSING: set[Store] = set()
+"""Buckets that refuse the environment's credentials, and are open to all."""
 
 
 class ObjectResource(Resource):
@@ -24,13 +28,40 @@ class ObjectResource(Resource):
     def __init__(self, location: str, options: FetchOptions) -> None:
         super().__init__(location, options)
         self._path = object_path(location)
+        if self._path.store in _REFUSING:
+            self._path = self._open_to_all() or self._path
 
     def describe(self) -> Remote:
-        info = _asked(self.location, self._path.info)
+        info = self._info()
         return Remote(info.size_bytes, info.version)
 
+    def _info(self) -> Info:
+        """Asks without credentials as well, where those of the environment are refused: they may be for another store,
+        or have expired, and the official bucket is open to all."""
+        try:
+            return _asked(self.location, self._path.info)
+        except NotFoundError as error:
+            open_to_all = self._open_to_all() if isinstance(error.__cause__, PermissionError) else None
+            if open_to_all is None:
+                raise
+            try:
+                info = _asked(self.location, open_to_all.info)
+            except FetchError as second:
+                raise NotFoundError(
+                    self.location, f"{error.problem}; and without the environment's credentials: {second.problem}"
+                ) from error
+        _REFUSING.add(self._path.store)
+        self._path = open_to_all
+        return info
+
+    def _open_to_all(self) -> StorePath | None:
+        """The object, to be asked for without credentials; `None` where it is asked for so already, or cannot be."""
+        store = self._path.store.without_credentials()
+        return None if store is None else StorePath(store, self._path.key)
+
     def ask(self, span: Span, known: Remote | None) -> Answer:
-        return _ObjectAnswer(self.location, self._path, span, known or self.describe())
+        remote = known or self.describe()
+        return _ObjectAnswer(self.location, self._path, span, remote)
 
 
 class _ObjectAnswer(Answer):
