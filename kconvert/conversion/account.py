@@ -18,6 +18,7 @@ from kconvert.dataset.table import StagedRows
 from kconvert.video.verdict import rejecting_defect
 
 UnlabelledPolicy = Literal["keep", "drop"]
+MatchBy = Literal["name", "id"]
 MissingReason = Literal["archive_damaged", "archive_skipped", ""]
 
 
@@ -61,6 +62,8 @@ class Policy:
     """The flags that reject a clip (see `CheckOptions.dropped`)."""
     unlabelled: UnlabelledPolicy
     """Whether clips are written that have no label, or none that counts (see `Labelling.counts`)."""
+    match: MatchBy
+    """What joins a clip and its annotation: the whole name, or the video's id where that is annotated once."""
     is_covered: Callable[[str], bool]
     """Whether all archives that could hold a clip with this label are read, so that it may be called missing."""
 
@@ -73,6 +76,9 @@ class Account:
         self._labels = labelling.annotations.labels
         self._num_repeated = len(labelling.annotations.repeated)
         self._policy = policy
+        self._by_id = _annotated_once(self._labels) if policy.match == "id" else {}
+        self._claimed: dict[str, str] = {}
+        """From annotated names to the clips, perhaps of other names, that have these annotations."""
         self._names: list[str] = []
         self._defects: list[list[str]] = []
         self._replacement_names: list[str] = []
@@ -94,9 +100,7 @@ class Account:
         first = len(self.decisions)
         added = self._add(rows)
         found = zip(added, rows.archive_column(), rows.column("member"), strict=True)
-        self.decisions.extend(
-            self._decide(row, self._labelling.of(self._names[row], archive, member)) for row, archive, member in found
-        )
+        self.decisions.extend(self._decide(row, archive, member) for row, archive, member in found)
         return self.decisions[first:]
 
     def _add(self, rows: StagedRows) -> range:
@@ -106,11 +110,16 @@ class Account:
         self._defects.extend(rows.column("defects"))
         return range(first, len(self._names))
 
-    def _decide(self, row: int, label: Label) -> Decision:
+    def _decide(self, row: int, archive: str, member: str) -> Decision:
         name = self._names[row]
-        if name in self._admitted:
+        annotated = self._annotated(name)
+        label = self._labelling.of(annotated, archive, member)
+        # Of one name, or of one annotation, there is one clip.
+        if name in self._admitted or self._claimed.get(annotated, name) != name:
             return Decision(name, "rejected", "duplicate", *label, row, "original", None)
         self._admitted.add(name)
+        if annotated in self._labels:
+            self._claimed[annotated] = name
         better = self._good_replacements.get(name)
         if better is not None:
             reason = self._unlabelled(label)
@@ -123,7 +132,7 @@ class Account:
         reason is asked for with a clip's label."""
         first = len(self.decisions)
         for name, text in self._labels.items():
-            if name in self._admitted or not self._policy.is_covered(text):
+            if name in self._claimed or not self._policy.is_covered(text):
                 continue
             label = self._labelling.of(name, "", "")
             better = self._good_replacements.get(name)
@@ -135,6 +144,11 @@ class Account:
             self.decisions.append(Decision(name, status, reason, *label, better, "replacement", None))
         return self.decisions[first:]
 
+    def _annotated(self, name: str) -> str:
+        """The annotated name that a clip goes by; its own if there is none, or another clip has that annotation."""
+        other = "" if name in self._labels else self._by_id.get(Clip.from_name(name).youtube_id, "")
+        return other if other and self._claimed.get(other, name) == name else name
+
     def unmatched_replacements(self) -> list[str]:
         """Replacements of clips that are neither annotated nor hosted."""
         names = dict.fromkeys(self._replacement_names)
@@ -144,9 +158,9 @@ class Account:
         """Clips that no annotation names, of videos that are annotated with other times and are missing."""
         absent: dict[str, str] = {}
         for name in self._labels:
-            if name not in self._admitted:
+            if name not in self._claimed:
                 absent[Clip.from_name(name).youtube_id] = name
-        unnamed = ((Clip.from_name(name), name) for name in self._admitted if name not in self._labels)
+        unnamed = ((Clip.from_name(name), name) for name in self._admitted - set(self._claimed.values()))
         pairs = [(name, absent[clip.youtube_id]) for clip, name in unnamed if clip.youtube_id in absent]
         return [f"{name}, annotated as {other}" for name, other in sorted(pairs)]
 
@@ -164,7 +178,8 @@ class Account:
         rejected = Counter(one.reason for one in self.decisions if one.status == "rejected")
         defects = [self._defects[one.row] for one in written]
         flags = Counter(flag for found in defects for flag in found)
-        are_named = [one.name in self._labels for one in self.decisions if one.reason != "duplicate"]
+        named = {*self._labels, *self._claimed.values()}
+        are_named = [one.name in named for one in self.decisions if one.reason != "duplicate"]
         return SplitCounts(
             num_annotations=len(self._labels),
             num_repeated_annotations=self._num_repeated,
@@ -185,3 +200,10 @@ class Account:
             num_shards=num_shards,
             num_bytes=num_bytes,
         )
+
+
+def _annotated_once(labels: Mapping[str, str]) -> dict[str, str]:
+    """From the ids of videos that are annotated once to the annotated names."""
+    ids = [(Clip.from_name(name).youtube_id, name) for name in labels]
+    times = Counter(youtube_id for youtube_id, _ in ids)
+    return {youtube_id: name for youtube_id, name in ids if times[youtube_id] == 1}

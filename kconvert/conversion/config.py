@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kconvert.catalog.release import OFFICIAL_BASE, SPLITS, Release, ReleaseName, load_release
-from kconvert.conversion.account import UnlabelledPolicy
+from kconvert.conversion.account import MatchBy, UnlabelledPolicy
 from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.pack import ShardOptions
 from kconvert.conversion.plan import Selection
@@ -62,6 +62,9 @@ class Conversion:
     """What to do with an archive that is damaged for good, at the same place in two readings: fail, so that its split
     waits for a good copy; salvage the clips before the damage, each of them decoded; or skip it. The manifest names
     it."""
+    match: MatchBy = "name"
+    """What joins a clip and its annotation: the whole name, or the id where that is annotated once in the split, so
+    that clips with other times have their annotation."""
     max_malformed: float = 0.01
     """The share of the rows of an annotation file, 0 to 1, that may be malformed; they count for nothing, and `kconvert
     status` lists them."""
@@ -110,6 +113,8 @@ class Conversion:
 
     def require_known_words(self) -> None:
         """Raises `UsageError` for splits and labels that the release does not have, and for what would be ignored."""
+        if self.match == "id" and self.selection(load_release(self.release)).classes:
+            raise UsageError("--match id: --classes chooses clips by their annotated names; leave out one of both")
         _ = self.splits, self.selection(load_release(self.release))
         for group, (why, mend) in self.ignored_groups().items():
             raise UsageError(f"--{group}.{_changed(self, group)[0]}: would be ignored, as {why}; leave it out; {mend}")

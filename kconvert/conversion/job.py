@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kconvert.catalog.release import Release, load_release
-from kconvert.conversion.account import Policy, UnlabelledPolicy
+from kconvert.conversion.account import MatchBy, Policy, UnlabelledPolicy
 from kconvert.conversion.config import Conversion
 from kconvert.conversion.damaged import is_handled
 from kconvert.conversion.disk_space import DiskUse
@@ -54,6 +54,8 @@ class Job:
     """How archives are read."""
     shuffle: ShuffleOptions
     """How clips are mixed."""
+    match: MatchBy
+    """What joins a clip and its annotation."""
     max_malformed: float
     """The share of the rows of an annotation file, 0 to 1, that may be malformed."""
     unlabelled: UnlabelledPolicy | None
@@ -81,7 +83,12 @@ class Job:
             out=self.out,
             journal=journal,
             read=self.read,
-            policy=Policy(self.read.check.dropped, unlabelled, lambda label: covered is None or label in covered),
+            policy=Policy(
+                dropped=self.read.check.dropped,
+                unlabelled=unlabelled,
+                match=self.match,
+                is_covered=lambda label: covered is None or label in covered,
+            ),
             selection=journal.selection_path if self.selection.classes else None,
         )
 
@@ -130,6 +137,7 @@ def resolve(conversion: Conversion) -> Job:
         staging=conversion.staging_path,
         read=ReadOptions(conversion.check, conversion.fetch, strategy.access(out, cache), conversion.damaged),
         shuffle=conversion.shuffle,
+        match=conversion.match,
         max_malformed=conversion.max_malformed,
         unlabelled=conversion.unlabelled,
         strategy=strategy,
@@ -172,6 +180,7 @@ def _identity(conversion: Conversion, selection: Selection, strategy: Strategy) 
         "max_archives": selection.max_archives,
         "check": check,
         "unlabelled": conversion.unlabelled,
+        "match": conversion.match,
         "shard": {"max_bytes": int(conversion.shard.max_bytes), "max_samples": conversion.shard.max_samples},
         "shuffle": dataclasses.asdict(conversion.shuffle),
     }

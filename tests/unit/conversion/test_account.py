@@ -37,9 +37,11 @@ def staged(folder: Path, archive: str, contents: list[tuple[str, tuple[str, ...]
     return StagedRows.read({archive: local(folder / "rows")})
 
 
-def policy(short: str = "keep", unlabelled: str = "drop", covered: frozenset[str] | None = None) -> Policy:
+def policy(
+    short: str = "keep", unlabelled: str = "drop", covered: frozenset[str] | None = None, match: str = "name"
+) -> Policy:
     dropped = frozenset({"short"}) if short == "drop" else frozenset[str]()
-    return Policy(dropped, unlabelled, lambda label: covered is None or label in covered)  # type: ignore[arg-type]
+    return Policy(dropped, unlabelled, match, lambda label: covered is None or label in covered)  # type: ignore[arg-type]
 
 
 def labelling(annotated: dict[str, str], split: str = "k400/train", number: int = 0) -> Labelling:
@@ -177,3 +179,48 @@ def test_an_unannotated_clip_is_written_where_the_annotations_are_known_to_lack_
     second = "rejected" if is_complete and unlabelled == "drop" else "written"
     third = "rejected" if unlabelled == "drop" else "written"
     assert found == [("zumba", "annotation", "written"), ("abseiling", "archive", second), ("", "", third)]
+
+
+ONE, LATER, LATEST = (f"samevideo01_{start:06d}_{start + 10:06d}" for start in (0, 1, 2))
+OTHER = "othervideo1_000000_000010"
+
+
+@pytest.mark.parametrize(
+    ("annotated", "hosted", "expected"),
+    [
+        # Of one annotation, the first clip has it.
+        ([ONE], [LATER], {LATER: ("written", "", "zumba")}),
+        ([ONE], [LATER, LATEST], {LATER: ("written", "", "zumba"), LATEST: ("rejected", "unlabelled", "")}),
+        ([ONE], [LATER, ONE], {LATER: ("written", "", "zumba"), ONE: ("rejected", "duplicate", "zumba")}),
+        ([ONE], [ONE, LATER], {ONE: ("written", "", "zumba"), LATER: ("rejected", "unlabelled", "")}),
+        # Where a video is annotated twice, nobody knows which of both is meant.
+        (
+            [ONE, LATER],
+            [LATEST],
+            {
+                LATEST: ("rejected", "unlabelled", ""),
+                ONE: ("missing", "", "zumba"),
+                LATER: ("missing", "", "zumba"),
+            },
+        ),
+        ([ONE], [OTHER], {OTHER: ("rejected", "unlabelled", ""), ONE: ("missing", "", "zumba")}),
+    ],
+)
+def test_by_id_a_clip_has_the_only_annotation_of_its_video(
+    tmp_path: Path, annotated: list[str], hosted: list[str], expected: dict[str, tuple[str, str, str]]
+) -> None:
+    account = Account(labelling(dict.fromkeys(annotated, "zumba")), policy(match="id"))
+    account.add_replacements(staged(tmp_path, "better", []))
+    account.admit(staged(tmp_path, "archive", [(name, ()) for name in hosted]))
+    account.close(lambda label: "")
+    assert {row.name: (row.status, row.reason, row.label) for row in account.decisions} == expected
+    counts = account.counts({**MEMBERS, "num_members": len(hosted), "num_clip_members": len(hosted)}, 0, 0)
+    assert counts.contradictions() == []
+
+
+def test_clips_of_other_times_are_listed_with_what_is_annotated(tmp_path: Path) -> None:
+    account = Account(labelling(dict.fromkeys([ONE, OTHER], "zumba")), policy())
+    account.add_replacements(staged(tmp_path, "better", []))
+    account.admit(staged(tmp_path, "archive", [(LATER, ()), (OTHER, ())]))
+    account.close(lambda label: "")
+    assert account.other_times() == [f"{LATER}, annotated as {ONE}"]
