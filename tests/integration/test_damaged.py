@@ -140,8 +140,7 @@ def test_nothing_of_a_skipped_archive_is_read(tmp_path: Path) -> None:
     assert kconvert("verify", tmp_path / "out").code == 0
 
 
-@pytest.mark.parametrize("handling", ["salvage", "skip"])
-@pytest.mark.parametrize("to", ["webdataset", "parquet"])
+@pytest.mark.parametrize(("handling", "to"), [("salvage", "webdataset"), ("skip", "parquet")])
 def test_going_back_to_fail_replaces_it_once_the_copy_is_good(
     tmp_path: Path, whole: dict[str, bytes], handling: str, to: str
 ) -> None:

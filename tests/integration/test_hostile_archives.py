@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 from harness import Ran, kconvert, tree
 from miniature.build import write
 from miniature.made import make_clip
@@ -38,12 +37,13 @@ def member(name: str | bytes, data: bytes = b"", kind: bytes = tarfile.REGTYPE, 
 END = bytes(1024)
 
 
-def origin(root: Path, hostile: bytes) -> Path:
-    """k400's val of two archives, the first of which is hostile, and a good second."""
+def origin(root: Path, *hostile: bytes) -> Path:
+    """k400's val of these archives, and a good last one."""
     good = member(f"./{NAMES[5]}.mp4", make_clip("good", NAMES[5])) + END
-    for number, data in enumerate((hostile, gzip.compress(good, mtime=0))):
+    archives = (*hostile, gzip.compress(good, mtime=0))
+    for number, data in enumerate(archives):
         write(root / f"400/val/part_{number}.tar.gz", data)
-    urls = "".join(f"{OFFICIAL}400/val/part_{number}.tar.gz\n" for number in range(2))
+    urls = "".join(f"{OFFICIAL}400/val/part_{number}.tar.gz\n" for number in range(len(archives)))
     write(root / "400/val/k400_val_path.txt", urls.encode())
     lines = ["label,youtube_id,time_start,time_end,split", *(f"zumba,{name[:11]},0,10,val" for name in NAMES)]
     write(root / "400/annotations/val.csv", "\n".join(lines).encode())
@@ -121,30 +121,25 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert convert(folder, gzip.compress(good_tar())).code == 0
-    return tree(folder / "out")
-
-
-@pytest.mark.parametrize("damage", DAMAGED)
-def test_a_damaged_archive_is_named_and_costs_itself_only(
-    tmp_path: Path, undisturbed: dict[str, bytes], damage: str
-) -> None:
-    make, said = DAMAGED[damage]
-    ran = convert(tmp_path, make())
+def test_damaged_archives_are_named_and_cost_themselves_only(tmp_path: Path) -> None:
+    root, out, good = tmp_path / "origin", tmp_path / "out", gzip.compress(good_tar())
+    command = ("k400", "--split", "val", "--origin", root)
+    origin(root, *(make() for make, _ in DAMAGED.values()))
+    ran = kconvert(*command, "--out", out)
     assert ran.code == 3, ran.err
-    line = next(line for line in ran.out.splitlines() if "400/val/part_0.tar.gz" in line)
-    assert said in line
-    assert len(line) < 1000
+    lines = ran.out.splitlines()
+    for number, (damage, (_, said)) in enumerate(DAMAGED.items()):
+        line = next(line for line in lines if f"400/val/part_{number}.tar.gz" in line)
+        assert said in line, damage
+        assert len(line) < 1000, damage
     assert "\x1b" not in ran.out + ran.err
-    journal = tmp_path / "out/.kconvert/val/archives"
-    assert {path.name for path in journal.iterdir()} == {"000000.failed", "000001.json", "000001.part", "000001.rows"}
-    origin(tmp_path / "out-origin", gzip.compress(good_tar()))
-    ran = kconvert("k400", "--split", "val", "--out", tmp_path / "out", "--origin", tmp_path / "out-origin")
-    assert ran.code == 0, ran.err
-    assert tree(tmp_path / "out") == undisturbed
+    failed = {f"{number:06d}.failed" for number in range(len(DAMAGED))}
+    whole = {f"{len(DAMAGED):06d}.{ending}" for ending in ("json", "part", "rows")}
+    assert {path.name for path in (out / ".kconvert/val/archives").iterdir()} == failed | whole
+    origin(root, *(good for _ in DAMAGED))
+    assert kconvert(*command, "--out", out).code == 0
+    assert kconvert(*command, "--out", tmp_path / "undisturbed").code == 0
+    assert tree(out) == tree(tmp_path / "undisturbed")
 
 
 def test_several_gzip_members_in_one_archive_are_one_archive(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_every_odd_clip_has_its_verdict_and_opens_nothing(
     system = ("/usr/", "/lib", "/etc/", "/proc/", "/sys/", "/dev/", "/bin/", "/sbin/")
     strange = {path for path in opened_paths(text) if path.startswith("/") and not path.startswith((*ours, *system))}
     relative = {path for path in opened_paths(text) if not path.startswith("/")}
-    assert strange == set()
+    # The folder above the new one is flushed.
+    assert strange <= {str(tmp_path)}
     assert relative <= {"/", ".", "kconvert.yaml"}
     assert not re.search(r"\bconnect\(\d+, \{sa_family=AF_INET6?,", text)
