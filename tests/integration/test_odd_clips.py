@@ -45,7 +45,7 @@ def opened_paths(log: str) -> set[str]:
     return {path for path, handle in calls if not handle.startswith("-")}
 
 
-@pytest.mark.parametrize(("depth", "prober"), [("index", "libav"), ("decode", "libav"), ("index", "ffprobe")])
+@pytest.mark.parametrize(("depth", "prober"), [("decode", "libav"), ("index", "ffprobe")])
 def test_every_odd_clip_has_its_verdict_and_opens_nothing(
     shared_data: Path, tmp_path: Path, depth: str, prober: str
 ) -> None:

@@ -21,8 +21,9 @@ from miniature.made import make_clip
 from smoke import parse
 
 from kconvert.video.libav import LibavProber
+from kconvert.video.metadata import MediaMetadata
 from kconvert.video.open import open_prober
-from kconvert.video.verdict import CheckOptions, Probed, judge, rejecting_defect
+from kconvert.video.verdict import CheckOptions, Fault, Probed, judge, rejecting_defect
 
 MADE = ("good", "with_audio", "index_at_end", "rotated")
 BOXES = (b"ftyp", b"moov", b"mdhd", b"tkhd", b"elst", b"stsd", b"avcC", b"esds", b"stts", b"ctts", b"stsc", b"stsz",
@@ -95,8 +96,16 @@ def glance(clips: Sequence[bytes], draw: random.Random) -> tuple[str, str]:
     options = CheckOptions(depth=draw.choice(["header", "index"]))
     with mmap.mmap(-1, len(data)) as clip:
         clip[:] = data
-        quick, full = (kind(options).probe(clip, lambda what: None) for kind in (LibavProber, FullProber))
+        quick, full = (answer(kind(options), clip) for kind in (LibavProber, FullProber))
     return ("equal", "") if quick == full else ("WRONG", difference(quick, full))
+
+
+def answer(prober: LibavProber, clip: mmap.mmap) -> Probed:
+    """What a prober says; the video process says of a clip that needs too much memory that it crashed."""
+    try:
+        return prober.probe(clip, lambda what: None)
+    except MemoryError:
+        return Probed(MediaMetadata(), Fault("crashed", "memory"))
 
 
 def difference(one: Probed, other: Probed) -> str:
