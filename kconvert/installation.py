@@ -29,8 +29,8 @@ def import_problem(module: str) -> str:
     done = subprocess.run(
         words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
     )
-    if done.returncode == 0:
-        return ""
+    if done.returncode <= 0:
+        return describe_exit(done.returncode) if done.returncode else ""
     return (done.stderr.strip().splitlines() or [describe_exit(done.returncode)])[-1]
 
 

@@ -156,7 +156,7 @@ def store() -> Iterator[Store]:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             said = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as asked for</Message></Error>".encode()
             start_response(f"{act} {code}", [("Content-Type", "application/xml"), ("Content-Length", str(len(said)))])
-            return [said]
+            return [] if asked.method == "HEAD" else [said]
 
         def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             # werkzeug has named the server already, and clients in development mode refuse two names.

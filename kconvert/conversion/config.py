@@ -89,15 +89,7 @@ class Conversion:
     """Start again, removing what kconvert made in the folder."""
 
     def __post_init__(self) -> None:
-        for name in ("out", "staging", "archives", "origin"):
-            if getattr(self, name) == "":
-                raise ValueError(f"--{name}: is empty, expected a folder or a URL; leave it out to have the default")
-        if not 0 <= self.max_malformed <= 1:
-            raise ValueError(f"--max_malformed {self.max_malformed}: expected 0 to 1, as 0.01 for 1 %")
-        for name in ("max_archives", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name} {value}: expected 1 or more")
+        _require_in_range(self)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -201,6 +193,19 @@ def _naming(option: str) -> Iterator[None]:
         yield
     except UsageError as error:
         raise UsageError(f"{option}: {error}") from error
+
+
+def _require_in_range(conversion: Conversion) -> None:
+    """Raises `ValueError` for a value that no option of that name can have."""
+    for name in ("out", "staging", "archives", "origin"):
+        if getattr(conversion, name) == "":
+            raise ValueError(f"--{name}: is empty, expected a folder or a URL; leave it out to have the default")
+    if not 0 <= conversion.max_malformed <= 1:
+        raise ValueError(f"--max_malformed {conversion.max_malformed}: expected 0 to 1, as 0.01 for 1 %")
+    for name in ("max_archives", "workers"):
+        value = getattr(conversion, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} {value}: expected 1 or more")
 
 
 def _changed(conversion: Conversion, group: str) -> list[str]:

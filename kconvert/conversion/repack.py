@@ -53,8 +53,8 @@ class Repack(Strategy):
         return self.format
 
     def require(self, out: StorePath, cache: Path | None, damaged: DamagedPolicy) -> None:
-        self.format.require(out)
         self.format.require_shards_of(self.shard.max_bytes)
+        self.format.require(out)
 
     def access(self, out: StorePath, cache: Path | None) -> ArchiveAccess:
         return Streamed() if cache is None else ArchiveCache(cache)

@@ -28,6 +28,8 @@ from kconvert.storage.threads import at_once
 from kconvert.storage.uploads import StoreFile, committed, give_up_uploads, renamed
 
 _READ_BYTES = 8 << 20
+_VERSIONS = ("ETag", "etag", "LastModified", "mtime", "updated", "created")
+"""What the libraries of stores call the version of an object."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,7 @@ class Bucket(Store):
             found = self._fs.info(self._key(key))
             if found["type"] != "file":
                 raise FileNotFoundError
-        version = [
-            str(found[name])
-            for name in ("ETag", "etag", "LastModified", "mtime", "updated", "created")
-            if found.get(name)
-        ]
-        return Info(int(found["size"]), " ".join(version))
+        return Info(int(found["size"]), " ".join(str(found[name]) for name in _VERSIONS if found.get(name)))
 
     def is_folder(self, key: str) -> bool:
         with self._naming(key):
@@ -155,10 +152,7 @@ class Bucket(Store):
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            return (
-                f"{self.name(key)}: uploads that were begun and never completed cannot be looked for "
-                f"(ListMultipartUploads: {error.strerror}); a rule of the store's that ends them saves their cost",
-            )
+            return (_unlisted(self.name(key), error),)
         return ()
 
     def lock(self, key: str) -> AbstractContextManager[bool]:
@@ -168,13 +162,8 @@ class Bucket(Store):
         return is_leased(StorePath(self, key))
 
     def without_credentials(self) -> Bucket | None:
-        can_be = self._protocol in ("s3", "s3a") and not self.is_anonymous
+        can_be = self._protocol in ("s3", "s3a") and not _is_anonymous(self._fs)
         return Bucket(self.url, is_unsigned=True) if can_be else None
-
-    @property
-    def is_anonymous(self) -> bool:
-        """Whether it is asked without credentials."""
-        return bool(getattr(self._fs, "anon", False))
 
     @property
     def _protocol(self) -> str:
@@ -190,7 +179,18 @@ class Bucket(Store):
         return found
 
     def _naming(self, key: str) -> AbstractContextManager[None]:
-        return store_errors(self.name(key), lambda: self.is_anonymous)
+        return store_errors(self.name(key), lambda: _is_anonymous(self._fs))
+
+
+def _is_anonymous(file_system: Any) -> bool:
+    return bool(getattr(file_system, "anon", False))
+
+
+def _unlisted(name: str, error: OSError) -> str:
+    return (
+        f"{name}: uploads that were begun and never completed cannot be looked for (ListMultipartUploads: "
+        f"{error.strerror}); a rule of the store's that ends them saves their cost"
+    )
 
 
 def object_path(url: str) -> StorePath:

@@ -98,6 +98,16 @@ def has_cutting_edits(data: Bytes) -> bool:
     return False
 
 
+def track_seconds(data: Bytes) -> Iterator[tuple[float, float]]:
+    """How long each track lasts by the times of its samples (`stts`, 8.6.1.2), and how long it states (`mdhd`)."""
+    for track in _tracks(data):
+        stated = [_timescale_and_duration(data, box) for box in _below(data, track, (b"mdia", b"mdhd"))]
+        for scale, duration in stated:
+            indexed = sum(_indexed_duration(data, box) for box in _tables(data, track) if box.kind == b"stts")
+            if scale:
+                yield indexed / scale, duration / scale
+
+
 def indexed_end(data: Bytes) -> int:
     """Where the segments end that the file's segment indexes list (`sidx`, 8.16.3); 0 if there is none."""
     return max((_end_of_segments(data, box) for box in boxes(data) if box.kind == b"sidx"), default=0)
@@ -130,6 +140,15 @@ def _timescale_and_duration(data: Bytes, box: Box) -> tuple[int, int]:
     width = 4 if data[box.start : box.start + 1] == b"\0" else 8
     at = box.start + 4 + 2 * width
     return int.from_bytes(data[at : at + 4], "big"), int.from_bytes(data[at + 4 : at + 4 + width], "big")
+
+
+def _indexed_duration(data: Bytes, box: Box) -> int:
+    """How long the samples of an `stts` box last together, in units of the media."""
+    num = int.from_bytes(data[box.start + 4 : box.start + 8], "big")
+    at = box.start + 8
+    content = data[at : min(at + 8 * min(num, _MAX_BOXES), box.end)]
+    entries = (content[place : place + 8] for place in range(0, len(content), 8))
+    return sum(int.from_bytes(entry[:4], "big") * int.from_bytes(entry[4:], "big") for entry in entries)
 
 
 def _edits(data: Bytes, box: Box) -> Iterator[int]:

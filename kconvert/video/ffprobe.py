@@ -30,7 +30,7 @@ from kconvert.video.boxes import has_index, is_fragmented, major_brand
 from kconvert.video.containers import FORMATS, FROM_FILE, is_picture_format
 from kconvert.video.limits import TOO_MUCH_MEMORY, bound_program
 from kconvert.video.metadata import MediaMetadata, is_variable
-from kconvert.video.structure import decoded_fault, index_fault, no_video_fault, structure_fault
+from kconvert.video.structure import decoded_fault, index_fault, no_video_fault, structure_fault, times_fault
 from kconvert.video.verdict import CheckOptions, Fault, Probed
 
 _ENTRIES = (
@@ -163,7 +163,7 @@ class FfprobeProber:
         if probed.metadata.num_decoded_frames is not None and not has_index(data):
             is_variable_rate = is_variable(_times(packets, "pts", "dts"))
             probed = replace(probed, metadata=replace(probed.metadata, is_variable_frame_rate=is_variable_rate))
-        return probed
+        return replace(probed, fault=probed.fault or times_fault(data))
 
     def _decode(self, path: str, video: int, metadata: MediaMetadata) -> Probed:
         source = ffmpeg.input(path, threads=1, format_whitelist=FORMATS, protocol_whitelist="file")

@@ -35,7 +35,7 @@ from kconvert.video.child import Clip
 from kconvert.video.containers import FROM_MEMORY, is_picture_format
 from kconvert.video.metadata import MediaMetadata, is_variable
 from kconvert.video.streams import best_video
-from kconvert.video.structure import decoded_fault, index_fault, no_video_fault, structure_fault
+from kconvert.video.structure import decoded_fault, index_fault, no_video_fault, structure_fault, times_fault
 from kconvert.video.verdict import CheckOptions, Fault, Probed
 
 _TOO_LARGE = re.compile("Sample size [0-9]+ is too large")
@@ -145,7 +145,8 @@ class LibavProber:
         if self._options.depth != "decode":
             return Probed(metadata)
         report(metadata)
-        return _decode(container, video, metadata, messages)
+        probed = _decode(container, video, metadata, messages)
+        return Probed(probed.metadata, probed.fault or times_fault(data))
 
 
 def _nobody(what: object) -> None:

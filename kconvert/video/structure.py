@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from kconvert.video.boxes import Bytes, has_cutting_edits, has_tracks, is_encrypted, is_fragmented, major_brand
+from kconvert.video.boxes import (
+    Bytes,
+    has_cutting_edits,
+    has_tracks,
+    is_encrypted,
+    is_fragmented,
+    major_brand,
+    track_seconds,
+)
 from kconvert.video.containers import is_picture_brand
 from kconvert.video.metadata import MediaMetadata
 from kconvert.video.stated_size import missing_end
@@ -10,6 +18,10 @@ from kconvert.video.verdict import Fault
 
 _NEARLY_ALL = 0.95
 """Of what is stated: some muxers count a frame that is not there."""
+
+
+_MAX_STRETCH = 2.0
+"""Of the stated time: of 201 tracks of real files, none lasts more than 1.07 times that."""
 
 
 def no_video_fault(data: Bytes, num_samples: int) -> Fault | None:
@@ -42,6 +54,15 @@ def decoded_fault(metadata: MediaMetadata, num_frames: int, seconds: float | Non
         return Fault("undecodable", f"{num_frames:,} of {stated:,} frames decode")
     if duration is not None and seconds is not None and seconds < _NEARLY_ALL * duration:
         return Fault("undecodable", f"what decodes ends after {seconds:.3f} of {duration:.3f} s")
+    return None
+
+
+def times_fault(data: Bytes) -> Fault | None:
+    """What is wrong with the times of the index of an ISO file: those that make no sense lie beyond the edit list,
+    which then shows fewer frames than there are."""
+    for indexed, stated in track_seconds(data):
+        if indexed > _MAX_STRETCH * stated > 0:
+            return Fault("undecodable", f"a track's samples last {indexed:.3f} s, where {stated:.3f} s are stated")
     return None
 
 

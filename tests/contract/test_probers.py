@@ -16,6 +16,7 @@ from miniature.oracle import duration_seconds, ffprobe, num_shown, probe_defects
 
 from kconvert.video.frames import decode
 from kconvert.video.open import open_prober
+from kconvert.video.structure import times_fault
 from kconvert.video.verdict import CheckOptions, Depth, Probed, judge
 
 DEPTHS: tuple[Depth, ...] = ("header", "index", "decode")
@@ -365,3 +366,29 @@ def test_a_glance_finds_what_opening_in_full_finds(data: st.DataObject) -> None:
         expected = dataclasses.replace(expected, is_variable_frame_rate=None)
     assert glanced.metadata == expected
     assert glanced.fault in (None, opened.fault)
+
+
+@pytest.mark.parametrize("prober", ["libav", "ffprobe"])
+def test_times_that_make_no_sense_are_found_where_an_edit_list_hides_the_frames(tmp_path: Path, prober: str) -> None:
+    """Found by `tools/campaign clips`: one byte of `stts`, and all frames but one lie beyond the edit list."""
+    clip = bytearray(make_clip("good", "x"))
+    # Version, flags and number of entries; of the first entry the number of samples, then the time that each lasts.
+    clip[clip.index(b"stts") + 16] = 0xCE
+    (tmp_path / "x.mp4").write_bytes(clip)
+    words = "ffprobe -v error -count_frames -show_entries stream=nb_frames,nb_read_frames -of csv=p=0"
+    said = subprocess.run([*words.split(), tmp_path / "x.mp4"], capture_output=True, text=True, check=True).stdout
+    num_stated, num_decoded = map(int, said.split(","))
+    assert num_decoded < 0.95 * num_stated
+    # The libraries make one entry of the index, where no edit list cuts; where one does, the times themselves say it.
+    fault = probe(bytes(clip), "decode", prober).fault
+    assert fault is not None
+    assert fault.defect in ("truncated", "undecodable")
+    alone = times_fault(bytes(clip))
+    assert alone is not None
+    assert "a track's samples last 33751050.000 s, where 10.000 s are stated" in alone.detail
+
+
+def test_the_times_of_real_files_make_sense(shared_data: Path) -> None:
+    files = [path for folder in ("clips", "odd") for path in sorted((shared_data / folder).iterdir()) if path.is_file()]
+    assert len(files) > 60
+    assert [path.name for path in files if times_fault(path.read_bytes())] == []

@@ -5,6 +5,7 @@ import json
 import pickle
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,7 +66,7 @@ def test_a_library_reads_every_clip_once(reader: str, converted: Path, copy_of: 
     assert read(reader, out) == written(out)
 
 
-def test_energon_prepares_lints_and_reads(converted: Path, copy_of: Callable[[Path], Path]) -> None:
+def test_energon_prepares_lints_and_reads(converted: Path, copy_of: Callable[[Path], Path], tmp_path: Path) -> None:
     out = copy_of(converted)
     yaml_files = {path.name: path.read_text() for path in (out / ".nv-meta").iterdir()}
     assert set(yaml_files) == {"dataset.yaml", "split.yaml"}
@@ -75,7 +76,7 @@ def test_energon_prepares_lints_and_reads(converted: Path, copy_of: Callable[[Pa
     assert read("energon", out) == written(out)
     # The line of the guide, which prepares one split.
     (line,) = re.findall("`(energon prepare .*? DIR)`", page("reading"))
-    alone = copy_of(converted)
+    alone = Path(shutil.copytree(converted, tmp_path / "alone"))
     run(*shlex.split(line.replace("energon", str(BIN / "energon"), 1).replace("DIR", str(alone))), cwd=out)
     assert "train/" in (alone / ".nv-meta/.info.json").read_text()
     assert kconvert("verify", alone).code == 0

@@ -80,10 +80,16 @@ class WebDataset(Format):
         parts = {split: [_pattern([one.path for one in found])] for split, found in shards.items() if found}
         crude = {"__module__": "megatron.energon", "__class__": "CrudeWebdataset"}
         energon = {"split_parts": parts, "exclude": []}
-        return {
-            **{f"index/{split}.json": _wids_index(manifest.release, split, found) for split, found in shards.items()},
+        prepared = {
             ".nv-meta/dataset.yaml": to_yaml_text(crude).encode(),
             ".nv-meta/split.yaml": to_yaml_text(energon).encode(),
+        }
+        if (out / ".nv-meta/.info.json").is_file():
+            # Somebody has run `energon prepare`: they are what it wrote.
+            prepared = {}
+        return {
+            **{f"index/{split}.json": _wids_index(manifest.release, split, found) for split, found in shards.items()},
+            **prepared,
         }
 
     def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
