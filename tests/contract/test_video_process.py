@@ -150,6 +150,8 @@ def _from_a_copy(process: VideoProcess, sender: "multiprocessing.connection.Conn
     sender.close()
 
 
+# Of a library that another test of this process may have imported.
+@pytest.mark.filterwarnings("ignore:lance is not fork-safe")
 def test_a_copy_of_its_worker_takes_nothing_from_it() -> None:
     with VideoProcess() as process:
         child = process.run(whoami, b"x", 20.0)
