@@ -62,7 +62,7 @@ class Asked:
 
 Misbehave = Callable[[Asked], str]
 """What to do instead of answering a request: `500`, `503`, `403`, `reset` in the middle of its body, `flip` a bit of
-its body, do it but have the answer `lost`, do it up to a second `late`, or nothing: `""`."""
+its body, list uploads by their `exact` keys only, do it but have the answer `lost`, do it up to a second `late`, or nothing: `""`."""
 
 
 @dataclass
@@ -121,6 +121,17 @@ class _Quiet(WSGIRequestHandler):
         pass
 
 
+def _change(environ: dict[str, Any], act: str) -> None:
+    """Changes what was asked."""
+    if act == "flip":
+        body = bytearray(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+        body[len(body) // 2] ^= 1
+        environ["wsgi.input"] = io.BytesIO(body)
+    else:
+        # As MinIO does: what is below a prefix is not listed.
+        environ["QUERY_STRING"] = "uploads=&prefix=nothing-is-there"
+
+
 @contextmanager
 def store() -> Iterator[Store]:
     """Serves an empty store until the block ends."""
@@ -147,10 +158,8 @@ def store() -> Iterator[Store]:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             os.close(connection.detach())
             raise ConnectionResetError
-        if act == "flip":
-            body = bytearray(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
-            body[len(body) // 2] ^= 1
-            environ["wsgi.input"] = io.BytesIO(body)
+        if act in ("flip", "exact"):
+            _change(environ, act)
         elif act:
             code = {"500": "InternalError", "503": "SlowDown", "403": "InvalidAccessKeyId"}[act]
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))

@@ -54,6 +54,9 @@ class StoreFile(io.RawIOBase):
 @contextmanager
 def committed(fs: Any, key: str, naming: Naming) -> Iterator[BinaryIO]:
     """Opens an object for writing, in a store where it is not there before its upload is complete."""
+    # MinIO lists uploads by their exact keys only. What cannot be listed stays, as `give_up_uploads` tells.
+    with suppress(Exception):
+        _give_up(fs, *key.split("/", 1))
     with naming():
         raw = fs.open(key, "wb", block_size=_UPLOAD_BYTES, autocommit=False)
     try:
@@ -94,9 +97,13 @@ def renamed(fs: Any, key: str, naming: Naming) -> Iterator[BinaryIO]:
 def give_up_uploads(fs: Any, key: str) -> None:
     """Gives up uploads below a key that were begun and never completed: nobody sees them, but S3 keeps them."""
     bucket, _, prefix = key.partition("/")
+    _give_up(fs, bucket, f"{prefix}/")
+
+
+def _give_up(fs: Any, bucket: str, prefix: str) -> None:
     if not hasattr(fs, "abort_mpu"):
         return
-    while uploads := fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{prefix}/"):
+    while uploads := fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix):
         for upload in uploads.get("Uploads", ()):
             # It may be complete, or given up, by now.
             with suppress(FileNotFoundError):

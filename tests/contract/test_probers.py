@@ -35,13 +35,14 @@ def table(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(Path(__file__).with_name(name).read_text().splitlines(), delimiter="\t"))
 
 
+@functools.lru_cache(maxsize=512)
 def probe(data: bytes, depth: Depth, prober: str) -> Probed:
+    """What is said of a clip; asked once, as several tests look at the same."""
     return open_prober(CheckOptions(depth=depth, prober=prober)).probe(data)  # type: ignore[arg-type]
 
 
-@functools.cache
 def probe_real(name: str, depth: Depth, prober: str) -> Probed:
-    """What is said of a real file; asked once, as decoding takes its time."""
+    """What is said of a real file."""
     return probe((SHARED_DATA / "clips" / name).read_bytes(), depth, prober)
 
 

@@ -123,6 +123,15 @@ def test_an_open_bucket_is_read_whatever_credentials_the_environment_has(
     assert re.search(r"Forbidden.*; and without the environment's credentials: .*Forbidden", said)
 
 
+def test_uploads_that_are_listed_by_their_exact_keys_only_are_given_up(mini: Path, bucket: Store) -> None:
+    for key in ("k400/val/k400-val-000000.tar", "other/x.tar"):
+        bucket.client().create_multipart_upload(Bucket="data", Key=key)
+    bucket.misbehave = lambda asked: "exact" if asked.query.get("prefix", [""])[0].endswith("/") else ""
+    assert run(bucket, mini, "--split", "val").code == 0
+    bucket.misbehave = lambda asked: ""
+    assert bucket.uploads("data") == ["other/x.tar"]
+
+
 def test_staging_elsewhere_changes_nothing(mini: Path, one_split: Path, bucket: Store, tmp_path: Path) -> None:
     """On a disk for a bucket, in a bucket for a disk, and on a disk for a disk; nothing stays there."""
     scratch = tmp_path / "scratch"
