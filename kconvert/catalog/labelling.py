@@ -14,6 +14,10 @@ from typing import Literal, NamedTuple
 from kconvert.catalog.annotation import Annotations
 from kconvert.catalog.release import AnnotationFile, SplitInfo
 
+UnlabelledPolicy = Literal["keep", "drop"]
+"""What becomes of a clip that has no label."""
+MatchBy = Literal["name", "id"]
+"""What joins a clip and its annotation: the whole name, or the video's id where that is annotated once."""
 LabelSource = Literal["annotation", "archive", "folder", ""]
 
 

@@ -1,4 +1,7 @@
-"""The command line: a command for each thing that can be done, results to stdout, errors to a line and a code."""
+"""The command line: a command for each thing that can be done, results to stdout, errors to a line and a code.
+
+What works on whole splits takes half a second to import: commands import it once their words are understood.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,6 @@ from kconvert.cli.guide import TOPICS, page, topics_text
 from kconvert.cli.progress import event_json, open_progress
 from kconvert.cli.status import read_status
 from kconvert.conversion.config import Conversion
-from kconvert.conversion.run import PRELOAD, convert, forecast
-from kconvert.conversion.verification import Difference, verify
 from kconvert.dataset.manifest import MANIFEST_NAME, read_manifest
 from kconvert.dataset.open import open_layout
 from kconvert.engines.engine import TaskNeeds
@@ -146,6 +147,8 @@ def _convert(words: list[str]) -> int:
     conversion, output = parse_conversion(parser, words)
     with open_progress(output.is_quiet, output.is_json) as progress:
         _note_config(output, progress)
+        from kconvert.conversion.run import convert
+
         summary = convert(conversion, progress)
     _say(printing.summary_json(conversion, summary) if output.is_json else printing.summary_text(conversion, summary))
     return EXIT_FAILED_TASKS if summary.failures else EXIT_DONE
@@ -171,6 +174,8 @@ def _plan(words: list[str]) -> int:
     conversion, output = parse_conversion(parser, words)
     with open_progress(output.is_quiet, output.is_json) as progress:
         _note_config(output, progress)
+        from kconvert.conversion.run import forecast
+
         found = forecast(conversion, progress)
     _say(printing.forecast_json(conversion, found) if output.is_json else printing.forecast_text(conversion, found))
     return EXIT_DONE
@@ -186,6 +191,9 @@ def _verify(words: list[str]) -> int:
         raise UsageError(f"{out}: no such folder; expected one that a conversion wrote to")
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers {options.workers}: expected 1 or more")
+    from kconvert.conversion.run import PRELOAD
+    from kconvert.conversion.verification import Difference, verify
+
     try:
         manifest = read_manifest(out)
     except OtherFormatError:
@@ -253,6 +261,8 @@ def _batch(words: list[str]) -> int:
 
 def _convert_one_of_many(conversion: Conversion, progress: Observer) -> printing.Outcome:
     """What one conversion came to. The others are done, whatever befalls it."""
+    from kconvert.conversion.run import convert
+
     try:
         summary = convert(conversion, progress)
     except KconvertError as error:

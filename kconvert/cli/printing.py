@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kconvert.catalog.release import Release
 from kconvert.cli.pace import spoken
@@ -14,13 +14,15 @@ from kconvert.cli.status import Status
 from kconvert.conversion.config import Conversion
 from kconvert.conversion.disk_space import DiskNeed
 from kconvert.conversion.plan import SplitPlan
-from kconvert.conversion.run import Forecast, Summary
-from kconvert.conversion.verification import Difference
 from kconvert.dataset.manifest import MANIFEST_NAME, Manifest, SplitCounts, SplitRecord, table_path
 from kconvert.staging.journal import ProgressRecord
 from kconvert.storage.store import StorePath
 from kconvert.text import printable_lines
 from kconvert.units import format_bytes, format_rate
+
+if TYPE_CHECKING:
+    from kconvert.conversion.run import Forecast, Summary
+    from kconvert.conversion.verification import Difference
 
 _MAX_LISTED = 20
 

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from kconvert.catalog.clip import Clip
-from kconvert.catalog.labelling import Label, Labelling, LabelSource
+from kconvert.catalog.labelling import Label, Labelling, LabelSource, MatchBy, UnlabelledPolicy
 from kconvert.dataset.manifest import SplitCounts
 from kconvert.dataset.table import StagedRows
 from kconvert.video.verdict import rejecting_defect
 
-UnlabelledPolicy = Literal["keep", "drop"]
-MatchBy = Literal["name", "id"]
 MissingReason = Literal["archive_damaged", "archive_skipped", ""]
 
 
@@ -63,7 +61,7 @@ class Policy:
     unlabelled: UnlabelledPolicy
     """Whether clips are written that have no label, or none that counts (see `Labelling.counts`)."""
     match: MatchBy
-    """What joins a clip and its annotation: the whole name, or the video's id where that is annotated once."""
+    """What joins a clip and its annotation."""
     is_covered: Callable[[str], bool]
     """Whether all archives that could hold a clip with this label are read, so that it may be called missing."""
 

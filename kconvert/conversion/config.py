@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kconvert.catalog.labelling import MatchBy, UnlabelledPolicy
 from kconvert.catalog.release import OFFICIAL_BASE, SPLITS, Release, ReleaseName, load_release
-from kconvert.conversion.account import MatchBy, UnlabelledPolicy
 from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.pack import ShardOptions
 from kconvert.conversion.plan import Selection

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kconvert.catalog.labelling import MatchBy, UnlabelledPolicy
 from kconvert.catalog.release import Release, load_release
-from kconvert.conversion.account import MatchBy, Policy, UnlabelledPolicy
+from kconvert.conversion.account import Policy
 from kconvert.conversion.config import Conversion
 from kconvert.conversion.damaged import is_handled
 from kconvert.conversion.disk_space import DiskUse

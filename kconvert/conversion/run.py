@@ -136,6 +136,8 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
         _note_all(observer, notes)
         if plans:
             require_space(job.disk_use(plans))
+            if state.identity is None:
+                job.strategy.layout.require_importable()
         job.journal.forget_refusal()
         if conversion.overwrite:
             clear(job.journal)

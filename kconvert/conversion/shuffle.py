@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from kconvert.conversion.account import Decision
+if TYPE_CHECKING:
+    from kconvert.conversion.account import Decision
 
 
 @dataclass(frozen=True)

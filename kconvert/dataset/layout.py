@@ -7,6 +7,7 @@ shards kconvert packs; in `archives` the shards are the archives themselves. Pat
 
 from __future__ import annotations
 
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -65,13 +66,22 @@ class Layout(ABC):
 
     def require(self, out: StorePath) -> None:
         """Raises `UsageError` if its library is missing, or it cannot stand there."""
-        if self.library is not None and (problem := import_problem(self.library.module)):
-            raise UsageError(
-                f"--to {self.name}: its library, the Python module {self.library.module}, cannot be imported "
-                f"({problem}); {how_to_install(self.library.package, self.name)}, or choose another format"
-            )
+        if self.library is not None and importlib.util.find_spec(self.library.module) is None:
+            raise self._not_importable(f"No module named {self.library.module!r}")
         if self.is_local and out.local_path is None:
             raise UsageError(f"--to {self.name} --out {out}: expected a folder; copy it to the store afterwards")
+
+    def require_importable(self) -> None:
+        """Raises `UsageError` if its library is there, and cannot be imported, as one that it needs is missing."""
+        if self.library is not None and (problem := import_problem(self.library.module)):
+            raise self._not_importable(problem)
+
+    def _not_importable(self, problem: str) -> UsageError:
+        assert self.library is not None
+        return UsageError(
+            f"--to {self.name}: its library, the Python module {self.library.module}, cannot be imported ({problem}); "
+            f"{how_to_install(self.library.package, self.name)}, or choose another format"
+        )
 
     def tools(self) -> Mapping[str, str]:
         """The versions of libraries that the bytes depend on, by name."""

@@ -54,3 +54,18 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 def operations(job: Job) -> list[Operation]:
     """What that conversion does to files."""
     return job.run_undisturbed()
+
+
+ENOUGH_OF_REAL = {("k400", "val"), ("k400", "test"), ("k600", "train"), ("k700-2020", "train")}
+"""Splits that tests of each split look at with real clips, which take long to look into; with made ones, at all."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    def is_too_much(item: pytest.Item) -> bool:
+        values = item.callspec.params if hasattr(item, "callspec") else {}
+        split = values.get("release_split")
+        return values.get("any_mini") == "real" and split is not None and split not in ENOUGH_OF_REAL
+
+    unwanted = [item for item in items if is_too_much(item)]
+    config.hook.pytest_deselected(items=unwanted)
+    items[:] = [item for item in items if item not in unwanted]
