@@ -10,7 +10,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,12 +90,17 @@ class Store:
         return f"s3://{name}"
 
     def objects(self, bucket: str, prefix: str = "", without: str = "\0") -> dict[str, bytes]:
-        """Everything below a prefix, by the rest of the key, but for what is below `without`."""
+        """Everything below a prefix, by the rest of the key, but for what is below `without`, or is gone once it is
+        read."""
         client = self.client()
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
+        keys = [listed["Key"] for page in pages for listed in page.get("Contents", ())]
         keys = [key for key in keys if not key.startswith(prefix + without)]
-        return {key.removeprefix(prefix): client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+        found = {}
+        for key in keys:
+            with suppress(client.exceptions.NoSuchKey):
+                found[key.removeprefix(prefix)] = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return found
 
     def tree(self, bucket: str, prefix: str) -> dict[str, bytes]:
         """Everything below a prefix, without the journal."""
