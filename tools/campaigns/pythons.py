@@ -108,6 +108,8 @@ def attempt(python: str, resolution: str, folder: Path) -> Tried:
     (folder / "kconvert.yaml").write_text(f"origin: {folder / 'server'}\nshard: {{max_samples: 5}}\n")
     shards, everything, said = hashlib.sha256(), hashlib.sha256(), ""
     assert run(command, "--help").startswith("usage: kconvert")
+    # As `tools/demo` does, which has no more than kconvert needs.
+    run("env", f"PYTHONPATH={ROOT}/tools", environment / "bin/python", "-m", "miniature", "--help")
     assert "kconvert help checks" in run(command, "help")
     for form in _FORMATS:
         # As a person says it: all else is by default, or in the file that is always read.

@@ -8,8 +8,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from pymediainfo import MediaInfo
-
 MIN_SECONDS = 9.0
 MIN_FRAMES = 16
 _OF_UNKNOWN_KIND = {
@@ -73,13 +71,20 @@ def num_shown(path: Path, video: dict[str, Any], is_cut: bool) -> int | None:
 
 def says_truncated(path: Path) -> bool:
     """Whether MediaInfo finds a file shorter than its container states."""
-    says = any(track.to_data().get("istruncated") == "Yes" for track in MediaInfo.parse(path).general_tracks)
+    says = any(track.to_data().get("istruncated") == "Yes" for track in _media_info(path).general_tracks)
     return says and _digest(path) not in _OF_UNKNOWN_SIZE
 
 
 def is_encrypted(path: Path) -> bool:
     """Whether MediaInfo finds the video encrypted."""
-    return any(track.to_data().get("encryption") for track in MediaInfo.parse(path).video_tracks)
+    return any(track.to_data().get("encryption") for track in _media_info(path).video_tracks)
+
+
+def _media_info(path: Path) -> Any:
+    # Only tests ask it: `tools/demo` does without what they need.
+    from pymediainfo import MediaInfo
+
+    return MediaInfo.parse(path)
 
 
 def _digest(path: Path) -> str:
