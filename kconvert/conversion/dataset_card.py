@@ -57,7 +57,7 @@ def _card_body(manifest: Manifest) -> list[str]:
         "",
         *rows,
         "",
-        *(f"The archive {entry} ({entry.split}): it was damaged." for entry in manifest.damaged),
+        *(f"An archive of {entry.split} was damaged: {entry}." for entry in manifest.damaged),
         *([""] if manifest.damaged else []),
         *layout.card_text(),
         "",
