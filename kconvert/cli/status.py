@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kconvert.conversion.folder import FolderState
-from kconvert.dataset.manifest import MANIFEST_NAME, SplitCounts
+from kconvert.dataset.manifest import MANIFEST_NAME, SplitCounts, SplitRecord
 from kconvert.engines.slurm_queue import read_array_tasks
 from kconvert.errors import UsageError
 from kconvert.staging.journal import Journal, ProgressRecord, SplitJournal
@@ -69,7 +69,7 @@ def read_status(out: StorePath) -> Status:
     for split_journal in journal.splits():
         record = records.pop(split_journal.name, None)
         absent = state.absent.get(split_journal.name, ())
-        splits.append(_split_status(split_journal, record.counts if record else None, absent))
+        splits.append(_split_status(split_journal, record, absent))
     for split, record in records.items():
         counts = record.counts
         splits.append(
@@ -103,14 +103,18 @@ def _undone_array_tasks(journal: Journal) -> dict[str, str]:
     return {number: name for number, name in found.items() if name not in done}
 
 
-def _split_status(journal: SplitJournal, counts: SplitCounts | None, absent: Sequence[str]) -> SplitStatus:
+def _split_status(journal: SplitJournal, record: SplitRecord | None, absent: Sequence[str]) -> SplitStatus:
     ids = journal.ids()
     receipts = journal.archive_receipts(ids)
     failures = {name: reason for name, archive_id in ids.items() if (reason := journal.failure(archive_id))}
     refused = [f"{name}: {text}" for name, receipt in receipts.items() for text in receipt.refused]
     notes = [f"{name}: {text}" for name, receipt in receipts.items() for text in receipt.notes]
-    damages = ((name, receipt.damage) for name, receipt in receipts.items())
-    damaged = [f"{name}: {damage.handling}: {damage.problem}" for name, damage in damages if damage is not None]
+    damages = {name: receipt.damage for name, receipt in receipts.items() if receipt.damage is not None}
+    damaged = {name: f"{name}: {damage.handling}: {damage.problem}" for name, damage in damages.items()}
+    if record is not None:
+        # Those that were read again since, as another --damaged was asked for, count as they were packed.
+        damaged = {entry.archive: damaged.get(entry.archive, str(entry)) for entry in record.damaged}
+    counts = record.counts if record is not None else None
     return SplitStatus(
         split=journal.name,
         is_finished=counts is not None,
@@ -122,7 +126,7 @@ def _split_status(journal: SplitJournal, counts: SplitCounts | None, absent: Seq
         listings={
             "refused_members": refused,
             "odd_archives": notes,
-            "damaged_archives": damaged,
+            "damaged_archives": list(damaged.values()),
             **journal.listings(),
             "missing_files": list(absent),
         },

@@ -58,10 +58,12 @@ class Mirror(Strategy):
     def staged(self, inputs: Inputs) -> frozenset[str]:
         return frozenset()
 
-    def make(self, split: SplitJob, tasks: Tasks) -> SplitRecord:
-        names = [*split.replacements, *split.plan.inputs.archives]
+    def read(self, names: Sequence[str], split: SplitJob, tasks: Tasks) -> None:
         kept = _kept(split, names)
         split.read_archives([name for name in names if name not in kept], check_archive, tasks)
+
+    def make(self, split: SplitJob, tasks: Tasks) -> SplitRecord:
+        self.read([*split.replacements, *split.plan.inputs.archives], split, tasks)
         replacements = split.rows(split.replacements)
         own = split.rows(split.plan.inputs.archives)
         account = split.open_account()

@@ -62,6 +62,9 @@ class Repack(Strategy):
     def staged(self, inputs: Inputs) -> frozenset[str]:
         return frozenset(inputs.ids())
 
+    def read(self, names: Sequence[str], split: SplitJob, tasks: Tasks) -> None:
+        split.read_archives(_unread(names, split), ingest, tasks)
+
     def make(self, split: SplitJob, tasks: Tasks) -> SplitRecord:
         parts = StagedParts(split)
         try:
@@ -82,7 +85,9 @@ class Repack(Strategy):
         groups = windows(split.plan.inputs.archives, self.shuffle, split.name)
         for number, group in enumerate(groups):
             replacements = split.replacements if number == 0 else ()
-            _read([*replacements, *group], split, parts, tasks)
+            names = [*replacements, *group]
+            parts.read(_unread(names, split))
+            self.read(names, split, tasks)
             if number == 0:
                 state.add_replacements(split.rows(replacements))
             decisions = state.admit(split.rows(group))
@@ -200,12 +205,10 @@ class _OtherRowsError(Exception):
         self.archive = archive
 
 
-def _read(names: Sequence[str], split: SplitJob, parts: StagedParts, tasks: Tasks) -> None:
-    """Ingests those of these archives that are not read yet."""
+def _unread(names: Sequence[str], split: SplitJob) -> list[str]:
+    """Those of these archives that are not read yet."""
     read = split.receipts(names)
-    unread = [name for name in names if name not in read]
-    parts.read(unread)
-    split.read_archives(unread, ingest, tasks)
+    return [name for name in names if name not in read]
 
 
 def _read_again(names: Sequence[str], split: SplitJob, parts: StagedParts, tasks: Tasks) -> None:

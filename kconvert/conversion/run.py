@@ -277,14 +277,19 @@ def _make_all(
     made: dict[str, SplitRecord] = {}
     failures: list[Failure] = []
     job.journal.set_identity(job.identity)
-    state.forget_records([plan.info.name for plan in plans])
     _fix_inputs(plans, job.journal, job.selection)
+    doubtful = _doubtful_archives(job, state)
+    # A split that counts as long as these archives are damaged is forgotten only once they are not.
+    state.forget_records([plan.info.name for plan in plans if plan.info.name not in doubtful])
     with SnapshotWriter(job.journal, observer) as watched, checked_nodes(engine, *job.shared_folders()):
         watched.run_begins({plan.info.name: plan.work for plan in plans})
         for plan in plans:
             name, use = plan.info.name, job.disk_use([plan])
             tasks = Tasks(engine, watched, name, lambda use=use: describe_space(use))  # type: ignore[misc]
             try:
+                if name in doubtful:
+                    job.strategy.read(doubtful[name], job.split(plan), tasks)
+                    state.forget_records([name])
                 made[name] = job.strategy.make(job.split(plan), tasks)
                 watched.split_ends(done_event(name, made[name]))
             except FailedTasksError as error:
@@ -295,6 +300,12 @@ def _make_all(
         # Of workers that died.
         clear_temporaries(job.journal)
     return made, failures
+
+
+def _doubtful_archives(job: Job, state: FolderState) -> Mapping[str, Sequence[str]]:
+    """Those of finished splits that something else was made of than is asked for now, by split."""
+    unaccepted = job.unaccepted(state.finished.values())
+    return {entry.split: [one.archive for one in unaccepted if one.split == entry.split] for entry in unaccepted}
 
 
 def _finish(job: Job, records: Mapping[str, SplitRecord]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 from kconvert.conversion.damaged import DamagedPolicy
@@ -35,6 +36,13 @@ class Strategy(ABC):
     @abstractmethod
     def staged(self, inputs: Inputs) -> frozenset[str]:
         """The archives whose clips are staged until they are packed, in the worst case all at once."""
+
+    @abstractmethod
+    def read(self, names: Sequence[str], split: SplitJob, tasks: Tasks) -> None:
+        """Has those of these archives of a split read that are not.
+
+        Raises: `FailedTasksError` if some cannot be; what was made of the split before is as it was.
+        """
 
     @abstractmethod
     def make(self, split: SplitJob, tasks: Tasks) -> SplitRecord:
