@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import random
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -62,7 +60,7 @@ class Asked:
 
 Misbehave = Callable[[Asked], str]
 """What to do instead of answering a request: `500`, `503`, `403`, `reset` in the middle of its body, `flip` a bit of
-its body, list uploads by their `exact` keys only, do it but have the answer `lost`, do it up to a second `late`, or nothing: `""`."""
+its body, list uploads by their `exact` keys only, do it but have the answer `lost`, or nothing: `""`."""
 
 
 @dataclass
@@ -152,9 +150,6 @@ def store() -> Iterator[Store]:
             if KEY in environ.get("HTTP_AUTHORIZATION", KEY):
                 made.asked.append(asked)
         act = made.misbehave(asked)
-        if act == "late":
-            time.sleep(random.random())
-            act = ""
         if act in ("reset", "lost"):
             if act == "lost":
                 list(application(environ, lambda status, headers: lambda data: None))

@@ -8,8 +8,10 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import pytest
+from slow_road import Road, slow_road
 from stores import SERVERS, race_for
 
 from kconvert.storage.open import to_path
@@ -20,24 +22,35 @@ LARGE = random.Random(5).randbytes(80 << 20)
 """More than two parts of a multipart upload."""
 
 
+@dataclass(frozen=True)
+class Place:
+    url: str
+    road: Road
+    """That requests come by; no request does to a store that is no server."""
+
+
 @pytest.fixture(scope="module", params=["folder", "memory", *SERVERS])
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("store")
     if request.param == "folder":
-        yield str(folder)
+        yield Place(str(folder), Road(""))
     elif request.param == "memory":
-        yield f"memory://{uuid.uuid4().hex}/data"
+        yield Place(f"memory://{uuid.uuid4().hex}/data", Road(""))
     else:
-        with SERVERS[request.param](folder) as found, pytest.MonkeyPatch.context() as patch:
-            for name, value in found.environment.items():
+        with (
+            SERVERS[request.param](folder) as found,
+            slow_road(found.server) as road,
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            for name, value in replace(found, server=road.url).environment.items():
                 patch.setenv(name, value)
-            yield found.url
+            yield Place(found.url, road)
 
 
 @pytest.fixture
-def root(place: str) -> StorePath:
+def root(place: Place) -> StorePath:
     """A folder of this test alone, which is there where folders can be."""
-    path = to_path(place) / uuid.uuid4().hex
+    path = to_path(place.url) / uuid.uuid4().hex
     path.make_folder()
     return path
 
@@ -182,6 +195,10 @@ def test_the_lock_of_a_process_that_was_killed_is_free(root: StorePath) -> None:
         assert is_ours
 
 
-def test_of_two_that_find_a_dead_lock_at_once_exactly_one_has_it(root: StorePath) -> None:
-    """Fifty rounds, all of them at the same time."""
-    assert race_for([root / f"{number}" for number in range(50)]) == [[False, True]] * 50
+def test_of_two_that_find_a_dead_lock_at_once_exactly_one_has_it(root: StorePath, place: Place) -> None:
+    """Fifty rounds, all of them at the same time, with requests that come up to a second late."""
+    place.road.max_delay_seconds = 1.0
+    try:
+        assert race_for([root / f"{number}" for number in range(50)]) == [[False, True]] * 50
+    finally:
+        place.road.max_delay_seconds = 0.0

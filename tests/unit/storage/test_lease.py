@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from buckets import Store, store
-from stores import race_for
 
 from kconvert.errors import LostLockError
 from kconvert.storage import lease
@@ -80,13 +79,6 @@ def test_that_of_another_machine_is_taken_once_it_has_stood_still(path: StorePat
     with leased(path, dead_seconds=2) as is_ours:
         assert is_ours
         assert time.monotonic() - start > 2
-
-
-def test_of_two_that_find_a_dead_one_at_once_exactly_one_has_it(bucket: Store) -> None:
-    """Fifty rounds, all of them at the same time, with requests that are up to a second late."""
-    name = f"s3://lease-{bucket.url.rpartition(':')[2]}"
-    bucket.misbehave = lambda asked: "late"
-    assert race_for([object_path(f"{name}/{number}/lease") for number in range(50)]) == [[False, True]] * 50
 
 
 def test_one_that_is_taken_over_is_told_when_it_ends(path: StorePath) -> None:
