@@ -22,9 +22,9 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 from jsonargparse.typing import register_type
 
-from kconvert.catalog.release import RELEASE_NAMES, SPLITS, meant_release
+from kconvert.catalog.release import OFFICIAL_BASE, RELEASE_NAMES, SPLITS, meant_release
 from kconvert.cli.yaml_file import YamlFile, read_yaml
-from kconvert.conversion.config import Conversion
+from kconvert.conversion.config import Conversion, require_known_words
 from kconvert.dataset.manifest import FORMAT_NAMES
 from kconvert.errors import UsageError
 from kconvert.text import did_you_mean
@@ -110,6 +110,21 @@ def folder_parser(prog: str, description: str, has_progress: bool = False) -> Pa
     return parser
 
 
+def overlap_parser() -> Parser:
+    """A parser of the names of clip lists."""
+    parser = Parser("kconvert overlap", "Which clips splits share: by video, with a time in common, with equal times.")
+    about = "RELEASE:SPLIT, RELEASE for all its splits, or NAME=FILE. Default: all releases."
+    parser.add_argument("lists", type=str, nargs="*", help=about)
+    about = "Where the annotations come from: as for a conversion. What it does not have is the official server's."
+    usual = usual_config()
+    origin = OFFICIAL_BASE if usual is None else _usual_options(usual).get("origin", OFFICIAL_BASE)
+    parser.add_argument("--origin", type=str, default=origin, help=about)
+    about = "Write all pairs of clips of one video to this csv file."
+    parser.add_argument("--list", type=str | None, default=None, help=about)
+    parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
+    return parser
+
+
 def batch_parser() -> Parser:
     """A parser of the name of a batch file."""
     parser = Parser("kconvert batch", "Several conversions, one after the other.")
@@ -173,7 +188,7 @@ def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Outp
         for group in conversion.ignored_groups():
             if not any(word.startswith(f"--{group}") for word in named):
                 conversion = conversion.without(group)
-        conversion.require_known_words()
+        require_known_words(conversion)
         _ = conversion.out_path, conversion.origin_location
     except UsageError as error:
         name = str(error).removeprefix("--").partition(":")[0].partition(" ")[0]
@@ -280,7 +295,7 @@ def read_batch(path: Path) -> list[Conversion]:
     file = read_yaml(path)
     content = file.content
     usual_path = usual_config()
-    usual = _usual_of_batch(usual_path) if usual_path is not None else {}
+    usual = _usual_options(usual_path) if usual_path is not None else {}
     if unknown := sorted(set(content) - {"conversions", "defaults"}, key=str):
         hint = did_you_mean(str(unknown[0]), ["conversions", "defaults"])
         raise UsageError(
@@ -311,8 +326,8 @@ def read_batch(path: Path) -> list[Conversion]:
     return conversions
 
 
-def _usual_of_batch(path: Path) -> dict[str, Any]:
-    """What the file that is always read says for every conversion of a batch."""
+def _usual_options(path: Path) -> dict[str, Any]:
+    """What the file that is always read says for every conversion."""
     file = read_yaml(path)
     parser = conversion_parser("kconvert", "")
     file.require_known(parser.option_names())
@@ -329,7 +344,7 @@ def _entry(file: YamlFile, number: int, usual: dict[str, Any], options: dict[str
         for group in conversion.ignored_groups():
             if group not in options:
                 conversion = conversion.without(group)
-        conversion.require_known_words()
+        require_known_words(conversion)
         _ = conversion.out_path, conversion.origin_location
         return conversion
     except UsageError as error:

@@ -24,13 +24,14 @@ from kconvert.cli.arguments import (
     conversion_parser,
     folder_parser,
     output_of,
+    overlap_parser,
     parse_conversion,
     read_batch,
 )
 from kconvert.cli.guide import TOPICS, page, topics_text
 from kconvert.cli.progress import event_json, open_progress
 from kconvert.cli.status import read_status
-from kconvert.conversion.config import Conversion
+from kconvert.conversion.config import Conversion, meant_origin
 from kconvert.dataset.manifest import MANIFEST_NAME, read_manifest
 from kconvert.dataset.open import open_layout
 from kconvert.engines.engine import TaskNeeds
@@ -45,9 +46,11 @@ from kconvert.errors import (
     disk_error,
 )
 from kconvert.events import Observer
+from kconvert.sources.clip_lists import parse_list_names, read_clip_lists
+from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.storage.open import to_path
 from kconvert.storage.store import StorePath
-from kconvert.text import closest, printable
+from kconvert.text import closest, printable, printable_lines
 from kconvert.video.open import tool_versions
 from kconvert.video.verdict import CheckOptions
 
@@ -66,6 +69,7 @@ other commands:
   kconvert verify DIR         read everything again and compare it with the manifest and the tables
   kconvert report DIR         write DIR/report.html, a page to judge the result from
   kconvert status DIR         what is done, what is missing, what failed and why
+  kconvert overlap A B ...    which clips splits share, as k400:val k600:test; of all releases without a word
   kconvert batch FILE.yaml    several conversions, one after the other
   kconvert releases [NAME]    what is in the official releases
   kconvert help [TOPIC]       the guide, a page a topic
@@ -243,6 +247,24 @@ def _status(words: list[str]) -> int:
     return EXIT_DONE if status.is_complete and not status.is_running else EXIT_FAILED_TASKS
 
 
+def _overlap(words: list[str]) -> int:
+    from kconvert.cli.overlaps import Matrix, write_pairs
+
+    options = overlap_parser().parse_args(words)
+    names = [one for word in options.lists or RELEASE_NAMES for one in parse_list_names("kconvert overlap", word)]
+    if len({one.text for one in names}) < max(2, len(names)):
+        raise UsageError("kconvert overlap: expected two lists or more, each once, as k400:val k600:test")
+    path = to_path(options.list) if options.list else None
+    if path is not None and (path.is_dir() or not _can_stand(path)):
+        raise UsageError(f"--list {options.list}: expected a file, in a folder that is there")
+    lists = read_clip_lists("kconvert overlap", names, meant_origin(options.origin), FetchOptions())
+    matrix = Matrix.of(lists)
+    if path is not None:
+        write_pairs(path, lists)
+    _say(matrix.json() if options.json else printable_lines(matrix.text()))
+    return EXIT_DONE
+
+
 def _batch(words: list[str]) -> int:
     options = batch_parser().parse_args(words)
     output = output_of(options)
@@ -306,6 +328,7 @@ def _completion(words: list[str]) -> int:
     parsers = {name: conversion_parser("kconvert", "") for name in (*RELEASE_NAMES, "plan")}
     parsers |= {name: folder_parser("kconvert", "", name == "verify") for name in ("verify", "report", "status")}
     others = {"batch": batch_parser(), "releases": Parser("kconvert", ""), "completion": parser}
+    others["overlap"] = overlap_parser()
     others["help"] = Parser("kconvert", "")
     others["help"].add_argument("topic", nargs="?", choices=TOPICS, help="Which page")
     _say(completion_script(options.shell, {**parsers, **others}))
@@ -317,6 +340,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "verify": _verify,
     "report": _report,
     "status": _status,
+    "overlap": _overlap,
     "batch": _batch,
     "releases": _releases,
     "completion": _completion,

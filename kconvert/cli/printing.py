@@ -36,7 +36,7 @@ def _text(lines: Sequence[str]) -> str:
     return printable_lines("\n".join(lines))
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Aligned columns: the first to the left, the others to the right."""
     lines = [list(header), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
@@ -77,7 +77,7 @@ def _counts_table(counts: Mapping[str, SplitCounts]) -> list[str]:
         ]
         for split, found in counts.items()
     ]
-    return _table(header, rows)
+    return aligned(header, rows)
 
 
 def _rejected_lines(counts: Mapping[str, SplitCounts]) -> list[str]:
@@ -148,7 +148,7 @@ def batch_text(outcomes: Sequence[Outcome]) -> str:
             written = f"{sum(record.counts.num_written for record in outcome.summary.records.values()):,}"
             state = f"{len(outcome.summary.failures)} failed" if outcome.summary.failures else "done"
         rows.append([str(outcome.conversion.out_path), outcome.conversion.release, written, state])
-    return _text(_table(["out", "release", "written", "result"], rows))
+    return _text(aligned(["out", "release", "written", "result"], rows))
 
 
 def batch_json(outcomes: Sequence[Outcome]) -> str:
@@ -171,7 +171,6 @@ def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
     for plan in forecast.plans:
         unknown = sum(plan.sizes[name] is None for name in plan.unread)
         size = format_bytes(plan.num_bytes) + (f" + {unknown} of unknown size" if unknown else "")
-        shards = num_shards(conversion, plan)
         reported = plan.info.reported
         rows.append(
             [
@@ -179,15 +178,24 @@ def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
                 f"{len(plan.unread):,} of {len(plan.archives):,}",
                 size,
                 f"{len(plan.annotations.labels):,}",
-                f"about {shards:,}",
+                f"{plan.num_excluded:,}",
+                f"about {num_shards(conversion, plan):,}",
                 f"{reported.num_archives:,} / {format_bytes(reported.size_bytes)} / {reported.num_clips:,}",
             ]
         )
-    header = ["split", "archives to fetch", "bytes", "annotated", "shards", "official archives / bytes / clips"]
+    header = [
+        "split",
+        "archives to fetch",
+        "bytes",
+        "annotated",
+        "excluded",
+        "shards",
+        "official archives / bytes / clips",
+    ]
     workers = ", ".join(f"{plan.info.name} {num_shards(conversion, plan):,}" for plan in forecast.plans)
     return _text(
         [
-            *_table(header, rows),
+            *aligned(header, rows),
             f"to fetch: {format_bytes(forecast.num_bytes)} from {conversion.origin}",
             f"disk at most: {_disk_text(forecast)}",
             *(_need_text(need, forecast.num_unmeasured) for need in forecast.needs),
@@ -238,6 +246,7 @@ def forecast_json(conversion: Conversion, forecast: Forecast) -> str:
                 plan.info.name: {
                     "num_archives": len(plan.archives),
                     "num_annotations": len(plan.annotations.labels),
+                    "num_excluded": plan.num_excluded,
                     "num_bytes": plan.num_bytes,
                     "num_shards": num_shards(conversion, plan),
                     "archives": {name: plan.sizes[name] for name in plan.unread},
@@ -291,7 +300,7 @@ def status_text(status: Status) -> str:
         ]
         for split in status.splits
     ]
-    lines += _table(["split", "archives read", "shards", "failed", "finished"], rows) if rows else []
+    lines += aligned(["split", "archives read", "shards", "failed", "finished"], rows) if rows else []
     counts = {split.split: split.counts for split in status.splits if split.counts is not None}
     lines += ["", *_counts_table(counts), *_rejected_lines(counts)] if counts else []
     if status.array_tasks:
@@ -347,7 +356,7 @@ def releases_text(releases: Sequence[Release], with_labels: bool) -> str:
                 ]
             )
     header = ["release", "labels", "archives", "size", "clips", "annotated", "an archive holds"]
-    lines = [*_table(header, rows), "sizes and counts as people report them"]
+    lines = [*aligned(header, rows), "sizes and counts as people report them"]
     if with_labels:
         lines += ["", *(f"{number:3} {label}" for release in releases for number, label in enumerate(release.labels))]
     return _text(lines)

@@ -39,6 +39,8 @@ class Decision(NamedTuple):
     """Where its bytes are from; `""` if it is missing."""
     original: int | None
     """The staged row of the original that a replacement was taken for; `None` if there is none."""
+    excluded_by: tuple[str, ...] = ()
+    """The lists that it is excluded by; none if it is not."""
 
     @property
     def is_replacement_only(self) -> bool:
@@ -62,6 +64,8 @@ class Policy:
     """Whether clips are written that have no label, or none that counts (see `Labelling.counts`)."""
     match: MatchBy
     """What joins a clip and its annotation."""
+    excluded_by: Callable[[str], tuple[str, ...]]
+    """The lists that exclude the clip of an official name."""
     is_covered: Callable[[str], bool]
     """Whether all archives that could hold a clip with this label are read, so that it may be called missing."""
 
@@ -118,6 +122,8 @@ class Account:
         self._admitted.add(name)
         if annotated in self._labels:
             self._claimed[annotated] = name
+        if excluded_by := self._policy.excluded_by(name):
+            return Decision(name, "rejected", "excluded", *label, row, "original", None, excluded_by)
         better = self._good_replacements.get(name)
         if better is not None:
             reason = self._unlabelled(label)
@@ -137,9 +143,10 @@ class Account:
             if better is None:
                 self.decisions.append(Decision(name, "missing", reason_for_missing(text), *label, None, "", None))
                 continue
-            reason = self._unlabelled(label)
+            excluded_by = self._policy.excluded_by(name)
+            reason = "excluded" if excluded_by else self._unlabelled(label)
             status: Literal["written", "rejected"] = "rejected" if reason else "written"
-            self.decisions.append(Decision(name, status, reason, *label, better, "replacement", None))
+            self.decisions.append(Decision(name, status, reason, *label, better, "replacement", None, excluded_by))
         return self.decisions[first:]
 
     def _annotated(self, name: str) -> str:
@@ -193,6 +200,7 @@ class Account:
             num_replacement_only=sum(one.is_replacement_only for one in self.decisions),
             num_unmatched_replacements=len(self.unmatched_replacements()),
             num_rejected=dict(sorted(rejected.items())),
+            num_excluded_by=dict(sorted(Counter(by for one in self.decisions for by in one.excluded_by).items())),
             num_missing=len(missing),
             num_missing_in_damaged=sum(one.reason != "" for one in missing),
             num_shards=num_shards,

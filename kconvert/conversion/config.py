@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kconvert.catalog.labelling import MatchBy, UnlabelledPolicy
+from kconvert.catalog.overlap import OverlapBy
 from kconvert.catalog.release import OFFICIAL_BASE, SPLITS, Release, ReleaseName, load_release
 from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.pack import ShardOptions
@@ -20,6 +22,7 @@ from kconvert.dataset.open import open_layout
 from kconvert.engines.engine import EngineName, RayOptions, SlurmOptions
 from kconvert.errors import UsageError
 from kconvert.machine_limits import WORKER_BYTES, Workers, default_workers
+from kconvert.sources.clip_lists import ListName, parse_list_names
 from kconvert.sources.fetch.stream import FetchOptions, is_remote
 from kconvert.storage.open import meant_location, to_path
 from kconvert.storage.store import StorePath
@@ -70,6 +73,11 @@ class Conversion:
     status` lists them."""
     unlabelled: UnlabelledPolicy | None = None
     """What to do with clips that have no label. Default: drop, but keep in a split that has no labels at all."""
+    exclude: list[str] | str | None = None
+    """Reject clips that are also in these splits of other releases, separated by commas, as k400:val,k600:test; k400
+    means all its splits. The lists are those of --origin, else of the official server, or of a file: k400:val=FILE."""
+    exclude_by: OverlapBy = "id"
+    """When a clip is also there: if the same video is, with a time in common, or with the same times."""
     shard: ShardOptions = field(default_factory=ShardOptions)
     """How large shards are."""
     shuffle: ShuffleOptions = field(default_factory=ShuffleOptions)
@@ -102,14 +110,6 @@ class Conversion:
                 f"{f'; {hint}' if hint else ''}"
             )
         return tuple(split for split in SPLITS if not wanted or split in wanted)
-
-    def require_known_words(self) -> None:
-        """Raises `UsageError` for splits and labels that the release does not have, and for what would be ignored."""
-        if self.match == "id" and self.selection(load_release(self.release)).classes:
-            raise UsageError("--match id: --classes chooses clips by their annotated names; leave out one of both")
-        _ = self.splits, self.selection(load_release(self.release))
-        for group, (why, mend) in self.ignored_groups().items():
-            raise UsageError(f"--{group}.{_changed(self, group)[0]}: would be ignored, as {why}; leave it out; {mend}")
 
     def ignored_groups(self) -> dict[str, tuple[str, str]]:
         """The groups of options that differ from the default and change nothing: why, and what was perhaps meant."""
@@ -155,9 +155,7 @@ class Conversion:
     @property
     def origin_location(self) -> str:
         """The URL, or the absolute path, of the origin. Raises `UsageError` if it cannot be one."""
-        with _naming("--origin"):
-            location = meant_location(self.origin)
-        return location if is_remote(location) else str(Path(os.path.expanduser(location)).absolute())
+        return meant_origin(self.origin)
 
     @property
     def staging_path(self) -> StorePath | None:
@@ -178,6 +176,39 @@ class Conversion:
     def describe_workers(self) -> str:
         """The same, as a person says it."""
         return str(self.chosen_workers() or f"as many workers as {self.engine} has memory for")
+
+
+def require_known_words(conversion: Conversion) -> None:
+    """Raises `UsageError` for splits, labels and lists that the releases do not have, and for what would be ignored."""
+    selection = conversion.selection(load_release(conversion.release))
+    if conversion.match == "id" and selection.classes:
+        raise UsageError("--match id: --classes chooses clips by their annotated names; leave out one of both")
+    _ = conversion.splits, excluded_lists(conversion)
+    if conversion.exclude is None and conversion.exclude_by != "id":
+        raise UsageError("--exclude_by: would be ignored, as nothing is excluded; leave it out, or give --exclude")
+    for group, (why, mend) in conversion.ignored_groups().items():
+        option = _changed(conversion, group)[0]
+        raise UsageError(f"--{group}.{option}: would be ignored, as {why}; leave it out; {mend}")
+
+
+def excluded_lists(conversion: Conversion) -> tuple[ListName, ...]:
+    """The lists of clips that are rejected. Raises `UsageError` for words that mean none, or the only split that is
+    converted."""
+    words = _words("--exclude", conversion.exclude)
+    named = [one for word in words for one in parse_list_names("--exclude", word)]
+    if twice := [text for text, times in Counter(one.text for one in named).items() if times > 1]:
+        raise UsageError(f"--exclude: {twice[0]} is given twice; give it once")
+    own = [one.text for one in named if (one.release, (one.split,)) == (conversion.release, conversion.splits)]
+    if own:
+        raise UsageError(f"--exclude {own[0]}: is what is converted; nothing would be left")
+    return tuple(named)
+
+
+def meant_origin(text: str) -> str:
+    """The URL, or the absolute path, that `--origin` means. Raises `UsageError` if it cannot be one."""
+    with _naming("--origin"):
+        location = meant_location(text)
+    return location if is_remote(location) else str(Path(os.path.expanduser(location)).absolute())
 
 
 def _folder(option: str, text: str) -> StorePath:

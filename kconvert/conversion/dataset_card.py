@@ -40,6 +40,19 @@ def card_text(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
+def _exclusion_text(manifest: Manifest) -> list[str]:
+    """What was excluded, as the lines of a paragraph."""
+    by = {"id": "of the same video", "overlap": "with a time in common", "exact": "with the same times"}
+    words = by.get(str(manifest.options.get("exclude_by")), "")
+    counts = [(split, manifest.splits[split].num_excluded_by) for split in SPLITS if split in manifest.splits]
+    found = [
+        f"Rejected: {number:,} clips of {split} that are also in {name}, {words}."
+        for split, lists in counts
+        for name, number in lists.items()
+    ]
+    return [*found, ""] if found else []
+
+
 def _card_body(manifest: Manifest) -> list[str]:
     layout = open_layout(manifest.format)
     rows = ["| split | written | short | few frames | replaced | rejected | missing | shards |", "|---|" + "--:|" * 7]
@@ -59,6 +72,7 @@ def _card_body(manifest: Manifest) -> list[str]:
         "",
         *(f"An archive of {entry.split} was damaged: {entry}." for entry in manifest.damaged),
         *([""] if manifest.damaged else []),
+        *_exclusion_text(manifest),
         *layout.card_text(),
         "",
         "`metadata/SPLIT.parquet` has a row for every clip, written or not, with the reason; `shard` and",

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kconvert.catalog.exclusion import Exclusion
 from kconvert.catalog.labelling import MatchBy, UnlabelledPolicy
 from kconvert.catalog.release import Release, load_release
 from kconvert.conversion.account import Policy
-from kconvert.conversion.config import Conversion
+from kconvert.conversion.config import Conversion, excluded_lists, require_known_words
 from kconvert.conversion.damaged import is_handled
 from kconvert.conversion.disk_space import DiskUse
 from kconvert.conversion.folder import require_ours
@@ -23,6 +24,7 @@ from kconvert.conversion.strategy import Strategy
 from kconvert.dataset.manifest import DamagedEntry, SplitRecord
 from kconvert.engines.node_check import Read, Written
 from kconvert.errors import UsageError
+from kconvert.sources.clip_lists import read_clip_lists
 from kconvert.sources.fetch.stream import is_remote
 from kconvert.staging.journal import Journal
 from kconvert.storage.folders import local
@@ -57,6 +59,8 @@ class Job:
     """How clips are mixed."""
     match: MatchBy
     """What joins a clip and its annotation."""
+    exclusion: Exclusion
+    """Which clips are rejected as they are in other splits."""
     max_malformed: float
     """The share of the rows of an annotation file, 0 to 1, that may be malformed."""
     unlabelled: UnlabelledPolicy | None
@@ -88,10 +92,23 @@ class Job:
                 dropped=self.read.check.dropped,
                 unlabelled=unlabelled,
                 match=self.match,
+                excluded_by=self._exclusion_of(plan).of,
                 is_covered=lambda label: covered is None or label in covered,
             ),
             selection=journal.selection_path if self.selection.classes else None,
         )
+
+    def num_excluded(self, plan: SplitPlan) -> int:
+        """How many of the annotated clips of a split, of the classes that are read, are excluded."""
+        exclusion, classes = self._exclusion_of(plan), self.selection.classes
+        if not exclusion.lists:
+            return 0
+        labels = plan.annotations.labels.items()
+        return sum(bool(exclusion.of(name)) for name, label in labels if not classes or label in classes)
+
+    def _exclusion_of(self, plan: SplitPlan) -> Exclusion:
+        """What is excluded of a split: nothing for being in itself."""
+        return self.exclusion.without(f"{self.release.name}:{plan.info.name}")
 
     def unaccepted(self, records: Iterable[SplitRecord]) -> list[DamagedEntry]:
         """The damaged archives of the splits to be made that something else was made of than is asked for now."""
@@ -115,7 +132,7 @@ class Job:
 
 def resolve(conversion: Conversion) -> Job:
     """What a conversion works with. Raises `UsageError` if its options, tools or folders cannot work."""
-    conversion.require_known_words()
+    require_known_words(conversion)
     release, out, cache = load_release(conversion.release), conversion.out_path, conversion.archive_cache
     journal = Journal(out, conversion.staging_path)
     _require_parent(conversion, journal)
@@ -123,7 +140,8 @@ def resolve(conversion: Conversion) -> Job:
     strategy = open_strategy(conversion.to, conversion.shuffle, conversion.shard)
     strategy.require(out, cache, conversion.damaged)
     selection = conversion.selection(release)
-    identity = _identity(conversion, selection, strategy)
+    exclusion = _exclusion(conversion)
+    identity = _identity(conversion, selection, exclusion, strategy)
     require_ours(out)
     workers = conversion.chosen_workers()
     shard_bytes = conversion.shard.max_bytes * strategy.layout.num_copies
@@ -139,6 +157,7 @@ def resolve(conversion: Conversion) -> Job:
         read=ReadOptions(conversion.check, conversion.fetch, strategy.access(out, cache), conversion.damaged),
         shuffle=conversion.shuffle,
         match=conversion.match,
+        exclusion=exclusion,
         max_malformed=conversion.max_malformed,
         unlabelled=conversion.unlabelled,
         strategy=strategy,
@@ -171,7 +190,17 @@ def _require_parent(conversion: Conversion, journal: Journal) -> None:
             )
 
 
-def _identity(conversion: Conversion, selection: Selection, strategy: Strategy) -> dict[str, Any]:
+def _exclusion(conversion: Conversion) -> Exclusion:
+    """What is excluded. Raises `UsageError` if a list cannot be had, or has no times where they are needed."""
+    origin, by = conversion.origin_location, conversion.exclude_by
+    lists = read_clip_lists("--exclude", excluded_lists(conversion), origin, conversion.fetch)
+    for one in lists:
+        if by != "id" and not one.has_times:
+            raise UsageError(f"--exclude_by {by}: {one.name} does not say when its clips start and end; use id")
+    return Exclusion(lists, by)
+
+
+def _identity(conversion: Conversion, selection: Selection, exclusion: Exclusion, strategy: Strategy) -> dict[str, Any]:
     check = dataclasses.asdict(conversion.check)
     # How long a check may take is no matter of what it finds.
     del check["timeout"]
@@ -182,6 +211,8 @@ def _identity(conversion: Conversion, selection: Selection, strategy: Strategy) 
         "check": check,
         "unlabelled": conversion.unlabelled,
         "match": conversion.match,
+        "exclude": dict(exclusion.digests),
+        "exclude_by": exclusion.by,
         "shard": {"max_bytes": int(conversion.shard.max_bytes), "max_samples": conversion.shard.max_samples},
         "shuffle": dataclasses.asdict(conversion.shuffle),
     }

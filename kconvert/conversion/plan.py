@@ -52,6 +52,8 @@ class SplitPlan:
     """Of all archives, the replacement archive's too, in bytes; `None` where the origin does not say."""
     unread: tuple[str, ...] = ()
     """The archives that are still to be read."""
+    num_excluded: int = 0
+    """Annotated clips that are excluded."""
     staged: frozenset[str] = frozenset()
     """The archives whose clips are staged until they are packed."""
 

@@ -168,6 +168,7 @@ def _table_columns(
     yield "label_source", [decision.label_source for decision in decisions]
     yield "status", [decision.status for decision in decisions]
     yield "reason", [decision.reason for decision in decisions]
+    yield "excluded_by", [decision.excluded_by for decision in decisions]
     yield "source", [decision.source for decision in decisions]
     for _, originals in rows.gather((decision.original for decision in decisions), ["defects"]):
         yield "original_defects", originals

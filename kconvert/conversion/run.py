@@ -230,7 +230,9 @@ def _plan(job: Job, state: FolderState, wanted: Sequence[str], note: Note) -> li
         receipts = job.split(plan).receipts(plan.inputs.ids()) if journal is not None else {}
         unread = {name: ref for name, ref in plan.archives.items() if name not in receipts}
         sizes = measure(unread, job.read.fetch) | {name: receipt.size_bytes for name, receipt in receipts.items()}
-        plans.append(replace(plan, sizes=sizes, unread=tuple(unread), staged=job.strategy.staged(plan.inputs)))
+        excluded = job.num_excluded(plan)
+        staged = job.strategy.staged(plan.inputs)
+        plans.append(replace(plan, sizes=sizes, unread=tuple(unread), num_excluded=excluded, staged=staged))
     return plans
 
 

@@ -209,6 +209,7 @@ def _counts(table: FinalTable) -> dict[str, Any]:
         "num_few_frames": sum("few_frames" in defects for _, defects in written),
         "num_replaced": sum(source == "replacement" for source, _ in written),
         "num_rejected": {reason: num for (status, reason), num in reasons.items() if status == "rejected"},
+        "num_excluded_by": dict(Counter(by for lists in table.column("excluded_by") for by in lists)),
         "num_missing": num_missing,
         "num_missing_in_damaged": num_missing - reasons["missing", ""],
     }

@@ -82,6 +82,8 @@ class SplitCounts:
     """Replacements of a clip that is neither annotated nor hosted; `kconvert status` lists them."""
     num_rejected: Mapping[str, int]
     """By reason; only reasons that occurred."""
+    num_excluded_by: Mapping[str, int]
+    """Of those that were excluded, how many are in each list; one may be in several."""
     num_missing: int
     """Annotated clips that no archive holds."""
     num_missing_in_damaged: int

@@ -80,6 +80,7 @@ TABLE = pa.schema(
         ("label_source", pa.string()),
         ("status", pa.string()),
         ("reason", pa.string()),
+        ("excluded_by", _STRINGS),
         ("defects", _STRINGS),
         ("detail", pa.string()),
         ("source", pa.string()),

@@ -8,7 +8,8 @@ the origin.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +45,9 @@ class Origin(Protocol):
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
         """The first annotation file of the catalogue's candidates that is there, and its content."""
 
+    def all_annotations(self, info: SplitInfo) -> Sequence[tuple[AnnotationFile, bytes]]:
+        """The same, and of the other candidates those that complete it, as far as they are there."""
+
     def num_archives(self, info: SplitInfo, listed: Sequence[ArchiveRef]) -> int:
         """How many archives the split has, where `listed` are those that are there."""
 
@@ -72,7 +76,7 @@ def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
     scripts = release.script_folders.archives.partition("/")[0]
     if (folder / scripts).is_dir():
         return _ScriptFolders(folder, release, early)
-    raise OriginError(
+    raise AbsentError(
         f"--origin {where}: looked for {release.root}/ (a copy of the official server) and for {scripts}/ "
         f"(what the official shell script leaves), found neither; "
         f"{_advice(where, release) or 'give the folder that holds one of them'}"
@@ -106,14 +110,20 @@ class _Mirror:
         location = self._locate(info.path_list)
         try:
             data = _read(location, self._options, _MAX_LIST_BYTES)
-        except _AbsentError as error:
+        except AbsentError as error:
             advice = _advice(self._base, self._release) or "check --origin: it has to have the official layout"
             raise OriginError(f"{error}; {advice}") from error
         names = parse_path_list(data, location, self._base, info.path_list)
         return tuple(ArchiveRef(name, self._locate(name)) for name in names)
 
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
-        return _first_annotations(((file, self._locate(file.path)) for file in info.annotations), self._options)
+        return next(_annotations(self._candidates(info), self._options))
+
+    def all_annotations(self, info: SplitInfo) -> Sequence[tuple[AnnotationFile, bytes]]:
+        return _completed(self._candidates(info), self._options)
+
+    def _candidates(self, info: SplitInfo) -> list[tuple[AnnotationFile, str]]:
+        return [(file, self._locate(file.path)) for file in info.annotations]
 
     def num_archives(self, info: SplitInfo, listed: Sequence[ArchiveRef]) -> int:
         return len(listed)
@@ -170,10 +180,14 @@ class _ScriptFolders:
         return tuple(sorted(refs.values(), key=lambda ref: _natural(ref.name)))
 
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
+        return next(_annotations(self._candidates(info), self._options))
+
+    def all_annotations(self, info: SplitInfo) -> Sequence[tuple[AnnotationFile, bytes]]:
+        return _completed(self._candidates(info), self._options)
+
+    def _candidates(self, info: SplitInfo) -> list[tuple[AnnotationFile, str]]:
         folder = self._root / self._release.script_folders.annotations
-        return _first_annotations(
-            ((file, str(folder / Path(file.path).name)) for file in info.annotations), self._options
-        )
+        return [(file, str(folder / Path(file.path).name)) for file in info.annotations]
 
     def num_archives(self, info: SplitInfo, listed: Sequence[ArchiveRef]) -> int:
         # There is no path list among the files that the scripts leave, and downloads may be missing.
@@ -255,27 +269,43 @@ def _is_archive_name(leaf: str) -> bool:
     return leaf.endswith(_ARCHIVE_ENDINGS) and leaf.isprintable() and "/" not in leaf and not leaf.startswith(".")
 
 
-def _first_annotations(
+def _annotations(
     candidates: Iterable[tuple[AnnotationFile, str]], options: FetchOptions
-) -> tuple[AnnotationFile, bytes]:
-    tried = []
+) -> Iterator[tuple[AnnotationFile, bytes]]:
+    """The candidates that are there, one at least. Raises `AbsentError` if none is."""
+    tried, is_any = [], False
     for file, location in candidates:
         try:
-            return file, _read(location, options, _MAX_ANNOTATION_BYTES)
-        except _AbsentError as error:
+            yield file, _read(location, options, _MAX_ANNOTATION_BYTES)
+            is_any = True
+        except AbsentError as error:
             tried.append(str(error))
-    raise OriginError(f"no annotations at this origin: {'; '.join(tried)}; check --origin")
+    if not is_any:
+        raise AbsentError(f"no annotations at this origin: {'; '.join(tried)}; check --origin")
 
 
-class _AbsentError(OriginError):
-    """There is no such file at this origin."""
+def _completed(
+    candidates: Sequence[tuple[AnnotationFile, str]], options: FetchOptions
+) -> list[tuple[AnnotationFile, bytes]]:
+    """The first candidate that is there, and those that are known to be a part only: nobody says that the first has all
+    that they have, as of k600's txt and csv."""
+    found = [next(_annotations(candidates, options))]
+    for file, location in candidates:
+        if not file.is_complete and file != found[0][0]:
+            with suppress(AbsentError):
+                found.append((file, _read(location, options, _MAX_ANNOTATION_BYTES)))
+    return found
+
+
+class AbsentError(OriginError):
+    """There is no such file, or no such release, at this origin."""
 
 
 def _read(location: str, options: FetchOptions, max_bytes: int) -> bytes:
     try:
         return read_small(location, options, max_bytes)
     except NotFoundError as error:
-        raise _AbsentError(str(error)) from error
+        raise AbsentError(str(error)) from error
     except FetchError as error:
         raise _unanswered(error) from error
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from harness import COMMAND, ROOT, kconvert, only_ours
 
-from kconvert.cli.arguments import batch_parser, conversion_parser, folder_parser
+from kconvert.cli.arguments import batch_parser, conversion_parser, folder_parser, overlap_parser
 from kconvert.cli.guide import TOPICS, page
 from kconvert.dataset.manifest import FORMAT_NAMES
 
@@ -80,7 +80,12 @@ def test_the_lines_of_python_of_a_page_work(topic: str, desk: Path) -> None:
 
 
 def test_every_option_that_is_named_is_there() -> None:
-    parsers = [conversion_parser("kconvert", ""), folder_parser("kconvert", "", has_progress=True), batch_parser()]
+    parsers = [
+        conversion_parser("kconvert", ""),
+        folder_parser("kconvert", "", has_progress=True),
+        batch_parser(),
+        overlap_parser(),
+    ]
     options = {option for parser in parsers for action in parser._actions for option in action.option_strings}
     foreign = {
         "--non-interactive", "--skip-dataset-yaml", "--split-parts",  # energon's

@@ -7,7 +7,10 @@ from importlib import resources
 from kconvert.errors import UsageError
 from kconvert.text import did_you_mean
 
-TOPICS = ("start", "checks", "formats", "reading", "training", "cluster", "disk", "resume", "config", "speed", "trust")
+TOPICS = (
+    "start", "checks", "overlap", "formats", "reading", "training", "cluster", "disk", "resume", "config", "speed",
+    "trust",
+)  # fmt: skip
 """In the order in which a person meets them."""
 
 

@@ -1,6 +1,7 @@
 """The account, against what is said of it: every clip and every annotation in exactly one row, whatever comes."""
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -38,10 +39,19 @@ def staged(folder: Path, archive: str, contents: list[tuple[str, tuple[str, ...]
 
 
 def policy(
-    short: str = "keep", unlabelled: str = "drop", covered: frozenset[str] | None = None, match: str = "name"
+    short: str = "keep",
+    unlabelled: str = "drop",
+    covered: frozenset[str] | None = None,
+    match: str = "name",
+    excluded: Collection[str] = (),
 ) -> Policy:
-    dropped = frozenset({"short"}) if short == "drop" else frozenset[str]()
-    return Policy(dropped, unlabelled, match, lambda label: covered is None or label in covered)  # type: ignore[arg-type]
+    return Policy(
+        dropped=frozenset({"short"}) if short == "drop" else frozenset[str](),
+        unlabelled=unlabelled,  # type: ignore[arg-type]
+        match=match,  # type: ignore[arg-type]
+        excluded_by=lambda name: ("other:val",) if name in excluded else (),
+        is_covered=lambda label: covered is None or label in covered,
+    )
 
 
 def labelling(annotated: dict[str, str], split: str = "k400/train", number: int = 0) -> Labelling:
@@ -60,6 +70,7 @@ def labelling(annotated: dict[str, str], split: str = "k400/train", number: int 
     st.sampled_from(["keep", "drop"]),
     st.sampled_from(["keep", "drop"]),
     st.sampled_from([None, frozenset(), frozenset({"zumba"})]),
+    st.sets(st.sampled_from(NAMES), max_size=3),
 )
 def test_the_account_closes(
     tmp_path_factory: pytest.TempPathFactory,
@@ -69,9 +80,10 @@ def test_the_account_closes(
     short: str,
     unlabelled: str,
     covered: frozenset[str] | None,
+    excluded: set[str],
 ) -> None:
     folder = tmp_path_factory.mktemp("rows")
-    account = Account(labelling(annotated), policy(short, unlabelled, covered))
+    account = Account(labelling(annotated), policy(short, unlabelled, covered, excluded=excluded))
     account.add_replacements(staged(folder, "better", better))
     for number, archive in enumerate(contents):
         account.admit(staged(folder, f"archive {number}", archive))
@@ -91,6 +103,11 @@ def test_the_account_closes(
     written = [row for row in rows if row.status == "written"]
     assert len({row.name for row in written}) == len(written)
     assert all(row.label or unlabelled == "keep" for row in written)
+    # What is excluded is not written, and what is not there stays missing.
+    assert not {row.name for row in written} & excluded
+    assert all((row.reason == "excluded") == (row.excluded_by == ("other:val",)) for row in rows)
+    named = {row.name for row in rows if row.status == "rejected" and row.reason != "duplicate"}
+    assert {row.name for row in rows if row.reason == "excluded"} == named & excluded
     # A missing clip is hosted nowhere.
     assert not {row.name for row in rows if row.status == "missing"} & set(hosted)
     # Written, rejected and missing say so.
@@ -101,6 +118,7 @@ def test_the_account_closes(
     assert all((row.status == "missing") == (row.row_index is None) for row in rows)
 
     counts = account.counts(MEMBERS, 0, 0)
+    assert counts.num_excluded_by.get("other:val", 0) == counts.num_rejected.get("excluded", 0)
     num_rejected = sum(counts.num_rejected.values())
     assert counts.num_missing_in_damaged == len(lost)
     assert counts.num_written + num_rejected + counts.num_missing == len(rows)

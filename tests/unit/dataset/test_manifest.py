@@ -8,7 +8,7 @@ from kconvert.errors import ManifestError
 from kconvert.storage.records import build
 
 NUMBERS = {field.name: number for number, field in enumerate(dataclasses.fields(SplitCounts))}
-COUNTS = SplitCounts(**{**NUMBERS, "num_rejected": {"empty": 1}})  # type: ignore[arg-type]
+COUNTS = SplitCounts(**{**NUMBERS, "num_rejected": {"empty": 1}, "num_excluded_by": {"k400:val": 1}})  # type: ignore[arg-type]
 MANIFEST = Manifest(
     release="k400",
     options={"to": "webdataset"},

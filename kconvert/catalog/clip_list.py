@@ -1,0 +1,153 @@
+"""Clip lists: which clips, or only which videos, a split of a release has, to be compared with others.
+
+The annotations of a release are one, and so is a file that a person has: csv with a header, DeepMind's JSON, the text
+of `ls -R`, or a name or an id a line, as other tools write them.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kconvert.catalog.clip import name_columns
+from kconvert.errors import AnnotationError, Problem
+
+_MAX_MALFORMED = 0.01
+_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+_TIMES = r"_([0-9]{6})_([0-9]{6})"
+_BEFORE, _AFTER, _ENDING = r"(?:^|[/\s,'\"])", r"(?=$|[\s,'\"])", r"\.(?:mp4|mkv|webm|avi)"
+_IN_LINES = (
+    re.compile(rf"{_BEFORE}({_ID.pattern}){_TIMES}(?:{_ENDING})?{_AFTER}"),
+    re.compile(rf"{_BEFORE}({_ID.pattern}){_ENDING}{_AFTER}"),
+    re.compile(rf"{_BEFORE}({_ID.pattern}){_AFTER}"),
+)
+"""A clip's name, a file that is named by an id, an id: what is looked for in a line, in this order."""
+
+
+class ListedClip(NamedTuple):
+    """A clip as a list names it."""
+
+    youtube_id: str
+    """Of its video."""
+    start_seconds: int | None
+    """Where it starts there; `None` if the list does not say."""
+    end_seconds: int | None
+    """Where it ends there; `None` if the list does not say."""
+
+
+@dataclass(frozen=True)
+class ClipList:
+    """The clips of one split, each once."""
+
+    name: str
+    """What it goes by, as `k400:val`."""
+    clips: Sequence[ListedClip]
+    """In the order of the list."""
+
+    @classmethod
+    def of_names(cls, name: str, names: Iterable[str]) -> ClipList:
+        """A list of clips by their official names, which they are known to be."""
+        columns = (values for _, values in name_columns(list(dict.fromkeys(names))))
+        return cls(name, list(map(ListedClip, *columns)))
+
+    @functools.cached_property
+    def has_times(self) -> bool:
+        """Whether it says of each clip where it is in its video."""
+        return all(clip.start_seconds is not None for clip in self.clips)
+
+    @functools.cached_property
+    def by_id(self) -> Mapping[str, Sequence[ListedClip]]:
+        """Its clips, by the id of their video."""
+        found: dict[str, list[ListedClip]] = {}
+        for clip in self.clips:
+            found.setdefault(clip.youtube_id, []).append(clip)
+        return found
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Of what it says, whatever the form and the order in which it was written."""
+        lines = sorted(f"{one.youtube_id} {one.start_seconds} {one.end_seconds}\n" for one in self.clips)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def parse_clip_list(data: bytes, name: str, path: str) -> ClipList:
+    """The clips that a file lists, in whatever form; `path` is what messages name it by.
+
+    Raises: `AnnotationError` with every row that cannot be read if there are more than 1 % of them, or no other.
+    """
+    text = data.decode("utf-8-sig", "surrogateescape")
+    problems: list[Problem] = []
+    parse = (
+        _parse_json if text.lstrip()[:1] == "{" else _parse_csv if "youtube_id" in _first_line(text) else _parse_lines
+    )
+    clips = list(dict.fromkeys(parse(text, problems)))
+    if len(problems) > _MAX_MALFORMED * (len(problems) + len(clips)) or not clips:
+        expected = "a clip's name or a video's id a line, a csv with youtube_id in its header, or JSON by id"
+        raise AnnotationError(path, tuple(problems) or (Problem("line 1", text[:60], expected),), "")
+    return ClipList(name, clips)
+
+
+def _first_line(text: str) -> str:
+    return text.lstrip().partition("\n")[0]
+
+
+def _parse_csv(text: str, problems: list[Problem]) -> Iterator[ListedClip]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+    try:
+        for row in reader:
+            values = {key: value for key, value in row.items() if isinstance(key, str) and isinstance(value, str)}
+            times = (values.get("time_start", ""), values.get("time_end", ""))
+            yield from _listed(f"line {reader.line_num}", values.get("youtube_id", ""), times, problems)
+    except csv.Error as error:
+        problems.append(Problem(f"line {reader.line_num}", str(error), "comma separated values"))
+
+
+def _parse_json(text: str, problems: list[Problem]) -> Iterator[ListedClip]:
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        problems.append(Problem("line 1", text[:40], f"JSON ({type(error).__name__})"))
+        return
+    for youtube_id, entry in entries.items():
+        try:
+            times = tuple(map(str, entry["annotations"]["segment"]))
+        except (KeyError, TypeError):
+            times = ("", "")
+        start, end = times if len(times) == 2 else ("", "")
+        yield from _listed(f"entry {youtube_id!r}", youtube_id, (start, end), problems)
+
+
+def _parse_lines(text: str, problems: list[Problem]) -> Iterator[ListedClip]:
+    """A name or an id a line, with folders before it, and a label after it, perhaps; the lines that `ls -R` adds are
+    passed over, among them the names of folders, some of which could be ids."""
+    lines = [line.strip() for line in text.split("\n")]
+    is_listing = any(line.endswith(":") for line in lines)
+    for number, line in enumerate(lines, start=1):
+        if not line or line.endswith(":") or line.startswith(("#", "total ")):
+            continue
+        found = next((match for pattern in _IN_LINES if (match := pattern.search(line))), None)
+        if is_listing and (found is None or found.re is _IN_LINES[-1]):
+            continue
+        youtube_id, *times = found.groups() if found else (line,)
+        yield from _listed(f"line {number}", youtube_id, (times[0], times[1]) if times else ("", ""), problems)
+
+
+def _listed(where: str, youtube_id: str, times: tuple[str, str], problems: list[Problem]) -> Iterator[ListedClip]:
+    """The clip of a row, if it can be read."""
+    youtube_id = youtube_id.strip()
+    start, end = (one.strip().removesuffix(".0") for one in times)
+    if not _ID.fullmatch(youtube_id):
+        problems.append(Problem(where, youtube_id[:60], "the id of a video, 11 of A-Z a-z 0-9 _ -, or a clip's name"))
+    elif not start and not end:
+        yield ListedClip(youtube_id, None, None)
+    elif start.isdecimal() and end.isdecimal() and int(start) < int(end):
+        yield ListedClip(youtube_id, int(start), int(end))
+    else:
+        problems.append(Problem(where, f"{youtube_id},{start},{end}"[:60], "whole seconds, the start before the end"))

@@ -1,0 +1,38 @@
+"""Exclusions: the clips that are left out as they are in other splits too, which something is trained or tested on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kconvert.catalog.clip import Clip
+from kconvert.catalog.clip_list import ClipList, ListedClip
+from kconvert.catalog.overlap import OverlapBy, is_in
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """What is excluded."""
+
+    lists: Sequence[ClipList] = ()
+    """That clips may be in."""
+    by: OverlapBy = "id"
+    """When one is."""
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """The lists that the clip of an official name is in, by what they go by."""
+        if not self.lists:
+            return ()
+        clip = Clip.from_name(name)
+        listed = ListedClip(clip.youtube_id, clip.start_seconds, clip.end_seconds)
+        return tuple(one.name for one in self.lists if is_in(listed, one, self.by))
+
+    @functools.cached_property
+    def digests(self) -> Mapping[str, str]:
+        """The sha256 of what each list says, by what it goes by."""
+        return {one.name: one.sha256 for one in self.lists}
+
+    def without(self, name: str) -> Exclusion:
+        """The same without the list of that name: nothing is excluded as it is in its own split."""
+        return Exclusion([one for one in self.lists if one.name != name], self.by)

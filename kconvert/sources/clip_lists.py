@@ -1,0 +1,99 @@
+"""The clip lists that a person names: a split of a release, as an origin or the official server has it, or a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kconvert.catalog.annotation import AnnotationText, parse_annotations
+from kconvert.catalog.clip_list import ClipList, parse_clip_list
+from kconvert.catalog.release import OFFICIAL_BASE, RELEASE_NAMES, SPLITS, load_release, meant_release
+from kconvert.errors import OriginError, UsageError
+from kconvert.sources.fetch.stream import FetchOptions
+from kconvert.sources.origin import AbsentError, open_origin
+from kconvert.text import did_you_mean
+
+_MAX_MALFORMED = 0.01
+_SPLIT_NAMES = {"validation": "val", "validate": "val"}
+
+
+@dataclass(frozen=True)
+class ListName:
+    """Which list is meant."""
+
+    text: str
+    """What it goes by, as `k400:val`."""
+    release: str
+    """Of the catalogue; `""` for a file of any other name."""
+    split: str
+    """Of that release; `""` for a file of any other name."""
+    file: str = ""
+    """That it is in; `""` for where the release is."""
+
+
+def parse_list_names(option: str, word: str) -> list[ListName]:
+    """The lists that a word of an option means: `k400:val`, `k400` for all its splits, `k400:val=FILE`, or `NAME=FILE`.
+
+    Raises: `UsageError`, beginning with the option, if it means none.
+    """
+    named, equals, file = word.partition("=")
+    release, colon, split = named.partition(":")
+    split = _SPLIT_NAMES.get(split, split)
+    if equals and (not file or not named):
+        raise UsageError(f"{option}: {word!r}: expected NAME=FILE, as k400:val=my_list.csv")
+    if release in RELEASE_NAMES and not colon and not equals:
+        return [ListName(f"{release}:{one}", release, one) for one in load_release(release).splits]
+    if release in RELEASE_NAMES and split in SPLITS:
+        return [ListName(f"{release}:{split}", release, split, file)]
+    if equals:
+        return [ListName(named, "", "", file)]
+    if (meant := meant_release(release)) is not None and meant != release:
+        hint = f"did you mean {meant}{colon}{split}?"
+    else:
+        hint = did_you_mean(release, RELEASE_NAMES) if release not in RELEASE_NAMES else did_you_mean(split, SPLITS)
+    expected = f"RELEASE:SPLIT, of {', '.join(RELEASE_NAMES)} and {', '.join(SPLITS)}, or NAME=FILE"
+    raise UsageError(f"{option}: {word!r}: expected {expected}{f'; {hint}' if hint else ''}")
+
+
+def read_clip_lists(option: str, names: Sequence[ListName], origin: str, options: FetchOptions) -> list[ClipList]:
+    """The lists of these names, in their order; those that are fetched come last. Raises as `read_clip_list`."""
+    files_first = sorted(names, key=lambda name: name.file == "")
+    found = {name: read_clip_list(option, name, origin, options) for name in files_first}
+    return [found[name] for name in names]
+
+
+def read_clip_list(
+    option: str, name: ListName, origin: str, options: FetchOptions, official: str = OFFICIAL_BASE
+) -> ClipList:
+    """A clip list: of its file, or else the origin's, or else the official server's.
+
+    Raises: `OriginError`, beginning with the option, if it cannot be had; `AnnotationError` if it cannot be read.
+    """
+    if name.file:
+        path = Path(os.path.expanduser(name.file))
+        try:
+            return parse_clip_list(path.read_bytes(), name.text, str(path))
+        except OSError as error:
+            raise OriginError(f"{option}: {path}: {error.strerror}; expected a list of clips or of videos") from error
+    problems: list[str] = []
+    for where in dict.fromkeys((origin, official)):
+        try:
+            return ClipList.of_names(name.text, _annotated(name, where, options))
+        except AbsentError as error:
+            problems.append(str(error))
+        except OriginError as error:
+            problems.append(str(error))
+            break
+    raise OriginError(
+        f"{option}: {name.text}: its list cannot be had: {'; '.join(problems)}; give it as {name.text}=FILE"
+    )
+
+
+def _annotated(name: ListName, where: str, options: FetchOptions) -> Iterator[str]:
+    """The names of the clips of a split, as that origin has them."""
+    release = load_release(name.release)
+    for file, data in open_origin(where, release, options).all_annotations(release.splits[name.split]):
+        text = AnnotationText(data, file.form, file.path)
+        yield from parse_annotations(text, name.split, release.label_ids, _MAX_MALFORMED).labels
