@@ -90,10 +90,7 @@ class SourceChangedError(FetchError):
 class ArchiveError(TaskError):
     """An archive is damaged: nothing of it is kept, as nobody can say what is missing from it."""
 
-    next_step = (
-        "run the same command again: it is fetched anew; if it stays so, the origin's copy is damaged: "
-        "--damaged salvage keeps the clips before the damage, --damaged skip leaves the archive out"
-    )
+    next_step = "run the same command again: it is fetched anew; if it stays so, the origin's copy is no archive"
 
     def __init__(self, archive: str, problem: str) -> None:
         super().__init__(archive, problem)

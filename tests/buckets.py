@@ -161,7 +161,8 @@ def store() -> Iterator[Store]:
         if act in ("flip", "exact"):
             _change(environ, act)
         elif act:
-            code = {"500": "InternalError", "503": "SlowDown", "403": "InvalidAccessKeyId"}[act]
+            codes = {"500": "InternalError", "503": "SlowDown", "403": "InvalidAccessKeyId", "400": "ExpiredToken"}
+            code = codes[act]
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             said = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as asked for</Message></Error>".encode()
             start_response(f"{act} {code}", [("Content-Type", "application/xml"), ("Content-Length", str(len(said)))])

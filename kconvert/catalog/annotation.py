@@ -8,16 +8,19 @@ or without `is_cc` and `label`, `val` or `validate`, CRLF, a byte order mark, bl
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from kconvert.catalog.clip import Clip
+from kconvert.catalog.clip import Clip, letters
 from kconvert.catalog.release import AnnotationForm
 from kconvert.errors import AnnotationError, Problem
 
+_LINE_END = re.compile("\r\n|\r|\n")
+_MAY_GO_ON = re.compile(r",\s*0(?:\.0)?,\s*1$")
+"""What is left of a clip of the first ten seconds, the only one whose times still make sense without the last digit."""
 _TOTAL = re.compile(r"total [0-9.,]+[KMGT]?")
 _SPLIT_SPELLINGS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 
@@ -61,6 +64,7 @@ class _Collector:
     def __init__(self, split: str, known_labels: Mapping[str, int]) -> None:
         self._split = split
         self.known_labels = known_labels
+        self.by_letters = {letters(label): label for label in known_labels}
         self.labels: dict[str, str] = {}
         self.repeated: list[str] = []
         self.malformed: list[Problem] = []
@@ -130,22 +134,31 @@ def parse_annotations(
     # A byte that is no UTF-8 costs its row, as nothing that is expected has such characters.
     text = file.data.decode("utf-8-sig", "surrogateescape")
     _PARSERS[file.form](text, collector)
-    last = f"line {text.count(chr(10)) + 1}"
-    if file.form != "json" and collector.malformed and collector.malformed[-1].where == last:
-        collector.refuse(last, text.rpartition("\n")[2], "a whole row, and the end of a line: the file was cut")
+    if file.form != "json":
+        _require_whole(text, collector)
     if not collector.labels and not collector.malformed and not collector.unreadable:
         collector.refuse("line 1", text[:60], "at least one annotated clip")
     if collector.unreadable:
         raise AnnotationError(file.path, (*collector.malformed, *collector.unreadable), "")
-    if len(collector.malformed) > max_malformed * collector.num_rows:
+    if not collector.labels or len(collector.malformed) > max_malformed * collector.num_rows:
         allowed = f"{int(max_malformed * collector.num_rows):,} of {collector.num_rows:,} rows"
         raise AnnotationError(file.path, tuple(collector.malformed), allowed)
     return Annotations(collector.labels, tuple(collector.repeated), tuple(collector.malformed))
 
 
+def _require_whole(text: str, collector: _Collector) -> None:
+    """Refuses a file that ends inside a row, as far as that can be seen: one without the end of a line, whose last row
+    cannot be read, or ends in a time that may have had another digit."""
+    *_, line = _LINE_END.split(text)
+    last = f"line {len(_LINE_END.findall(text)) + 1}"
+    is_malformed = bool(collector.malformed) and collector.malformed[-1].where == last
+    may_go_on = _MAY_GO_ON.search(line) and "time_end" in (text.split("\n", 1)[0].rsplit(",", 1)[-1])
+    if is_malformed or may_go_on:
+        collector.refuse(last, line, "a whole row, and the end of a line: the file was cut")
+
+
 def _parse_csv(text: str, collector: _Collector) -> None:
-    reader = csv.reader(io.StringIO(text, newline=""))
-    rows = _numbered(reader, collector)
+    rows = _rows(text, collector)
     _, header = next(rows, (1, []))
     columns = {name.strip(): column for column, name in enumerate(header)}
     missing = {"youtube_id", "time_start", "time_end"} - columns.keys()
@@ -154,8 +167,6 @@ def _parse_csv(text: str, collector: _Collector) -> None:
         collector.refuse("line 1", ",".join(header), expected)
         return
     for line, row in rows:
-        if not any(map(str.strip, row)):
-            continue
         if len(row) != len(header):
             collector.problem(f"line {line}", ",".join(row), f"{len(header)} fields")
             continue
@@ -172,17 +183,19 @@ def _parse_csv(text: str, collector: _Collector) -> None:
         )
 
 
-def _numbered(reader: Iterator[list[str]], collector: _Collector) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the number of the line they end on; a csv error ends them and is a problem."""
-    while True:
+def _rows(text: str, collector: _Collector) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, with the numbers of their lines. No row of an annotation has a line end in it, so
+    that a quote that nothing closes costs its line, and no other."""
+    for number, line in enumerate(_LINE_END.split(text), start=1):
+        if not line.strip(', \t"'):
+            continue
+        if '"' not in line:
+            yield number, line.split(",")
+            continue
         try:
-            row = next(reader)
-        except StopIteration:
-            return
+            yield number, next(csv.reader([line], strict=True))
         except csv.Error as error:
-            collector.refuse(f"line {reader.line_num}", str(error), "comma separated values")  # type: ignore[attr-defined]
-            return
-        yield reader.line_num, row  # type: ignore[attr-defined]
+            collector.problem(f"line {number}", line, f"comma separated values ({error})")
 
 
 def _parse_listing(text: str, collector: _Collector) -> None:
@@ -192,7 +205,8 @@ def _parse_listing(text: str, collector: _Collector) -> None:
     for number, raw in enumerate(text.split("\n"), start=1):
         line = raw.strip()
         if line.endswith(":"):
-            label = _unquoted(line[:-1]).rstrip("/").rsplit("/", 1)[-1]
+            folder = _unquoted(line[:-1]).rstrip("/").rsplit("/", 1)[-1]
+            label = collector.by_letters.get(letters(folder), folder)
         elif line and not line.startswith("._") and not _TOTAL.fullmatch(line):
             _add_listed(f"line {number}", _unquoted(line), label, collector)
 
@@ -215,22 +229,22 @@ def _add_listed(where: str, name: str, label: str, collector: _Collector) -> Non
     if is_label:
         collector.add_clip(clip, label)
     else:
-        collector.problem(where, name, f"a clip in a folder named by a label of the release, not {label!r}")
+        collector.refuse(where, name, f"a clip in a folder named by a label of the release, not {label!r}")
 
 
 def _parse_json(text: str, collector: _Collector) -> None:
     try:
-        entries = json.loads(text)
+        entries = json.loads(text, object_pairs_hook=_Object)
     except json.JSONDecodeError as error:
         collector.refuse(f"line {error.lineno}", text[error.pos : error.pos + 40], f"JSON: {error.msg}")
         return
     except (RecursionError, ValueError) as error:
         collector.refuse("line 1", text[:40], f"JSON within reason ({type(error).__name__})")
         return
-    if not isinstance(entries, dict):
+    if not isinstance(entries, _Object):
         collector.refuse("line 1", text[:40], "a JSON object keyed by YouTube id")
         return
-    for youtube_id, entry in entries.items():
+    for youtube_id, entry in entries.pairs:
         where = f"entry {youtube_id!r}"
         try:
             annotations = entry["annotations"]
@@ -243,6 +257,14 @@ def _parse_json(text: str, collector: _Collector) -> None:
             collector.problem(where, json.dumps(entry), '{"annotations": {"label": …, "segment": [start, end]}, …}')
             continue
         collector.add(_Row(where, youtube_id, str(start), str(end), label, subset))
+
+
+class _Object(dict[str, Any]):
+    """An object of JSON that remembers what stands under a key that is there more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
 
 
 def _whole_seconds(text: str) -> int:

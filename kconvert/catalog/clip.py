@@ -60,6 +60,11 @@ def sample_key(split: str, name: str) -> str:
     return f"{split}_{name}"
 
 
+def letters(label: str) -> str:
+    """What labels are compared by, as tools write them in many ways: no two labels of the releases agree in that."""
+    return "".join(char for char in label.lower() if char.isalnum())
+
+
 def name_columns(names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
     """The columns that names are made of, one at a time: `youtube_id`, `start_seconds`, `end_seconds`.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from kconvert.catalog.annotation import Annotations
+from kconvert.catalog.clip import letters
 from kconvert.catalog.release import AnnotationFile, SplitInfo
 
 UnlabelledPolicy = Literal["keep", "drop"]
@@ -54,7 +55,7 @@ class Labelling:
         if (label := self.info.label_of(archive, self.labels)) is not None:
             return Label(label, "archive")
         folder = member.rpartition("/")[0].rpartition("/")[2]
-        label = self._by_letters.get(_letters(folder))
+        label = self._by_letters.get(letters(folder))
         return _NONE if label is None else Label(label, "folder")
 
     def counts(self, label: Label) -> bool:
@@ -64,9 +65,4 @@ class Labelling:
 
     @functools.cached_property
     def _by_letters(self) -> Mapping[str, str]:
-        return {_letters(label): label for label in self.labels}
-
-
-def _letters(label: str) -> str:
-    """What labels are compared by, as tools write them in many ways: no two labels of the releases agree in that."""
-    return "".join(char for char in label.lower() if char.isalnum())
+        return {letters(label): label for label in self.labels}

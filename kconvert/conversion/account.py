@@ -81,6 +81,10 @@ class Account:
         self._by_id = _annotated_once(self._labels) if policy.match == "id" else {}
         self._claimed: dict[str, str] = {}
         """From annotated names to the clips, perhaps of other names, that have these annotations."""
+        self._exact: set[str] = set()
+        """Annotated names that clips have, or good replacements: no clip of another name has their annotation."""
+        self._rejected: dict[str, str] = {}
+        """From annotated names to rejected clips of other names, which have these annotations if no other clip has."""
         self._names: list[str] = []
         self._defects: list[list[str]] = []
         self._replacement_names: list[str] = []
@@ -96,11 +100,13 @@ class Account:
             self._replacement_names.append(name)
             if not self._rejecting(row):
                 self._good_replacements.setdefault(name, row)
+        self._exact |= self._labels.keys() & self._good_replacements
 
     def admit(self, rows: StagedRows) -> Sequence[Decision]:
         """Decides on the clips of a window, in their order; returns the new decisions."""
         first = len(self.decisions)
         added = self._add(rows)
+        self._exact |= self._labels.keys() & self._names[added.start : added.stop]
         found = zip(added, rows.archive_column(), rows.column("member"), strict=True)
         self.decisions.extend(self._decide(row, archive, member) for row, archive, member in found)
         return self.decisions[first:]
@@ -120,8 +126,14 @@ class Account:
         if name in self._admitted or self._claimed.get(annotated, name) != name:
             return Decision(name, "rejected", "duplicate", *label, row, "original", None)
         self._admitted.add(name)
+        decision = self._judge(name, label, row)
         if annotated in self._labels:
-            self._claimed[annotated] = name
+            is_claim = annotated == name or decision.status == "written"
+            (self._claimed if is_claim else self._rejected).setdefault(annotated, name)
+        return decision
+
+    def _judge(self, name: str, label: Label, row: int) -> Decision:
+        """The decision on a clip that is no duplicate."""
         if excluded_by := self._policy.excluded_by(name):
             return Decision(name, "rejected", "excluded", *label, row, "original", None, excluded_by)
         better = self._good_replacements.get(name)
@@ -135,6 +147,7 @@ class Account:
         """Decides, after all archives, on the annotated clips that none of them holds; returns these decisions. The
         reason is asked for with a clip's label."""
         first = len(self.decisions)
+        self._claimed = self._rejected | self._claimed
         for name, text in self._labels.items():
             if name in self._claimed or not self._policy.is_covered(text):
                 continue
@@ -152,7 +165,8 @@ class Account:
     def _annotated(self, name: str) -> str:
         """The annotated name that a clip goes by; its own if there is none, or another clip has that annotation."""
         other = "" if name in self._labels else self._by_id.get(Clip.from_name(name).youtube_id, "")
-        return other if other and self._claimed.get(other, name) == name else name
+        is_free = other not in self._exact and self._claimed.get(other, name) == name
+        return other if other and is_free else name
 
     def unmatched_replacements(self) -> list[str]:
         """Replacements of clips that are neither annotated nor hosted."""

@@ -72,9 +72,9 @@ class ClipChecking:
 class MemberChecking:
     """The members of one archive, as they are read."""
 
-    def __init__(self, checking: ClipChecking, selected: frozenset[str] | None) -> None:
+    def __init__(self, checking: ClipChecking, is_selected: Callable[[str], bool]) -> None:
         self._checking = checking
-        self._selected = selected
+        self._is_selected = is_selected
         self._rows: dict[str, StagedClip] = {}
         """Of the clips so far, by the names of their members."""
         self.refused: list[str] = []
@@ -106,7 +106,7 @@ class MemberChecking:
             self.num_unparsed += 1
             self._refuse(member, str(error))
             return
-        if self._selected is not None and clip.name not in self._selected:
+        if not self._is_selected(clip.name):
             self.num_unselected += 1
             return
         if linked is None:

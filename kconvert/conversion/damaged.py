@@ -52,10 +52,18 @@ class DamagedPlace:
 class DamagedError(ArchiveError):
     """A reading found an archive damaged."""
 
-    def __init__(self, archive: str, problem: str, place: DamagedPlace) -> None:
+    def __init__(self, archive: str, problem: str, place: DamagedPlace, before: DamagedPlace | None) -> None:
+        """`before` is where the reading before it did; `None` if this was the first."""
         super().__init__(archive, problem)
-        self.args = (archive, problem, place)
+        self.args = (archive, problem, place, before)
         self.place = place
+        if before is not None:
+            self.next_step = "run the same command again: it broke elsewhere each time, so that the way to it is bad"
+        elif place.is_certain:
+            self.next_step = (
+                "run the same command again: it is fetched anew; if it stays so, the origin's copy is damaged: "
+                "--damaged salvage keeps the clips before the damage, --damaged skip leaves the archive out"
+            )
 
 
 def is_accepted(receipt: ArchiveReceipt, policy: DamagedPolicy) -> bool:

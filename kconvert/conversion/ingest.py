@@ -28,6 +28,16 @@ from kconvert.video.verdict import CheckOptions
 
 
 @dataclass(frozen=True)
+class ClipSelection:
+    """Which clips of archives are read."""
+
+    path: StorePath
+    """Of a file of official names, one a line."""
+    are_read: bool
+    """Whether these are read, or all others."""
+
+
+@dataclass(frozen=True)
 class IngestTask:
     """One archive to be read."""
 
@@ -45,8 +55,8 @@ class IngestTask:
     """How its bytes are had."""
     damaged: DamagedPolicy
     """What is made of it if it is damaged for good."""
-    selection: StorePath | None = None
-    """The names of the clips that are read, in a file; `None` for all."""
+    selection: ClipSelection | None = None
+    """The clips that are read; `None` for all."""
 
     @property
     def name(self) -> str:
@@ -130,14 +140,13 @@ class _Ingest:
 
     def _read_members(self, check: CheckOptions, sink: ClipSink, place: DamagedPlace | None) -> ArchiveReceipt:
         task, damage = self.task, None
-        selected = None if task.selection is None else _names(task.selection)
         with (
             task.access.open(task.archive, task.fetch, self.counted.bytes_read) as stream,
             staged_writer(task.journal.rows_path(task.archive_id)) as rows,
             ArchiveReader(stream, task.name) as archive,
         ):
             clips = ClipChecking(open_prober(check), check, sink, rows, self.counted.clip_checked)
-            checking = MemberChecking(clips, selected)
+            checking = MemberChecking(clips, _is_selected(task.selection))
             try:
                 for member in archive:
                     checking.read(member)
@@ -163,7 +172,7 @@ class _Ingest:
     def _damage(self, error: ArchiveError, found: DamagedPlace, place: DamagedPlace | None) -> Damage:
         """What is said of an archive that is damaged where it was before. Raises `DamagedError` if it is elsewhere."""
         if found != place:
-            raise DamagedError(error.archive, error.problem, found) from error
+            raise DamagedError(error.archive, error.problem, found, place) from error
         self.task.access.discard(self.task.archive)
         return damage(self.task.damaged, found)
 
@@ -181,6 +190,14 @@ class _Ingest:
                 part_bytes=sink.size_bytes,
                 rows_sha256=rows.finish(),
             )
+
+
+def _is_selected(selection: ClipSelection | None) -> Callable[[str], bool]:
+    """Says of an official name whether the clip is to be read."""
+    if selection is None:
+        return lambda name: True
+    names, are_read = _names(selection.path), selection.are_read
+    return lambda name: (name in names) == are_read
 
 
 @functools.lru_cache(maxsize=2)

@@ -16,6 +16,7 @@ from kconvert.conversion.config import Conversion, excluded_lists, require_known
 from kconvert.conversion.damaged import is_handled
 from kconvert.conversion.disk_space import DiskUse
 from kconvert.conversion.folder import require_ours
+from kconvert.conversion.ingest import ClipSelection
 from kconvert.conversion.open import open_strategy
 from kconvert.conversion.plan import Selection, SplitPlan
 from kconvert.conversion.shuffle import ShuffleOptions
@@ -95,7 +96,15 @@ class Job:
                 excluded_by=self._exclusion_of(plan).of,
                 is_covered=lambda label: covered is None or label in covered,
             ),
-            selection=journal.selection_path if self.selection.classes else None,
+            selection=self._clip_selection(plan),
+        )
+
+    def _clip_selection(self, plan: SplitPlan) -> ClipSelection | None:
+        """Where annotations are not complete, the clips of a class are all those that they do not give another one."""
+        if not self.selection.classes:
+            return None
+        return ClipSelection(
+            self.journal.split(plan.info.name).selection_path, are_read=plan.inputs.annotations.is_complete
         )
 
     def num_excluded(self, plan: SplitPlan) -> int:
@@ -140,6 +149,9 @@ def resolve(conversion: Conversion) -> Job:
     strategy = open_strategy(conversion.to, conversion.shuffle, conversion.shard)
     strategy.require(out, cache, conversion.damaged)
     selection = conversion.selection(release)
+    if conversion.damaged == "salvage":
+        # What is salvaged is decoded, whatever the depth.
+        tool_versions(dataclasses.replace(conversion.check, depth="decode"))
     exclusion = _exclusion(conversion)
     identity = _identity(conversion, selection, exclusion, strategy)
     require_ours(out)

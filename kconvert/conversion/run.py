@@ -26,7 +26,7 @@ from kconvert.conversion.job import Job, resolve
 from kconvert.conversion.plan import Selection, Source, SplitPlan, measure
 from kconvert.conversion.record import done_event
 from kconvert.conversion.tasks import FailedTasksError, Failure, Tasks
-from kconvert.dataset.manifest import Manifest, SplitRecord, read_manifest
+from kconvert.dataset.manifest import DamagedEntry, Manifest, SplitRecord, read_manifest
 from kconvert.engines.engine import Engine, TaskNeeds
 from kconvert.engines.node_check import checked_nodes
 from kconvert.engines.open import EngineChoice, open_engine
@@ -148,6 +148,7 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
         records = {split: done[split] for split in SPLITS if split in done}
         if not failures:
             _finish(job, records)
+            _forget_failures(job.journal, [entry for record in records.values() for entry in record.damaged])
         job.journal.forget_refusal()
         return Summary(records, failures)
 
@@ -268,8 +269,9 @@ def _fix_inputs(plans: Sequence[SplitPlan], journal: Journal, selection: Selecti
     """Fixes in the journal what new splits are made from."""
     for plan in plans:
         if plan.new_annotations is not None:
-            chosen = [name for name, label in plan.annotations.labels.items() if label in selection.classes]
-            journal.split(plan.info.name).set_inputs(plan.inputs, plan.new_annotations, chosen)
+            are_read, labels = plan.inputs.annotations.is_complete, plan.annotations.labels.items()
+            listed = [name for name, label in labels if (label in selection.classes) == are_read]
+            journal.split(plan.info.name).set_inputs(plan.inputs, plan.new_annotations, listed)
 
 
 def _make_all(
@@ -281,7 +283,6 @@ def _make_all(
     job.journal.set_identity(job.identity)
     _fix_inputs(plans, job.journal, job.selection)
     doubtful = _doubtful_archives(job, state)
-    # A split that counts as long as these archives are damaged is forgotten only once they are not.
     state.forget_records([plan.info.name for plan in plans if plan.info.name not in doubtful])
     with SnapshotWriter(job.journal, observer) as watched, checked_nodes(engine, *job.shared_folders()):
         watched.run_begins({plan.info.name: plan.work for plan in plans})
@@ -289,10 +290,7 @@ def _make_all(
             name, use = plan.info.name, job.disk_use([plan])
             tasks = Tasks(engine, watched, name, lambda use=use: describe_space(use))  # type: ignore[misc]
             try:
-                if name in doubtful:
-                    job.strategy.read(doubtful[name], job.split(plan), tasks)
-                    state.forget_records([name])
-                made[name] = job.strategy.make(job.split(plan), tasks)
+                made[name] = _make(job, state, plan, doubtful.get(name, ()), tasks)
                 watched.split_ends(done_event(name, made[name]))
             except FailedTasksError as error:
                 failures += error.failures
@@ -302,6 +300,31 @@ def _make_all(
         # Of workers that died.
         clear_temporaries(job.journal)
     return made, failures
+
+
+def _make(job: Job, state: FolderState, plan: SplitPlan, doubtful: Sequence[str], tasks: Tasks) -> SplitRecord:
+    """Makes a split; one that counts as long as the doubtful archives are damaged is forgotten only once they are not.
+
+    Raises: `FailedTasksError` if tasks failed.
+    """
+    split = job.split(plan)
+    if doubtful:
+        try:
+            job.strategy.read(doubtful, split, tasks)
+        except FailedTasksError:
+            # The split stays as it is, so that what was read is not packed.
+            split.remove_parts()
+            raise
+        state.forget_records([split.name])
+    return job.strategy.make(split, tasks)
+
+
+def _forget_failures(journal: Journal, entries: Sequence[DamagedEntry]) -> None:
+    """Of damaged archives that failed as something else was to be made of them than was, and is asked for now."""
+    for entry in entries:
+        split = journal.split(entry.split)
+        if (archive_id := split.ids().get(entry.archive)) is not None:
+            split.forget_failure(archive_id)
 
 
 def _doubtful_archives(job: Job, state: FolderState) -> Mapping[str, Sequence[str]]:

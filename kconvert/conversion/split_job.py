@@ -10,7 +10,7 @@ from kconvert.catalog.labelling import Labelling
 from kconvert.catalog.release import Release
 from kconvert.conversion.account import Account, MissingReason, Policy
 from kconvert.conversion.damaged import DamagedPolicy, is_accepted
-from kconvert.conversion.ingest import IngestTask
+from kconvert.conversion.ingest import ClipSelection, IngestTask
 from kconvert.conversion.plan import SplitPlan
 from kconvert.conversion.tasks import Failure, Tasks
 from kconvert.dataset.manifest import DamagedEntry, DamageHandling
@@ -60,8 +60,8 @@ class SplitJob:
     """How its archives are read."""
     policy: Policy
     """What its clips are judged by."""
-    selection: StorePath | None
-    """The names of the clips that are read, in a file; `None` for all."""
+    selection: ClipSelection | None
+    """The clips that are read; `None` for all."""
 
     @property
     def name(self) -> str:
@@ -128,6 +128,11 @@ class SplitJob:
         for name, receipt in self.receipts(names).items():
             if (damage := receipt.damage) is not None:
                 tasks.note(f"{name} is damaged for good, and {damage.handling}: {damage.problem}")
+
+    def remove_parts(self) -> None:
+        """Removes what is staged of it."""
+        for archive_id in self.ids.values():
+            self.journal.part_path(archive_id).remove()
 
     def _task(self, name: str) -> IngestTask:
         return IngestTask(

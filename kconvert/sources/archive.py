@@ -62,6 +62,9 @@ class ArchiveReader(Members):
         self._loadable = 0
         """The number of the member whose bytes come next; 0 for none."""
         self._num_members = 0
+        """That were begun."""
+        self._num_whole = 0
+        """Of these, the ones all of whose bytes were read."""
         self._is_extended = False
         """Whether the map of the sparse member that the last header is of goes on in further blocks."""
         self.notes: list[str] = []
@@ -69,13 +72,14 @@ class ArchiveReader(Members):
     @property
     def read_so_far(self) -> ReadSoFar:
         """How far the reading is."""
-        return ReadSoFar(self._num_members, *self._bytes.packed)
+        return ReadSoFar(self._num_whole, *self._bytes.packed)
 
     def __iter__(self) -> Iterator[Member]:
         overrides: dict[str, str] = {}
         while True:
             self._bytes.skip(self._num_pending, "inside a member")
             self._num_pending = self._loadable = 0
+            self._num_whole = self._num_members
             header = self._header()
             if header is None:
                 return self._finish()
@@ -137,6 +141,7 @@ class ArchiveReader(Members):
         if len(data) < size:
             raise self._damaged(f"ends inside member {_shown(name)}: it was cut")
         self._num_pending -= size
+        self._num_whole = number
         return data
 
     def _extension(self, header: tarfile.TarInfo) -> dict[str, str]:

@@ -50,14 +50,20 @@ class InflatedStream:
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes, fewer only at the checked end."""
+        pieces: list[bytes] = []
+        lacking = size
         try:
-            data = self._plain.read(size)
+            # Never more than is asked for, so that what lies whole before a damage is had.
+            while lacking and (piece := self._plain.read1(lacking)):
+                pieces.append(piece)
+                lacking -= len(piece)
         except EOFError as error:
             raise self._damaged(
                 "ends early: the archive was cut, or something else follows the end of the gzip stream"
             ) from error
         except GZIP_ERRORS as error:
             raise self._damaged(f"is damaged ({error})") from error
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self.num_read += len(data)
         self.num_short = size - len(data)
         if self.is_gzip and self.num_read > self._packed.num_read * _MAX_EXPANSION + _MAX_EXPANSION_BYTES:

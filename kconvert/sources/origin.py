@@ -23,6 +23,8 @@ from kconvert.storage.objects import object_path
 
 _MAX_LIST_BYTES = 16 << 20
 _MAX_ANNOTATION_BYTES = 1 << 30
+_SEVERAL = re.compile(r"\.(?:tar|tar\.gz|tgz)(?:[\s,;|]+\S|.*://)")
+"""An archive's name that something else follows."""
 _ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
 
 
@@ -238,7 +240,7 @@ def parse_path_list(data: bytes, where: str, base: str, list_path: str) -> tuple
         url = line.strip()
         if not url or url.startswith("#"):
             continue
-        leaf = _leaf_in(folder, url)
+        leaf = "" if _SEVERAL.search(url) else _leaf_in(folder, url)
         name = folder + leaf
         if not _is_archive_name(leaf):
             problems.append(f"line {number}: got {url[:200]!r}")
@@ -249,7 +251,8 @@ def parse_path_list(data: bytes, where: str, base: str, list_path: str) -> tuple
     if problems or not names:
         shown = "; ".join(problems[:20]) or "it is empty"
         raise OriginError(
-            f"{where}: expected a URL {base}{folder}….tar.gz a line; {shown}; correct the list, or use another --origin"
+            f"{where}: expected a URL {base.rstrip('/')}/{folder}….tar.gz a line; {shown}; correct the list, or use "
+            "another --origin"
         )
     return tuple(names)
 

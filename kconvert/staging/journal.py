@@ -6,7 +6,7 @@
     identity.json                   release, format and every option that changes bytes
     train/inputs.json               the archives and the annotation file this split is made from
     train/annotations               that file
-    train/selection.txt             the clips that `--classes` selects, a name a line
+    train/selection.txt             the clips that `--classes` selects, or leaves out, a name a line
     train/archives/000012.rows      what archive 12 holds (Parquet)
     train/archives/000012.part      its clips, until they are packed; elsewhere if there is a staging folder
     train/archives/000012.json      its receipt, written after both
@@ -266,12 +266,13 @@ class SplitJournal:
         inputs = self.inputs()
         return {} if inputs is None else inputs.ids()
 
-    def set_inputs(self, inputs: Inputs, annotations: bytes, selected: Iterable[str]) -> None:
-        """Fixes what the split is made from; `selected` are the names of the clips that `--classes` selects."""
+    def set_inputs(self, inputs: Inputs, annotations: bytes, listed: Iterable[str]) -> None:
+        """Fixes what the split is made from; `listed` are the names of the clips that `--classes` selects, or leaves
+        out."""
         for folder in (self.folder / "archives", self.folder / "shards", self.parts_folder):
             folder.make_folder()
         self.annotations_path.write_bytes(annotations)
-        self.selection_path.write_bytes("".join(f"{name}\n" for name in selected).encode())
+        self.selection_path.write_bytes("".join(f"{name}\n" for name in listed).encode())
         _write(self.folder / "inputs.json", dataclasses.asdict(inputs))
 
     @property
@@ -333,6 +334,9 @@ class SplitJournal:
     def failure(self, archive_id: str) -> str:
         """Why reading an archive failed the last time; `""` if it did not."""
         return (_content(self._failure_path(archive_id)) or b"").decode("utf-8", "replace")
+
+    def forget_failure(self, archive_id: str) -> None:
+        self._failure_path(archive_id).remove()
 
     def set_failure(self, archive_id: str, reason: str) -> None:
         self._failure_path(archive_id).write_bytes(reason.encode("utf-8", "backslashreplace"))

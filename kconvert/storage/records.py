@@ -36,9 +36,11 @@ def _value(hint: Any, value: object, where: str) -> Any:  # noqa: PLR0911
         return _value(next(one for one in arguments if one is not type(None)), value, where)
     if origin is tuple and isinstance(value, list):
         return tuple(_value(arguments[0], one, where) for one in value)
-    if origin is typing.Literal and value in arguments:
-        return value
-    if origin is not None and issubclass(origin, Mapping) and isinstance(value, Mapping):
+    if origin is typing.Literal:
+        if value in arguments and isinstance(value, str):
+            return value
+        raise ValueError(f"{where}: got {_shown(value)}, expected one of {', '.join(map(repr, arguments))}")
+    if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
         return {str(key): _value(arguments[1], one, where) for key, one in value.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value)

@@ -29,10 +29,19 @@ def store_errors(name: str, is_anonymous: Callable[[], bool]) -> Iterator[None]:
         alone = ", asked without credentials as the environment has none" if is_anonymous() else ""
         raise PermissionError(errno.EACCES, (_said(error) or "access denied") + alone, name) from error
     except OSError as error:
+        if _is_bad_request(error):
+            # An answer to HEAD cannot say more.
+            raise PermissionError(errno.EACCES, f"{_said(error)}; have the credentials expired?", name) from error
         number = error.errno if error.errno in _OF_THIS_MACHINE else STORE_ERRNO
         raise OSError(number, _said(error), name) from error
     except Exception as error:
         raise OSError(STORE_ERRNO, f"{_said(error)} ({type(error).__name__})", name) from error
+
+
+def _is_bad_request(error: OSError) -> bool:
+    """Whether S3 found nothing to say but 400 or 401, as of credentials that have expired."""
+    response = getattr(error.__cause__, "response", None)
+    return isinstance(response, dict) and response.get("Error", {}).get("Code") in ("400", "401")
 
 
 def _said(error: BaseException) -> str:

@@ -56,7 +56,8 @@ def committed(fs: Any, key: str, naming: Naming) -> Iterator[BinaryIO]:
     """Opens an object for writing, in a store where it is not there before its upload is complete."""
     # MinIO lists uploads by their exact keys only. What cannot be listed stays, as `give_up_uploads` tells.
     with suppress(Exception):
-        _give_up(fs, *key.split("/", 1))
+        bucket, _, name = key.partition("/")
+        _give_up(fs, bucket, name, lambda found: found == name)
     with naming():
         raw = fs.open(key, "wb", block_size=_UPLOAD_BYTES, autocommit=False)
     try:
@@ -97,14 +98,15 @@ def renamed(fs: Any, key: str, naming: Naming) -> Iterator[BinaryIO]:
 def give_up_uploads(fs: Any, key: str) -> None:
     """Gives up uploads below a key that were begun and never completed: nobody sees them, but S3 keeps them."""
     bucket, _, prefix = key.partition("/")
-    _give_up(fs, bucket, f"{prefix}/")
+    _give_up(fs, bucket, f"{prefix}/", lambda found: True)
 
 
-def _give_up(fs: Any, bucket: str, prefix: str) -> None:
+def _give_up(fs: Any, bucket: str, prefix: str, is_meant: Callable[[str], bool]) -> None:
+    """Gives up the uploads of those keys with that prefix that are meant."""
     if not hasattr(fs, "abort_mpu"):
         return
     while uploads := fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix):
-        for upload in uploads.get("Uploads", ()):
+        for upload in filter(lambda one: is_meant(one["Key"]), uploads.get("Uploads", ())):
             # It may be complete, or given up, by now.
             with suppress(FileNotFoundError):
                 fs.abort_mpu(bucket, upload["Key"], upload["UploadId"])

@@ -98,9 +98,9 @@ def has_cutting_edits(data: Bytes) -> bool:
     return False
 
 
-def track_seconds(data: Bytes) -> Iterator[tuple[float, float]]:
-    """How long each track lasts by the times of its samples (`stts`, 8.6.1.2), and how long it states (`mdhd`)."""
-    for track in _tracks(data):
+def video_seconds(data: Bytes) -> Iterator[tuple[float, float]]:
+    """How long each video track lasts by its samples' times (`stts`, 8.6.1.2), and how long it states (`mdhd`)."""
+    for track in filter(lambda track: _is_video(data, track), _tracks(data)):
         stated = [_timescale_and_duration(data, box) for box in _below(data, track, (b"mdia", b"mdhd"))]
         for scale, duration in stated:
             indexed = sum(_indexed_duration(data, box) for box in _tables(data, track) if box.kind == b"stts")
@@ -120,6 +120,12 @@ def _movie_boxes(data: Bytes, kind: bytes) -> Iterator[Box]:
 
 def _tracks(data: Bytes) -> Iterator[Box]:
     return _movie_boxes(data, b"trak")
+
+
+def _is_video(data: Bytes, track: Box) -> bool:
+    """Whether its handler says so (`hdlr`, 8.4.3)."""
+    handlers = _below(data, track, (b"mdia", b"hdlr"))
+    return any(data[box.start + 8 : box.start + 12] == b"vide" for box in handlers)
 
 
 def _below(data: Bytes, box: Box, kinds: Sequence[bytes]) -> list[Box]:

@@ -9,7 +9,7 @@ from kconvert.video.boxes import (
     is_encrypted,
     is_fragmented,
     major_brand,
-    track_seconds,
+    video_seconds,
 )
 from kconvert.video.containers import is_picture_brand
 from kconvert.video.metadata import MediaMetadata
@@ -60,9 +60,9 @@ def decoded_fault(metadata: MediaMetadata, num_frames: int, seconds: float | Non
 def times_fault(data: Bytes) -> Fault | None:
     """What is wrong with the times of the index of an ISO file: those that make no sense lie beyond the edit list,
     which then shows fewer frames than there are."""
-    for indexed, stated in track_seconds(data):
+    for indexed, stated in video_seconds(data):
         if indexed > _MAX_STRETCH * stated > 0:
-            return Fault("undecodable", f"a track's samples last {indexed:.3f} s, where {stated:.3f} s are stated")
+            return Fault("undecodable", f"the video's samples last {indexed:.3f} s, where {stated:.3f} s are stated")
     return None
 
 

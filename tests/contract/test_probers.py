@@ -399,7 +399,25 @@ def test_times_that_make_no_sense_are_found_where_an_edit_list_hides_the_frames(
     assert fault.defect in ("truncated", "undecodable")
     alone = times_fault(bytes(clip))
     assert alone is not None
-    assert "a track's samples last 33751050.000 s, where 10.000 s are stated" in alone.detail
+    assert "the video's samples last 33751050.000 s, where 10.000 s are stated" in alone.detail
+
+
+@pytest.mark.parametrize("prober", ["libav", "ffprobe"])
+def test_the_sound_may_state_another_time_than_it_has(tmp_path: Path, prober: str) -> None:
+    """It is not what is judged; ffmpeg decodes all of it."""
+    clip = bytearray(make_clip("with_audio", "x"))
+    place = clip.rindex(b"mdhd") + 4 + 4 + 8
+    stated = int.from_bytes(clip[place + 4 : place + 8], "big")
+    clip[place + 4 : place + 8] = (stated // 3).to_bytes(4, "big")
+    (tmp_path / "x.mp4").write_bytes(clip)
+    said = subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", tmp_path / "x.mp4", "-f", "null", "-"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stderr == ""
+    assert probe(bytes(clip), "decode", prober).fault is None
 
 
 def test_the_times_of_real_files_make_sense(shared_data: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from harness import Ran, kconvert, tree
+from harness import Ran, kconvert, one_line, tree
 from miniature.build import write
 from miniature.made import make_clip
 from miniature.server import Handler, Server, serving
@@ -167,6 +167,62 @@ def test_going_back_to_fail_replaces_it_once_the_copy_is_good(
     else:
         assert convert(tmp_path / "other", root, *words).code == 0
         assert tree(tmp_path / "out") == tree(tmp_path / "other")
+
+
+def test_no_failure_and_nothing_staged_is_left_of_asking_too_early(tmp_path: Path) -> None:
+    root = origin(tmp_path / "origin", STORED[: len(STORED) // 2])
+    assert convert(tmp_path / "out", root, "--damaged", "salvage").code == 0
+    assert convert(tmp_path / "out", root).code == 3
+    assert f"{ARCHIVE} failed" in kconvert("status", tmp_path / "out").out
+    assert convert(tmp_path / "out", root, "--damaged", "salvage").code == 0
+    assert f"{ARCHIVE} failed" not in kconvert("status", tmp_path / "out").out
+    assert list((tmp_path / "out/.kconvert").rglob("*.part")) == []
+
+
+def test_a_clip_that_lies_whole_before_a_cut_is_not_lost(tmp_path: Path) -> None:
+    """However little of the next one follows."""
+    for beyond in (513, 600, 3000):
+        out, root = tmp_path / f"out{beyond}", tmp_path / f"origin{beyond}"
+        origin(root, STORED[: at_clip(STORED, NAMES[2]) + beyond])
+        assert convert(out, root, "--damaged", "salvage").code == 0
+        found = said(rows(out))
+        assert [found[name] for name in NAMES[:3]] == [("written", ""), ("written", ""), ("missing", "archive_damaged")]
+
+
+@pytest.mark.parametrize("handling", ["salvage", "skip"])
+def test_an_archive_of_which_no_member_is_whole_fails_and_the_advice_is_of_use(tmp_path: Path, handling: str) -> None:
+    for number, data in enumerate((b"", b"<html>", bytes(2048), STORED[: at_clip(STORED, NAMES[0]) + 900])):
+        root = origin(tmp_path / f"origin{number}", data)
+        ran = convert(tmp_path / f"out{number}", root, "--damaged", handling)
+        assert ran.code == 3
+        assert "--damaged" not in ran.out + ran.err
+        assert "the origin's copy is no archive" in ran.out
+
+
+def test_a_changed_letter_of_the_manifest_is_told_in_one_line(tmp_path: Path) -> None:
+    root = origin(tmp_path / "origin", STORED[: len(STORED) // 2])
+    assert convert(tmp_path / "out", root, "--damaged", "salvage").code == 0
+    path = tmp_path / "out/manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"salvaged"', b'"salvagef"'))
+    found = kconvert("verify", tmp_path / "out")
+    assert found.code == 4
+    assert "DamagedEntry.handling: got 'salvagef', expected one of 'salvaged', 'skipped'" in found.out
+    for ran in (kconvert("status", tmp_path / "out"), convert(tmp_path / "out", root, "--damaged", "salvage")):
+        assert ran.code == 2
+        assert "manifest.json" in one_line(ran)
+
+
+def test_salvaging_needs_what_decodes_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ffprobe").symlink_to(str(shutil.which("ffprobe")))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    root = origin(tmp_path / "origin", STORED)
+    assert convert(tmp_path / "out", root, "--check.prober", "ffprobe").code == 0
+    ran = convert(tmp_path / "other", root, "--check.prober", "ffprobe", "--damaged", "salvage")
+    assert ran.code == 2
+    assert "ffmpeg" in ran.err
 
 
 @pytest.mark.parametrize("handling", ["salvage", "skip"])

@@ -310,6 +310,19 @@ def test_classes_of_mixed_archives_read_all_and_write_only_theirs(mini: Path, tm
     assert kconvert("verify", out).code == 0
 
 
+def test_where_the_annotation_is_incomplete_a_class_is_all_of_its_archive(mini: Path, tmp_path: Path) -> None:
+    """k600's csv names half of the clips; those that it does not name have the label of their archive."""
+    root = Path(shutil.copytree(mini / "600", tmp_path / "origin/600")).parent
+    (root / "600/annotations/val.txt").unlink()
+    words = ("--origin", root, "--split", "val")
+    assert kconvert("k600", "--out", tmp_path / "all", *words).code == 0
+    assert kconvert("k600", "--out", tmp_path / "one", *words, "--classes", "zumba").code == 0
+    found = statuses(tmp_path / "one", "val")
+    rows = pq.read_table(tmp_path / "all/metadata/val.parquet").to_pylist()
+    assert found == {row["key"]: row["status"] for row in rows if row["label"] == "zumba"}
+    assert {row["label_source"] for row in rows if row["label"] == "zumba"} == {"annotation", "archive"}
+
+
 def test_a_split_without_labels_is_left_out_with_classes(mini: Path, tmp_path: Path) -> None:
     ran = kconvert("k600", "--out", tmp_path / "out", "--origin", mini, "--classes", "zumba")
     assert ran.code == 0, ran.err

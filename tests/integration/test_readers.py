@@ -90,6 +90,24 @@ def test_energon_prepares_lints_and_reads(converted: Path, copy_of: Callable[[Pa
     assert kconvert("verify", out).code == 0
 
 
+def test_what_energon_prepared_of_other_shards_does_not_hide_those_that_come(mini: Path, tmp_path: Path) -> None:
+    out, command = tmp_path / "out", ("k400", "--out", tmp_path / "out", "--origin", mini, "--shard.max_samples", "5")
+    assert kconvert(*command, "--split", "val").code == 0
+    words = ("--split-parts", "val:val/.*")
+    run(BIN / "energon", "prepare", "--non-interactive", "--skip-dataset-yaml", *words, out, cwd=out)
+    # A split that is added is none of its business.
+    assert kconvert(*command).code == 0
+    assert (out / ".nv-meta/.info.json").exists()
+    assert kconvert("verify", out).code == 0
+    counts = json.loads((out / ".nv-meta/.info.json").read_text())
+    counts["shard_counts"].popitem()
+    (out / ".nv-meta/.info.json").write_text(json.dumps(counts))
+    assert ".nv-meta/split.yaml" in kconvert("verify", out).out
+    assert kconvert(*command).code == 0
+    assert {path.name for path in (out / ".nv-meta").iterdir()} == {"dataset.yaml", "split.yaml"}
+    assert kconvert("verify", out).code == 0
+
+
 def test_dalis_own_tool_makes_the_same_indexes(converted: Path, tmp_path: Path) -> None:
     shards = sorted(converted.glob("*/*.tar"))
     assert len(shards) > 3

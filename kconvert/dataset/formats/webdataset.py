@@ -26,6 +26,8 @@ _BLOCK_BYTES = 512
 _RECORD_BYTES = 10240
 _MAX_JSON_BYTES = 2 * _BLOCK_BYTES
 _MODE = 0o444
+_ENERGON_FILES = (".info.json", "index.sqlite", "index.uuid")
+"""What `energon prepare` writes beside its configuration; the first has the numbers of samples."""
 _EXTENSIONS = ("cls", "json", "mp4")
 
 
@@ -84,13 +86,19 @@ class WebDataset(Format):
             ".nv-meta/dataset.yaml": to_yaml_text(crude).encode(),
             ".nv-meta/split.yaml": to_yaml_text(energon).encode(),
         }
-        if (out / ".nv-meta/.info.json").is_file():
-            # Somebody has run `energon prepare`: they are what it wrote.
+        if _is_prepared(out, manifest):
+            # They are what `energon prepare` wrote.
             prepared = {}
         return {
             **{f"index/{split}.json": _wids_index(manifest.release, split, found) for split, found in shards.items()},
             **prepared,
         }
+
+    def commit(self, out: StorePath, manifest: Manifest) -> None:
+        if not _is_prepared(out, manifest):
+            # What `energon prepare` wrote of other shards would hide those that there are now.
+            for name in _ENERGON_FILES:
+                (out / ".nv-meta" / name).remove()
 
     def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
         # No config for the tables: datasets takes the builder of the first config for all of them
@@ -146,6 +154,19 @@ def read_tar(file: DigestedReader) -> Iterator[tuple[_Member, _Member, _Member]]
     members = _stored_members(file)
     for first in members:
         yield _of_one_sample([first, *itertools.islice(members, len(_EXTENSIONS) - 1)])
+
+
+def _is_prepared(out: StorePath, manifest: Manifest) -> bool:
+    """Whether somebody has run `energon prepare` on these shards, of one split at least."""
+    info = out / ".nv-meta" / _ENERGON_FILES[0]
+    if not info.is_file():
+        return False
+    try:
+        counted = dict(json.loads(info.read_bytes())["shard_counts"])
+    except (ValueError, KeyError, TypeError):
+        return False
+    splits = {path.partition("/")[0] for path in counted}
+    return counted == {shard.path: shard.num_samples for shard in manifest.shards if shard.split in splits}
 
 
 def _dali_path(shard: str) -> str:

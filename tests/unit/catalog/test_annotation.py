@@ -178,8 +178,43 @@ def test_the_listing_of_ls_is_read_in_any_order_and_depth() -> None:
 def test_a_listing_with_clips_in_no_class_or_other_names_in_one_is_refused() -> None:
     text = "train/no such label:\n0wR5jVB-WPk_000000_000010.mp4\n\ntrain/abseiling:\nreadme.txt\n"
     found = problems(text, "listing")
-    assert found[0].startswith("line 2")
-    assert found[1].startswith("line 5")
+    assert sorted(problem.partition(":")[0] for problem in found) == ["line 2", "line 5"]
+
+
+def test_a_class_in_another_spelling_is_the_class_and_one_that_is_none_refuses_the_list() -> None:
+    names = "".join(f"0wR5jVB-WPk_{number:06}_{number + 9:06}.mp4\n" for number in range(300))
+    text = f"./val/zumba:\n{names}\n./val/Abseiling:\n0wR5jVB-WPk_000900_000910.mp4\n"
+    assert parse(text, "listing").labels["0wR5jVB-WPk_000900_000910"] == "abseiling"
+    # Under one row of a hundred: but what it says is of a whole class.
+    with pytest.raises(AnnotationError, match="abzeiling"):
+        parse(text.replace("Abseiling", "abzeiling"), "listing", max_malformed=0.5)
+
+
+@pytest.mark.parametrize("closing", [9000, 19_999, None])
+def test_a_quote_that_nothing_closes_costs_its_line_alone(closing: int | None) -> None:
+    rows = [f"abseiling,0wR5jVB-WPk,{number},{number + 10},train" for number in range(20_000)]
+    odd = [5000] if closing is None else [5000, closing]
+    for number in odd:
+        rows[number] = rows[number].replace(",", ',"', 1)
+    found = parse("\n".join(["label,youtube_id,time_start,time_end,split", *rows]) + "\n", max_malformed=0.01)
+    assert len(found.labels) == 20_000 - len(odd)
+    assert [problem.where for problem in found.malformed] == [f"line {number + 2}" for number in odd]
+
+
+def test_a_time_that_was_cut_is_no_time() -> None:
+    text = "label,youtube_id,time_start,time_end\nabseiling,0wR5jVB-WPk,20,30\nabseiling,0wR5jVB-WPk,0,1"
+    with pytest.raises(AnnotationError, match="the file was cut"):
+        parse(text, max_malformed=0.5)
+    assert len(parse(text + "\n").labels) == 2
+    assert len(parse(text + "0").labels) == 2
+
+
+def test_a_key_of_json_that_stands_there_twice_gives_two_rows() -> None:
+    entry = '"0wR5jVB-WPk": {"annotations": {"label": "abseiling", "segment": [%d, %d]}}'
+    text = "{" + ", ".join(entry % times for times in ((1, 11), (20, 30), (1, 11))) + "}"
+    found = parse(text, "json")
+    assert list(found.labels) == ["0wR5jVB-WPk_000001_000011", "0wR5jVB-WPk_000020_000030"]
+    assert found.repeated == ("0wR5jVB-WPk_000001_000011",)
 
 
 @pytest.mark.parametrize(

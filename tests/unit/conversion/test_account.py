@@ -206,10 +206,10 @@ OTHER = "othervideo1_000000_000010"
 @pytest.mark.parametrize(
     ("annotated", "hosted", "expected"),
     [
-        # Of one annotation, the first clip has it.
+        # Of one annotation, the clip of that name has it, else the first one.
         ([ONE], [LATER], {LATER: ("written", "", "zumba")}),
         ([ONE], [LATER, LATEST], {LATER: ("written", "", "zumba"), LATEST: ("rejected", "unlabelled", "")}),
-        ([ONE], [LATER, ONE], {LATER: ("written", "", "zumba"), ONE: ("rejected", "duplicate", "zumba")}),
+        ([ONE], [LATER, ONE], {LATER: ("rejected", "unlabelled", ""), ONE: ("written", "", "zumba")}),
         ([ONE], [ONE, LATER], {ONE: ("written", "", "zumba"), LATER: ("rejected", "unlabelled", "")}),
         # Where a video is annotated twice, nobody knows which of both is meant.
         (
@@ -234,6 +234,30 @@ def test_by_id_a_clip_has_the_only_annotation_of_its_video(
     assert {row.name: (row.status, row.reason, row.label) for row in account.decisions} == expected
     counts = account.counts({**MEMBERS, "num_members": len(hosted), "num_clip_members": len(hosted)}, 0, 0)
     assert counts.contradictions() == []
+
+
+def test_by_id_a_clip_that_is_rejected_has_the_annotation_only_if_no_other_has(tmp_path: Path) -> None:
+    bad: tuple[str, tuple[str, ...]] = (LATER, ("truncated",))
+    for contents, expected in (
+        ([bad, (LATEST, ())], {LATER: ("rejected", "truncated"), LATEST: ("written", "")}),
+        ([bad], {LATER: ("rejected", "truncated")}),
+    ):
+        account = Account(labelling({ONE: "zumba"}), policy(match="id"))
+        account.admit(staged(tmp_path, "archive", contents))
+        account.close(lambda label: "")
+        assert {row.name: (row.status, row.reason) for row in account.decisions} == expected
+        assert {row.label for row in account.decisions} == {"zumba"}
+        counts = account.counts({**MEMBERS, "num_members": len(contents), "num_clip_members": len(contents)}, 0, 0)
+        assert counts.contradictions() == []
+
+
+def test_by_id_an_official_replacement_has_its_annotation(tmp_path: Path) -> None:
+    account = Account(labelling({ONE: "zumba"}), policy(match="id"))
+    account.add_replacements(staged(tmp_path, "better", [(ONE, ())]))
+    account.admit(staged(tmp_path, "archive", [(LATER, ())]))
+    account.close(lambda label: "")
+    found = {row.name: (row.status, row.reason, row.source) for row in account.decisions}
+    assert found == {LATER: ("rejected", "unlabelled", "original"), ONE: ("written", "", "replacement")}
 
 
 def test_clips_of_other_times_are_listed_with_what_is_annotated(tmp_path: Path) -> None:

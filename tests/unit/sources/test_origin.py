@@ -127,6 +127,11 @@ def test_a_server_that_is_not_there_is_an_origin_error() -> None:
         "https://s3.amazonaws.com/kinetics/400/train/readme.txt\n",
         "https://s3.amazonaws.com/kinetics/400/train/a\x1b[31m.tar.gz\n",
         "https://s3.amazonaws.com/kinetics/400/train/a.tar.gz\n" * 2,
+        *(
+            f"https://s3.amazonaws.com/kinetics/400/train/a.tar.gz{by}https://s3.amazonaws.com/kinetics/400/train/b.tar.gz\n"
+            for by in (" ", ",", "\t", ";", "|", "")
+        ),
+        "a.tar.gz b.tar.gz\n",
     ],
 )
 def test_a_path_list_with_other_lines_is_refused(text: str) -> None:
