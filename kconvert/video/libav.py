@@ -38,6 +38,8 @@ from kconvert.video.streams import best_video
 from kconvert.video.structure import decoded_fault, index_fault, no_video_fault, structure_fault, times_fault
 from kconvert.video.verdict import CheckOptions, Fault, Probed
 
+_CLOSED = re.compile("not on whitelist 'none'")
+"""What is said of each decoder that is kept closed."""
 _TOO_LARGE = re.compile("Sample size [0-9]+ is too large")
 _STREAM = re.compile(r"^  Stream #0:([0-9]+)", re.MULTILINE)
 _ROTATION = re.compile(
@@ -109,7 +111,8 @@ class LibavProber:
             with _opened(data, stream_options=[_NO_DECODER] * _MAX_GLANCED_STREAMS) as container:
                 videos = container.streams.video
                 # What is odd enough to be complained of is looked at in full; so is what there is a choice of.
-                if messages or len(videos) != 1 or not all(_opens(stream) for stream in container.streams):
+                is_odd = any(not _CLOSED.search(text) for _, _, text in messages)
+                if is_odd or len(videos) != 1 or not all(_opens(stream) for stream in container.streams):
                     return None
                 video = videos[0]
                 _decode_head(data, video.index_entries[0], video.codec_context)

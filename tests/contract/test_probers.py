@@ -6,7 +6,9 @@ import functools
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import av
 import pytest
 from harness import SHARED_DATA
 from hypothesis import example, given, settings
@@ -15,6 +17,7 @@ from miniature.made import KINDS, make_clip
 from miniature.oracle import duration_seconds, ffprobe, num_shown, probe_defects
 
 from kconvert.video.frames import decode
+from kconvert.video.libav import LibavProber
 from kconvert.video.open import open_prober
 from kconvert.video.structure import times_fault
 from kconvert.video.verdict import CheckOptions, Depth, Probed, judge
@@ -349,6 +352,22 @@ def glanceable() -> list[bytes]:
     real = (SHARED_DATA / "clips").glob("*.mp4")
     small = [path.read_bytes() for path in sorted(real) if path.stat().st_size < 1_000_000]
     return [make_clip(kind, "x") for kind in ("good", "with_audio", "index_at_end", "rotated")] + small
+
+
+def test_a_good_clip_is_known_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a third of the time; what is opened in full needs decoders, which a glance keeps closed."""
+    opened: list[dict[str, Any]] = []
+
+    def counting(*words: Any, **options: Any) -> Any:
+        opened.append(options)
+        return open_container(*words, **options)
+
+    open_container = av.open
+    monkeypatch.setattr(av, "open", counting)
+    for number, clip in enumerate(glanceable()[:4], start=1):
+        assert LibavProber(CheckOptions()).probe(clip, lambda what: None).fault is None  # type: ignore[arg-type]
+        assert len(opened) == number
+        assert "stream_options" in opened[-1]
 
 
 BOXES = ("", "moov", "avcC", "mdat", "esds", "stsz", "stts", "elst")
