@@ -362,9 +362,9 @@ def test_a_good_clip_is_known_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> No
         opened.append(options)
         return open_container(*words, **options)
 
-    open_container = av.open
+    open_container, clips = av.open, glanceable()[:4]
     monkeypatch.setattr(av, "open", counting)
-    for number, clip in enumerate(glanceable()[:4], start=1):
+    for number, clip in enumerate(clips, start=1):
         assert LibavProber(CheckOptions()).probe(clip, lambda what: None).fault is None  # type: ignore[arg-type]
         assert len(opened) == number
         assert "stream_options" in opened[-1]
