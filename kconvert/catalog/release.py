@@ -117,6 +117,22 @@ class ScriptFolders:
 
 
 @dataclass(frozen=True)
+class About:
+    """What those who describe a release say of it."""
+
+    url: str
+    """Of a page for people."""
+    license: str
+    """The URL of its text; of the annotations, as the videos belong to whoever uploaded them."""
+    creator: str
+    """Who made it."""
+    published: str
+    """The day, as 2017-05-19."""
+    citation: str
+    """As BibTeX."""
+
+
+@dataclass(frozen=True)
 class Release:
     """One official release."""
 
@@ -128,6 +144,8 @@ class Release:
     """By name, in the order in which they are converted."""
     script_folders: ScriptFolders
     """What the official shell scripts leave."""
+    about: About
+    """What is said of it."""
     labels: tuple[str, ...] = field(repr=False)
     """Sorted; a label's index is its id."""
 
@@ -175,4 +193,6 @@ def _release_of(entry: dict[str, Any], labels: tuple[str, ...]) -> Release:
             reported=Reported(**info["reported"]),
             replacement=info.get("replacement"),
         )
-    return Release(entry["name"], entry["title"], splits, ScriptFolders(**entry["script_folders"]), labels)
+    return Release(
+        entry["name"], entry["title"], splits, ScriptFolders(**entry["script_folders"]), About(**entry["about"]), labels
+    )

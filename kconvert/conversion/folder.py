@@ -17,6 +17,7 @@ from typing import Any
 from kconvert.catalog.release import SPLITS
 from kconvert.conversion.dataset_card import CARD_NAME, names_other_manifest
 from kconvert.conversion.finish import LABELS_NAME
+from kconvert.dataset.croissant import CROISSANT_NAME
 from kconvert.dataset.layout import Layout
 from kconvert.dataset.manifest import (
     FORMAT_NAMES,
@@ -262,7 +263,7 @@ def clear(journal: Journal) -> None:
     """Removes what kconvert made: the manifest first, the identity last, so that a half-cleared folder is refused to
     any other conversion. The lock stays."""
     folders = _folders(journal)
-    for name in (MANIFEST_NAME, CARD_NAME, LABELS_NAME, REPORT_NAME):
+    for name in (MANIFEST_NAME, CARD_NAME, CROISSANT_NAME, LABELS_NAME, REPORT_NAME):
         (journal.out / name).remove()
     for name in (*SPLITS, *folders):
         for folder in (journal.out, journal.folder, journal.staging):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+from kconvert.dataset.croissant import Media
 from kconvert.dataset.manifest import Manifest
 from kconvert.errors import UsageError
 from kconvert.installation import how_to_install, import_problem
@@ -63,6 +64,8 @@ class Layout(ABC):
     """The columns of the table by which the rows of written clips stand in the order of packing."""
     unused_options: Mapping[str, str] = {}
     """The groups of options that would change nothing, each with the reason."""
+    shard_kind = "application/octet-stream"
+    """The media type of a shard."""
 
     def require(self, out: StorePath) -> None:
         """Raises `UsageError` if its library is missing, or it cannot stand there."""
@@ -137,6 +140,10 @@ class Layout(ABC):
     def index_files(self, out: StorePath, manifest: Manifest) -> Mapping[str, bytes]:
         """What readers want beside the shards, by path: functions of the manifest and of files that are there."""
         return {}
+
+    def media(self, manifest: Manifest) -> Media | None:
+        """How its videos can be had one by one, from files or members of tars; `None` where they cannot."""
+        return None
 
     def commit(self, out: StorePath, manifest: Manifest) -> None:  # noqa: B027
         """Makes the shards known to the format's own library, once all are in place; nothing to do if it knows them."""

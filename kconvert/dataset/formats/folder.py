@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from kconvert.catalog.release import load_release
+from kconvert.dataset.croissant import Media
 from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files, paths_by_split
 from kconvert.dataset.manifest import Manifest
 from kconvert.storage.digests import DigestedReader
@@ -33,6 +34,7 @@ class Folder(Format):
     name = "folder"
     title = "Folder of videos"
     folders = ("lists",)
+    shard_kind = "text/csv"
     packed_order = ("sample_index",)
 
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
@@ -98,6 +100,11 @@ class Folder(Format):
             if paths:
                 files[f"{split}/{_METADATA_NAME}"] = _metadata(split, data, labels)
         return files
+
+    def media(self, manifest: Manifest) -> Media | None:
+        # A file that stands alone is read as raw bytes where it may be a text, too (mlcroissant 1.1, `Read`).
+        files = {"encodingFormat": ["video/mp4", "text/plain"], "includes": "*.mp4"}
+        return Media(files, {"fileProperty": "fullpath"}) if manifest.shards else None
 
     def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
         return data_files(splits, "{split}/**/*.mp4", f"{{split}}/{_METADATA_NAME}")

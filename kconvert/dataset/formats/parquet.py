@@ -35,6 +35,7 @@ class ParquetFormat(Format):
 
     name = "parquet"
     title = "Parquet with videos"
+    shard_kind = "application/x-parquet"
     folders = ("data",)
 
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from kconvert.dataset.croissant import Media
 from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files
 from kconvert.dataset.manifest import Manifest, ShardEntry
 from kconvert.storage.digests import DigestedReader, DigestingFile
@@ -36,6 +37,7 @@ class WebDataset(Format):
 
     name = "webdataset"
     title = "WebDataset"
+    shard_kind = "application/x-tar"
     folders = ("index", ".nv-meta")
 
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
@@ -93,6 +95,12 @@ class WebDataset(Format):
             **{f"index/{split}.json": _wids_index(manifest.release, split, found) for split, found in shards.items()},
             **prepared,
         }
+
+    def media(self, manifest: Manifest) -> Media | None:
+        tars = [{"@id": shard.path} for shard in manifest.shards]
+        files = {"containedIn": tars, "encodingFormat": "video/mp4", "includes": "*.mp4"}
+        key = {"fileProperty": "filename", "regex": r"([^/]*)\.mp4$"}
+        return Media(files, key) if tars else None
 
     def commit(self, out: StorePath, manifest: Manifest) -> None:
         if not _is_prepared(out, manifest):

@@ -1,0 +1,75 @@
+"""`croissant.json`, as its own library reads it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from harness import kconvert
+
+READ = """
+import hashlib, json, sys
+import mlcroissant
+
+found = mlcroissant.Dataset(jsonld=sys.argv[1])
+issues = found.metadata.ctx.issues
+read = {name: list(found.records(name)) for name in sys.argv[2].split(",")}
+
+def plain(value):
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    if not isinstance(value, bytes):
+        return value
+    return value.decode() if len(value) < 1000 else hashlib.sha256(value).hexdigest()
+
+rows = {name: [{key: plain(value) for key, value in row.items()} for row in rows] for name, rows in read.items()}
+print(json.dumps({"errors": sorted(issues.errors), "warnings": sorted(issues.warnings), "rows": rows}, default=str))
+"""
+
+
+def read(out: Path, *names: str) -> dict[str, list[dict[str, Any]]]:
+    """The records of the sets of these names, by mlcroissant; of a video its digest."""
+    words: list[str | Path] = [sys.executable, "-W", "ignore", "-c", READ, out / "croissant.json", ",".join(names)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["errors"], said["warnings"]) == ([], [])
+    rows: dict[str, list[dict[str, Any]]] = said["rows"]
+    return rows
+
+
+@pytest.mark.parametrize("to", ["webdataset", "folder", "parquet", "archives"])
+def test_mlcroissant_validates_and_reads_it(mini: Path, tmp_path: Path, to: str) -> None:
+    out = tmp_path / "out"
+    assert kconvert("k700-2020", "--to", to, "--out", out, "--origin", mini).code == 0
+    has_media = to in ("webdataset", "folder")
+    found = read(out, "splits", "labels", "clips", *(["media"] if has_media else []))
+    assert [row["splits/name"] for row in found["splits"]] == ["train", "val", "test"]
+    assert [row["labels/name"] for row in found["labels"]] == (out / "labels.txt").read_text().splitlines()
+    tables = [row for path in sorted((out / "metadata").iterdir()) for row in pq.read_table(path).to_pylist()]
+    names = ("key", "split", "label_id", "status", "reason", "sha256", "shard", "defects", "num_frames")
+    clips = [{name: row[f"clips/{name}"] for name in names} for row in found["clips"]]
+    expected = [{name: row[name] for name in names} for row in tables]
+    assert sorted(clips, key=str) == sorted(expected, key=str)
+    if has_media:
+        key = {"webdataset": "key", "folder": "shard"}[to]
+        written = {row[key]: row["sha256"] for row in tables if row["status"] == "written"}
+        assert {row["media/key"]: row["media/video"] for row in found["media"]} == written
+    assert kconvert("verify", out).code == 0
+    (out / "croissant.json").write_text("{}")
+    assert "croissant.json: differs from what was written" in kconvert("verify", out).out
+
+
+def test_it_says_whose_the_release_is(converted: Path) -> None:
+    found = json.loads((converted / "croissant.json").read_bytes())
+    assert found["conformsTo"] == "http://mlcommons.org/croissant/1.1"
+    assert found["datePublished"] == "2017-05-19"
+    assert "arXiv:1705.06950" in found["citeAs"]
+    assert found["license"] == "https://creativecommons.org/licenses/by/4.0/"
+    manifest = json.loads((converted / "manifest.json").read_bytes())
+    digests = {one["path"]: one["sha256"] for one in (*manifest["shards"], *manifest["tables"])}
+    files = [one for one in found["distribution"] if one["@type"] == "cr:FileObject"]
+    assert {one["contentUrl"]: one["sha256"] for one in files} == digests
