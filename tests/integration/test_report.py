@@ -196,7 +196,7 @@ def made_release(out: Path, num_rows: int, detail: str) -> None:
     zeros = {field.name: 0 for field in dataclasses.fields(SplitCounts)}
     counts: Any = {
         **zeros, "num_annotations": num_rows, "num_written": len(written), "num_shards": len(shards),
-        "num_rejected": {"truncated": num_rows - len(written)},
+        "num_rejected": {"truncated": num_rows - len(written)}, "num_excluded_by": {},
     }  # fmt: skip
     manifest = Manifest(
         "k700-2020", {"to": "webdataset"}, {"train": SplitCounts(**counts)}, shards,
