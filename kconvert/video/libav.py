@@ -118,6 +118,9 @@ class LibavProber:
                 _decode_head(data, video.index_entries[0], video.codec_context)
                 if not video.codec_context.pix_fmt:
                     return None
+                # Where the index is wrong, the libraries find less in what it points to; deeper ones look there anyway.
+                if self._options.depth == "header" and _index_fault(container, video, data, []):
+                    return None
                 probed = self._look(container, data, [], _nobody)
                 return None if probed.fault else probed
         except MemoryError:
@@ -138,9 +141,7 @@ class LibavProber:
         metadata = _metadata(container, video)
         if self._options.depth == "header":
             return Probed(metadata)
-        detail = _cut_index(container, len(data), messages)
-        fault = Fault("truncated", detail) if detail else structure_fault(data)
-        if fault := fault or index_fault(data, len(video.index_entries), video.frames):
+        if fault := _index_fault(container, video, data, messages):
             return Probed(metadata, fault)
         metadata = replace(
             metadata, num_frames=_num_shown(video, data), is_variable_frame_rate=_is_variable(video, data)
@@ -324,6 +325,13 @@ def _rotation(container: InputContainer, video: VideoStream) -> int:
 def _too_large(messages: _Messages) -> str:
     """What the libraries say of a sample that is too large to be one; `""` if nothing."""
     return next((text.strip() for _, _, text in messages if _TOO_LARGE.search(text)), "")
+
+
+def _index_fault(container: InputContainer, video: VideoStream, data: Clip, messages: _Messages) -> Fault | None:
+    """What is wrong with the index, and with what else says where the clip's bytes are."""
+    if detail := _cut_index(container, len(data), messages):
+        return Fault("truncated", detail)
+    return structure_fault(data) or index_fault(data, len(video.index_entries), video.frames)
 
 
 def _cut_index(container: InputContainer, size: int, messages: _Messages) -> str:

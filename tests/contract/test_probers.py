@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import functools
+import mmap
 import subprocess
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import av
 import pytest
+from campaigns.clips import FullProber, answer
 from harness import SHARED_DATA
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -368,6 +370,19 @@ def test_a_good_clip_is_known_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> No
         assert LibavProber(CheckOptions()).probe(clip, lambda what: None).fault is None  # type: ignore[arg-type]
         assert len(opened) == number
         assert "stream_options" in opened[-1]
+
+
+@pytest.mark.parametrize("depth", ["header", "index"])
+@pytest.mark.parametrize("entry", [0, 1, 50])
+@pytest.mark.parametrize("first_byte", [0, 0x23, 0x51])
+def test_a_glance_at_a_wrong_index_gives_what_opening_in_full_gives(depth: Depth, entry: int, first_byte: int) -> None:
+    """Found by `tools/campaign clips`: at depth `header` the pixel format was known where the libraries do not find it."""
+    clip = bytearray(make_clip("good", "x"))
+    clip[clip.find(b"stsz") + 16 + 4 * entry] = first_byte
+    with mmap.mmap(-1, len(clip)) as mapped:
+        mapped[:] = bytes(clip)
+        options = CheckOptions(depth=depth)
+        assert answer(LibavProber(options), mapped) == answer(FullProber(options), mapped)
 
 
 BOXES = ("", "moov", "avcC", "mdat", "esds", "stsz", "stts", "elst")
