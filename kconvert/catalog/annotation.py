@@ -18,7 +18,8 @@ from kconvert.catalog.clip import Clip, letters
 from kconvert.catalog.release import AnnotationForm
 from kconvert.errors import AnnotationError, Problem
 
-_LINE_END = re.compile("\r\n|\r|\n")
+LINE_END = re.compile("\r\n|\r|\n")
+"""Between the lines of a file, whatever system wrote it."""
 _MAY_GO_ON = re.compile(r",\s*0(?:\.0)?,\s*1$")
 """What is left of a clip of the first ten seconds, the only one whose times still make sense without the last digit."""
 _TOTAL = re.compile(r"total [0-9.,]+[KMGT]?")
@@ -149,8 +150,8 @@ def parse_annotations(
 def _require_whole(text: str, collector: _Collector) -> None:
     """Refuses a file that ends inside a row, as far as that can be seen: one without the end of a line, whose last row
     cannot be read, or ends in a time that may have had another digit."""
-    *_, line = _LINE_END.split(text)
-    last = f"line {len(_LINE_END.findall(text)) + 1}"
+    *_, line = LINE_END.split(text)
+    last = f"line {len(LINE_END.findall(text)) + 1}"
     is_malformed = bool(collector.malformed) and collector.malformed[-1].where == last
     may_go_on = _MAY_GO_ON.search(line) and "time_end" in (text.split("\n", 1)[0].rsplit(",", 1)[-1])
     if is_malformed or may_go_on:
@@ -186,7 +187,7 @@ def _parse_csv(text: str, collector: _Collector) -> None:
 def _rows(text: str, collector: _Collector) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, with the numbers of their lines. No row of an annotation has a line end in it, so
     that a quote that nothing closes costs its line, and no other."""
-    for number, line in enumerate(_LINE_END.split(text), start=1):
+    for number, line in enumerate(LINE_END.split(text), start=1):
         if not line.strip(', \t"'):
             continue
         if '"' not in line:

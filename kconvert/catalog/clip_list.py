@@ -9,26 +9,30 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kconvert.catalog.annotation import LINE_END
 from kconvert.catalog.clip import name_columns
 from kconvert.errors import AnnotationError, Problem
 
-_MAX_MALFORMED = 0.01
+_TIME_COLUMNS = (("time_start", "start_seconds"), ("time_end", "end_seconds"))
 _ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _TIMES = r"_([0-9]{6})_([0-9]{6})"
 _BEFORE, _AFTER, _ENDING = r"(?:^|[/\s,'\"])", r"(?=$|[\s,'\"])", r"\.(?:mp4|mkv|webm|avi)"
 _IN_LINES = (
+    re.compile(
+        rf"(?:^|[,\t\"])\s*({_ID.pattern})\"?\s*[,\t]\s*([0-9]+(?:\.0)?)\s*[,\t]\s*([0-9]+(?:\.0)?)(?=$|[,\t\s])"
+    ),
     re.compile(rf"{_BEFORE}({_ID.pattern}){_TIMES}(?:{_ENDING})?{_AFTER}"),
     re.compile(rf"{_BEFORE}({_ID.pattern}){_ENDING}{_AFTER}"),
     re.compile(rf"{_BEFORE}({_ID.pattern}){_AFTER}"),
 )
-"""A clip's name, a file that is named by an id, an id: what is looked for in a line, in this order."""
+"""An id with times beside it, a clip's name, a file that is named by an id, an id: what is looked for in a line, in
+this order."""
 
 
 class ListedClip(NamedTuple):
@@ -80,40 +84,53 @@ class ClipList:
 def parse_clip_list(data: bytes, name: str, path: str) -> ClipList:
     """The clips that a file lists, in whatever form; `path` is what messages name it by.
 
-    Raises: `AnnotationError` with every row that cannot be read if there are more than 1 % of them, or no other.
+    Raises: `AnnotationError` with every row that cannot be read, or if it lists no clip.
     """
     text = data.decode("utf-8-sig", "surrogateescape")
     problems: list[Problem] = []
-    parse = (
-        _parse_json if text.lstrip()[:1] == "{" else _parse_csv if "youtube_id" in _first_line(text) else _parse_lines
-    )
-    clips = list(dict.fromkeys(parse(text, problems)))
-    if len(problems) > _MAX_MALFORMED * (len(problems) + len(clips)) or not clips:
-        expected = "a clip's name or a video's id a line, a csv with youtube_id in its header, or JSON by id"
-        raise AnnotationError(path, tuple(problems) or (Problem("line 1", text[:60], expected),), "")
-    return ClipList(name, clips)
+    lines = [line.strip() for line in LINE_END.split(text)]
+    header = next(filter(None, lines), "")
+    if header.startswith(("{", "[")):
+        clips = list(_parse_json(text, problems))
+    elif "youtube_id" in header:
+        clips = list(_parse_csv(lines, problems))
+    else:
+        clips = list(_parse_lines(lines, problems))
+    if not clips and not problems:
+        problems.append(Problem("line 1", text[:60], "a clip or a video at least"))
+    if problems:
+        raise AnnotationError(path, tuple(problems), "")
+    return ClipList(name, list(dict.fromkeys(clips)))
 
 
-def _first_line(text: str) -> str:
-    return text.lstrip().partition("\n")[0]
-
-
-def _parse_csv(text: str, problems: list[Problem]) -> Iterator[ListedClip]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
-    try:
-        for row in reader:
-            values = {key: value for key, value in row.items() if isinstance(key, str) and isinstance(value, str)}
-            times = (values.get("time_start", ""), values.get("time_end", ""))
-            yield from _listed(f"line {reader.line_num}", values.get("youtube_id", ""), times, problems)
-    except csv.Error as error:
-        problems.append(Problem(f"line {reader.line_num}", str(error), "comma separated values"))
+def _parse_csv(lines: Sequence[str], problems: list[Problem]) -> Iterator[ListedClip]:
+    """Rows below a header; the columns of kconvert's own tables are known, too."""
+    columns: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip(', \t"'):
+            continue
+        try:
+            row = next(csv.reader([line], strict=True, skipinitialspace=True))
+        except csv.Error as error:
+            problems.append(Problem(f"line {number}", line[:60], f"comma separated values ({error})"))
+            continue
+        if not columns:
+            columns = [one.strip() for one in row]
+            continue
+        values = dict(zip(columns, row, strict=False))
+        start, end = (next((values[one] for one in names if one in values), "") for names in _TIME_COLUMNS)
+        yield from _listed(f"line {number}", values.get("youtube_id", ""), (start, end), problems)
 
 
 def _parse_json(text: str, problems: list[Problem]) -> Iterator[ListedClip]:
+    """DeepMind's objects by id, or a list of names or ids."""
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError) as error:
         problems.append(Problem("line 1", text[:40], f"JSON ({type(error).__name__})"))
+        return
+    if isinstance(entries, list):
+        yield from _parse_lines([str(one) for one in entries], problems)
         return
     for youtube_id, entry in entries.items():
         try:
@@ -124,10 +141,9 @@ def _parse_json(text: str, problems: list[Problem]) -> Iterator[ListedClip]:
         yield from _listed(f"entry {youtube_id!r}", youtube_id, (start, end), problems)
 
 
-def _parse_lines(text: str, problems: list[Problem]) -> Iterator[ListedClip]:
-    """A name or an id a line, with folders before it, and a label after it, perhaps; the lines that `ls -R` adds are
-    passed over, among them the names of folders, some of which could be ids."""
-    lines = [line.strip() for line in text.split("\n")]
+def _parse_lines(lines: Sequence[str], problems: list[Problem]) -> Iterator[ListedClip]:
+    """A name or an id a line, with folders before it, and a label or times beside it, perhaps; the lines that `ls -R`
+    adds are passed over, among them the names of folders, some of which could be ids."""
     is_listing = any(line.endswith(":") for line in lines)
     for number, line in enumerate(lines, start=1):
         if not line or line.endswith(":") or line.startswith(("#", "total ")):
@@ -135,19 +151,35 @@ def _parse_lines(text: str, problems: list[Problem]) -> Iterator[ListedClip]:
         found = next((match for pattern in _IN_LINES if (match := pattern.search(line))), None)
         if is_listing and (found is None or found.re is _IN_LINES[-1]):
             continue
+        if found is not None and found.re is _IN_LINES[-1]:
+            # Some labels have as many letters as an id.
+            matches = list(found.re.finditer(line))
+            found = next((match for match in matches if not _is_word(match[1])), found)
+            is_one = sum(not _is_word(match[1]) for match in matches) <= 1
+        else:
+            is_one = found is None or found.re.search(line, found.end()) is None
+        if not is_one:
+            problems.append(Problem(f"line {number}", line[:60], "one clip or video a line"))
+            continue
         youtube_id, *times = found.groups() if found else (line,)
         yield from _listed(f"line {number}", youtube_id, (times[0], times[1]) if times else ("", ""), problems)
+
+
+def _is_word(text: str) -> bool:
+    """Whether it is more likely a word than an id, of which one in 20,000 has small letters only."""
+    return text.isalpha() and text.islower()
 
 
 def _listed(where: str, youtube_id: str, times: tuple[str, str], problems: list[Problem]) -> Iterator[ListedClip]:
     """The clip of a row, if it can be read."""
     youtube_id = youtube_id.strip()
     start, end = (one.strip().removesuffix(".0") for one in times)
+    are_numbers = all(one.isascii() and one.isdecimal() and len(one) <= 9 for one in (start, end))
     if not _ID.fullmatch(youtube_id):
         problems.append(Problem(where, youtube_id[:60], "the id of a video, 11 of A-Z a-z 0-9 _ -, or a clip's name"))
     elif not start and not end:
         yield ListedClip(youtube_id, None, None)
-    elif start.isdecimal() and end.isdecimal() and int(start) < int(end):
+    elif are_numbers and int(start) < int(end):
         yield ListedClip(youtube_id, int(start), int(end))
     else:
         problems.append(Problem(where, f"{youtube_id},{start},{end}"[:60], "whole seconds, the start before the end"))

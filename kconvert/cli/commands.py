@@ -46,7 +46,7 @@ from kconvert.errors import (
     disk_error,
 )
 from kconvert.events import Observer
-from kconvert.sources.clip_lists import parse_list_names, read_clip_lists
+from kconvert.sources.clip_lists import ListSource, parse_list_names, read_clip_lists
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.storage.open import to_path
 from kconvert.storage.store import StorePath
@@ -257,7 +257,9 @@ def _overlap(words: list[str]) -> int:
     path = to_path(options.list) if options.list else None
     if path is not None and (path.is_dir() or not _can_stand(path)):
         raise UsageError(f"--list {options.list}: expected a file, in a folder that is there")
-    lists = read_clip_lists("kconvert overlap", names, meant_origin(options.origin), FetchOptions())
+    if path is not None and path in [to_path(one.file) for one in names if one.file]:
+        raise UsageError(f"--list {options.list}: is one of the lists that are compared; choose another file")
+    lists = read_clip_lists("kconvert overlap", names, ListSource(meant_origin(options.origin), FetchOptions()))
     matrix = Matrix.of(lists)
     if path is not None:
         write_pairs(path, lists)

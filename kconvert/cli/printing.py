@@ -188,7 +188,7 @@ def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
         "archives to fetch",
         "bytes",
         "annotated",
-        "excluded",
+        "of these in --exclude",
         "shards",
         "official archives / bytes / clips",
     ]

@@ -192,15 +192,11 @@ def require_known_words(conversion: Conversion) -> None:
 
 
 def excluded_lists(conversion: Conversion) -> tuple[ListName, ...]:
-    """The lists of clips that are rejected. Raises `UsageError` for words that mean none, or the only split that is
-    converted."""
+    """The lists of clips that are rejected. Raises `UsageError` for words that mean none."""
     words = _words("--exclude", conversion.exclude)
     named = [one for word in words for one in parse_list_names("--exclude", word)]
     if twice := [text for text, times in Counter(one.text for one in named).items() if times > 1]:
         raise UsageError(f"--exclude: {twice[0]} is given twice; give it once")
-    own = [one.text for one in named if (one.release, (one.split,)) == (conversion.release, conversion.splits)]
-    if own:
-        raise UsageError(f"--exclude {own[0]}: is what is converted; nothing would be left")
     return tuple(named)
 
 

@@ -25,7 +25,7 @@ from kconvert.conversion.strategy import Strategy
 from kconvert.dataset.manifest import DamagedEntry, SplitRecord
 from kconvert.engines.node_check import Read, Written
 from kconvert.errors import UsageError
-from kconvert.sources.clip_lists import read_clip_lists
+from kconvert.sources.clip_lists import ListSource, read_clip_lists
 from kconvert.sources.fetch.stream import is_remote
 from kconvert.staging.journal import Journal
 from kconvert.storage.folders import local
@@ -62,6 +62,8 @@ class Job:
     """What joins a clip and its annotation."""
     exclusion: Exclusion
     """Which clips are rejected as they are in other splits."""
+    own_lists: frozenset[str]
+    """The lists that are in files, by what they go by."""
     max_malformed: float
     """The share of the rows of an annotation file, 0 to 1, that may be malformed."""
     unlabelled: UnlabelledPolicy | None
@@ -116,8 +118,9 @@ class Job:
         return sum(bool(exclusion.of(name)) for name, label in labels if not classes or label in classes)
 
     def _exclusion_of(self, plan: SplitPlan) -> Exclusion:
-        """What is excluded of a split: nothing for being in itself."""
-        return self.exclusion.without(f"{self.release.name}:{plan.info.name}")
+        """What is excluded of a split: nothing for being in itself, unless a person says of a file what is in it."""
+        own = f"{self.release.name}:{plan.info.name}"
+        return self.exclusion if own in self.own_lists else self.exclusion.without(own)
 
     def unaccepted(self, records: Iterable[SplitRecord]) -> list[DamagedEntry]:
         """The damaged archives of the splits to be made that something else was made of than is asked for now."""
@@ -170,6 +173,7 @@ def resolve(conversion: Conversion) -> Job:
         shuffle=conversion.shuffle,
         match=conversion.match,
         exclusion=exclusion,
+        own_lists=frozenset(one.text for one in excluded_lists(conversion) if one.file),
         max_malformed=conversion.max_malformed,
         unlabelled=conversion.unlabelled,
         strategy=strategy,
@@ -204,8 +208,13 @@ def _require_parent(conversion: Conversion, journal: Journal) -> None:
 
 def _exclusion(conversion: Conversion) -> Exclusion:
     """What is excluded. Raises `UsageError` if a list cannot be had, or has no times where they are needed."""
-    origin, by = conversion.origin_location, conversion.exclude_by
-    lists = read_clip_lists("--exclude", excluded_lists(conversion), origin, conversion.fetch)
+    by, source = (
+        conversion.exclude_by,
+        ListSource(conversion.origin_location, conversion.fetch, conversion.max_malformed),
+    )
+    # Their order is no matter.
+    names = sorted(excluded_lists(conversion), key=lambda name: name.text)
+    lists = read_clip_lists("--exclude", names, source)
     for one in lists:
         if by != "id" and not one.has_times:
             raise UsageError(f"--exclude_by {by}: {one.name} does not say when its clips start and end; use id")

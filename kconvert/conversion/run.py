@@ -6,7 +6,7 @@ its split only, and the manifest waits until every split that was asked for is w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
@@ -227,13 +227,13 @@ def _plan(job: Job, state: FolderState, wanted: Sequence[str], note: Note) -> li
             _refuse_unlabelled(job, split)
             note(f"{split}: left out, as its clips have no labels for --classes to choose from")
             continue
-        _note_peculiarities(job.release, plan, job.selection, note)
+        excluded = job.exclusion.digests.keys() - job.own_lists
+        _note_peculiarities(job.release, plan, job.selection, excluded, note)
         receipts = job.split(plan).receipts(plan.inputs.ids()) if journal is not None else {}
         unread = {name: ref for name, ref in plan.archives.items() if name not in receipts}
         sizes = measure(unread, job.read.fetch) | {name: receipt.size_bytes for name, receipt in receipts.items()}
-        excluded = job.num_excluded(plan)
-        staged = job.strategy.staged(plan.inputs)
-        plans.append(replace(plan, sizes=sizes, unread=tuple(unread), num_excluded=excluded, staged=staged))
+        num_excluded, staged = job.num_excluded(plan), job.strategy.staged(plan.inputs)
+        plans.append(replace(plan, sizes=sizes, unread=tuple(unread), num_excluded=num_excluded, staged=staged))
     return plans
 
 
@@ -242,13 +242,17 @@ def _refuse_unlabelled(job: Job, split: str) -> None:
         raise UsageError(f"--classes: split {split} of {job.release.name} has no labels; leave it out of --split")
 
 
-def _note_peculiarities(release: Release, plan: SplitPlan, selection: Selection, note: Note) -> None:
+def _note_peculiarities(
+    release: Release, plan: SplitPlan, selection: Selection, excluded: Set[str], note: Note
+) -> None:
     """What a person should know of the origin before hundreds of gigabytes are read from it."""
     name, reported = plan.info.name, plan.info.reported.num_archives
     if selection.classes and plan.info.archives_hold_one_class:
         there = {plan.info.label_of(archive, release.labels) for archive in plan.inputs.archives}
         if absent := [label for label in selection.classes if label not in there]:
             note(f"{name}: the origin has no archive of {', '.join(map(repr, absent))}")
+    if f"{release.name}:{name}" in excluded:
+        note(f"{name}: is among what --exclude names, and is not excluded from itself")
     if plan.inputs.num_listed < reported:
         note(f"{name}: the origin has {plan.inputs.num_listed} of the {reported} archives that people report")
     file, first = plan.inputs.annotations, plan.info.annotations[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from kconvert.catalog.release import Release
 from kconvert.dataset.manifest import Manifest
@@ -92,7 +93,7 @@ def _distribution(manifest: Manifest, shard_kind: str, media: Media | None) -> l
     kinds = [(table.path, table.sha256, "application/x-parquet") for table in manifest.tables]
     kinds += [(shard.path, shard.sha256, shard_kind) for shard in manifest.shards]
     found = [
-        {**_named("cr:FileObject", path), "contentUrl": path, "encodingFormat": kind, "sha256": sha256}
+        {**_named("cr:FileObject", path), "contentUrl": quote(path), "encodingFormat": kind, "sha256": sha256}
         for path, sha256, kind in kinds
     ]
     tables = {"encodingFormat": "application/x-parquet", "includes": "metadata/*.parquet"}
@@ -131,7 +132,7 @@ def _media(media: Media) -> dict[str, Any]:
 
 
 def _named(kind: str, name: str) -> dict[str, Any]:
-    return {"@type": kind, "@id": name, "name": name}
+    return {"@type": kind, "@id": quote(name), "name": name}
 
 
 def _records(name: str, key: str, fields: Sequence[dict[str, Any]], **more: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,12 @@ from pathlib import Path
 from kconvert.catalog.annotation import AnnotationText, parse_annotations
 from kconvert.catalog.clip_list import ClipList, parse_clip_list
 from kconvert.catalog.release import OFFICIAL_BASE, RELEASE_NAMES, SPLITS, load_release, meant_release
-from kconvert.errors import OriginError, UsageError
+from kconvert.errors import AnnotationError, OriginError, UsageError
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origin import AbsentError, open_origin
 from kconvert.text import did_you_mean
 
-_MAX_MALFORMED = 0.01
+_NAME = re.compile(r"[A-Za-z0-9._:+@-]+")
 _SPLIT_NAMES = {"validation": "val", "validate": "val"}
 
 
@@ -41,8 +42,10 @@ def parse_list_names(option: str, word: str) -> list[ListName]:
     named, equals, file = word.partition("=")
     release, colon, split = named.partition(":")
     split = _SPLIT_NAMES.get(split, split)
-    if equals and (not file or not named):
-        raise UsageError(f"{option}: {word!r}: expected NAME=FILE, as k400:val=my_list.csv")
+    if equals and (not file or not _NAME.fullmatch(named)):
+        raise UsageError(
+            f"{option}: {word!r}: expected NAME=FILE, as k400:val=my.csv; names are of letters, digits and . _ : + @ -"
+        )
     if release in RELEASE_NAMES and not colon and not equals:
         return [ListName(f"{release}:{one}", release, one) for one in load_release(release).splits]
     if release in RELEASE_NAMES and split in SPLITS:
@@ -57,19 +60,31 @@ def parse_list_names(option: str, word: str) -> list[ListName]:
     raise UsageError(f"{option}: {word!r}: expected {expected}{f'; {hint}' if hint else ''}")
 
 
-def read_clip_lists(option: str, names: Sequence[ListName], origin: str, options: FetchOptions) -> list[ClipList]:
+@dataclass(frozen=True)
+class ListSource:
+    """Where clip lists are had from that are in no file."""
+
+    origin: str
+    """Its URL, or the folder."""
+    fetch: FetchOptions
+    """How it is asked."""
+    max_malformed: float = 0.01
+    """The share of the rows of annotations, 0 to 1, that may be malformed."""
+    official: str = OFFICIAL_BASE
+    """What is asked for a list that the origin does not have."""
+
+
+def read_clip_lists(option: str, names: Sequence[ListName], source: ListSource) -> list[ClipList]:
     """The lists of these names, in their order; those that are fetched come last. Raises as `read_clip_list`."""
     files_first = sorted(names, key=lambda name: name.file == "")
-    found = {name: read_clip_list(option, name, origin, options) for name in files_first}
+    found = {name: read_clip_list(option, name, source) for name in files_first}
     return [found[name] for name in names]
 
 
-def read_clip_list(
-    option: str, name: ListName, origin: str, options: FetchOptions, official: str = OFFICIAL_BASE
-) -> ClipList:
+def read_clip_list(option: str, name: ListName, source: ListSource) -> ClipList:
     """A clip list: of its file, or else the origin's, or else the official server's.
 
-    Raises: `OriginError`, beginning with the option, if it cannot be had; `AnnotationError` if it cannot be read.
+    Raises: `OriginError`, beginning with the option, if it cannot be had or read.
     """
     if name.file:
         path = Path(os.path.expanduser(name.file))
@@ -77,10 +92,15 @@ def read_clip_list(
             return parse_clip_list(path.read_bytes(), name.text, str(path))
         except OSError as error:
             raise OriginError(f"{option}: {path}: {error.strerror}; expected a list of clips or of videos") from error
+        except AnnotationError as error:
+            shown = "; ".join(map(str, error.problems[: error.MAX_SHOWN]))
+            raise OriginError(
+                f"{option}: {path}: {len(error.problems):,} problem(s): {shown}; correct these lines, or leave them out"
+            ) from error
     problems: list[str] = []
-    for where in dict.fromkeys((origin, official)):
+    for where in dict.fromkeys((source.origin, source.official)):
         try:
-            return ClipList.of_names(name.text, _annotated(name, where, options))
+            return ClipList.of_names(name.text, _annotated(name, where, source))
         except AbsentError as error:
             problems.append(str(error))
         except OriginError as error:
@@ -91,9 +111,9 @@ def read_clip_list(
     )
 
 
-def _annotated(name: ListName, where: str, options: FetchOptions) -> Iterator[str]:
+def _annotated(name: ListName, where: str, source: ListSource) -> Iterator[str]:
     """The names of the clips of a split, as that origin has them."""
     release = load_release(name.release)
-    for file, data in open_origin(where, release, options).all_annotations(release.splits[name.split]):
+    for file, data in open_origin(where, release, source.fetch).all_annotations(release.splits[name.split]):
         text = AnnotationText(data, file.form, file.path)
-        yield from parse_annotations(text, name.split, release.label_ids, _MAX_MALFORMED).labels
+        yield from parse_annotations(text, name.split, release.label_ids, source.max_malformed).labels

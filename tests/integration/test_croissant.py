@@ -63,6 +63,11 @@ def test_mlcroissant_validates_and_reads_it(mini: Path, tmp_path: Path, to: str)
     assert "croissant.json: differs from what was written" in kconvert("verify", out).out
 
 
+def test_names_with_spaces_and_quotes_are_names(mini: Path, tmp_path: Path) -> None:
+    assert kconvert("k600", "--to", "archives", "--split", "val", "--out", tmp_path / "out", "--origin", mini).code == 0
+    assert len(read(tmp_path / "out", "labels")["labels"]) == 600
+
+
 def test_it_says_whose_the_release_is(converted: Path) -> None:
     found = json.loads((converted / "croissant.json").read_bytes())
     assert found["conformsTo"] == "http://mlcommons.org/croissant/1.1"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_clips_of_the_lists_are_rejected_and_all_others_are_as_they_were(
         same = [name for name in row if name not in ("shard", "sample_index", "offset_bytes")]
         if key in wanted:
             assert row["status"] == "rejected"
-            assert row["excluded_by"] == (["mine", "k600:test"] if key == original["key"] else ["mine"])
+            assert row["excluded_by"] == (["k600:test", "mine"] if key == original["key"] else ["mine"])
         else:
             assert [row[name] for name in same] == [before[key][name] for name in same]
     assert after[missing["key"]]["status"] == "missing"
@@ -94,7 +95,7 @@ def test_the_list_is_the_origins_and_belongs_to_what_the_folder_is(mini: Path, s
     words = ("--origin", server.url, "--split", "val", "--exclude", "k600,k700-2020:val")
     assert kconvert("k400", "--out", out, *words).code == 0
     excluded = json.loads((out / "manifest.json").read_bytes())["options"]["exclude"]
-    assert list(excluded) == ["k600:train", "k600:val", "k600:test", "k700-2020:val"]
+    assert list(excluded) == ["k600:test", "k600:train", "k600:val", "k700-2020:val"]
     before = tree(out)
     assert kconvert("k400", "--out", out, *words).code == 0
     assert tree(out) == before
@@ -109,11 +110,38 @@ def test_the_list_is_the_origins_and_belongs_to_what_the_folder_is(mini: Path, s
     assert kconvert("k400", "--out", out, "--origin", server.url, "--split", "val").code == 2
 
 
-def test_a_split_is_not_excluded_from_itself(mini: Path, tmp_path: Path) -> None:
-    assert convert(tmp_path / "out", mini, "--exclude", "k400:val").code == 0
-    counts = json.loads((tmp_path / "out/manifest.json").read_bytes())["splits"]
-    assert counts["val"]["num_rejected"].get("excluded", 0) == 0
-    assert counts["val"]["num_written"] > 0
+def test_a_split_is_not_excluded_from_itself(mini: Path, plain: Path, tmp_path: Path) -> None:
+    """So that others can be added to its folder."""
+    out, words = tmp_path / "out", ("--exclude", "k400:val,k400:test")
+    for split in ("val", "test"):
+        ran = convert(out, mini, "--split", split, *words)
+        assert ran.code == 0
+        assert f"{split}: is among what --exclude names, and is not excluded from itself" in ran.err
+        assert "excluded" not in json.loads((out / "manifest.json").read_bytes())["splits"][split]["num_rejected"]
+    # What a person says of a file holds for any split.
+    written = [row for row in rows(plain, "val").values() if row["status"] == "written"]
+    (tmp_path / "x.txt").write_text(f"{written[0]['youtube_id']}\n")
+    assert convert(tmp_path / "other", mini, "--split", "val", "--exclude", f"k400:val={tmp_path / 'x.txt'}").code == 0
+    found = rows(tmp_path / "other", "val")
+    assert [row["key"] for row in found.values() if row["reason"] == "excluded"] == [written[0]["key"]]
+
+
+def test_the_order_of_lists_is_no_matter(mini: Path, plain: Path, tmp_path: Path) -> None:
+    written = [row for row in rows(plain, "val").values() if row["status"] == "written"]
+    (tmp_path / "x.txt").write_text("".join(f"{row['youtube_id']}\n" for row in written[:2]))
+    lists = [f"{name}={tmp_path / 'x.txt'}" for name in "abc"]
+    for number, given in enumerate((lists, lists[::-1])):
+        assert convert(tmp_path / f"out{number}", mini, "--split", "val", "--exclude", ",".join(given)).code == 0
+    assert tree(tmp_path / "out0") == tree(tmp_path / "out1")
+
+
+def test_a_list_is_read_as_leniently_as_an_annotation(mini: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(mini, tmp_path / "origin"))
+    with (root / "400/annotations/test.csv").open("a") as file:
+        file.write("?\n")
+    words = ("--split", "val", "--exclude", "k400:test")
+    assert convert(tmp_path / "out", root, *words).code == 2
+    assert convert(tmp_path / "out", root, *words, "--max_malformed", "0.5").code == 0
 
 
 def test_what_cannot_be_excluded_is_refused_before_anything_is_fetched(
@@ -123,7 +151,6 @@ def test_what_cannot_be_excluded_is_refused_before_anything_is_fetched(
     (tmp_path / "bad.csv").write_text("youtube_id,time_start\n1,2\n")
     refused = {
         ("--exclude", "k700:val"): "did you mean k700-2020:val?",
-        ("--exclude", "k400:val", "--split", "val"): "nothing would be left",
         ("--exclude", "k600:val,k600"): "--exclude: k600:val is given twice",
         ("--exclude", "x=absent.txt"): "absent.txt: No such file",
         ("--exclude", f"x={tmp_path / 'bad.csv'}"): "bad.csv: 1 problem(s): line 2",
@@ -186,6 +213,7 @@ def test_overlap_prints_the_matrix_and_lists_the_pairs(mini: Path, tmp_path: Pat
         (["k400:val", "x=/absent"], "/absent: No such file"),
         (["k400", "k600", "--list", "/absent/x.csv"], "expected a file, in a folder that is there"),
         (["k400", "k600", "--origin", "/absent"], "/absent: no such folder"),
+        (["x=/bin/sh", "y=/bin/sh", "--list", "/bin/sh"], "is one of the lists"),
         (["k400", "k600", "--by", "id"], "unknown '--by'"),
     ],
 )

@@ -6,11 +6,15 @@ import pytest
 
 from kconvert.catalog.annotation import AnnotationText, parse_annotations
 from kconvert.catalog.release import load_release
-from kconvert.errors import AnnotationError, OriginError, UsageError
-from kconvert.sources.clip_lists import ListName, parse_list_names, read_clip_list
+from kconvert.errors import OriginError, UsageError
+from kconvert.sources.clip_lists import ListName, ListSource, parse_list_names, read_clip_list
 from kconvert.sources.fetch.stream import FetchOptions
 
 QUICK = FetchOptions(max_retries=0)
+
+
+def source(origin: Path | str, official: Path | str = "/absent") -> ListSource:
+    return ListSource(str(origin), QUICK, official=str(official))
 
 
 def test_a_word_means_lists() -> None:
@@ -33,6 +37,9 @@ def test_a_word_means_lists() -> None:
         ("=x.csv", "expected NAME=FILE"),
         ("k400:val=", "expected NAME=FILE"),
         ("x.csv", "or NAME=FILE"),
+        ("a b=x.csv", "names are of letters, digits and"),
+        ("a\n# b=x.csv", "names are of letters, digits and"),
+        ("a\udcff=x.csv", "names are of letters, digits and"),
     ],
 )
 def test_any_other_word_is_refused(word: str, said: str) -> None:
@@ -52,7 +59,7 @@ def test_k600s_txt_and_csv_count_together(mini: Path, tmp_path: Path) -> None:
     listing, rows = (mini / "600/annotations/val.txt").read_bytes(), (mini / "600/annotations/val.csv").read_bytes()
     (folder / "val.txt").write_bytes(listing)
     (folder / "val.csv").write_bytes(rows + b"zumba,only_in_csv,5,15,validate\n")
-    found = read_clip_list("--x", ListName("k600:val", "k600", "val"), str(tmp_path), QUICK)
+    found = read_clip_list("--x", ListName("k600:val", "k600", "val"), source(tmp_path))
     both = names_in(folder / "val.txt", "val", "listing") | {"only_in_csv_000005_000015"}
     assert {f"{one.youtube_id}_{one.start_seconds:06}_{one.end_seconds:06}" for one in found.clips} == both
 
@@ -62,13 +69,13 @@ def test_what_the_origin_does_not_have_is_the_official_servers(mini: Path, tmp_p
     (tmp_path / "400/annotations/val.csv").write_text("youtube_id,time_start,time_end\naaaaaaaaaaa,1,11\n")
     for release, split, where in (("k400", "val", tmp_path), ("k400", "test", mini), ("k600", "val", mini)):
         name = ListName(f"{release}:{split}", release, split)
-        found = read_clip_list("--x", name, str(tmp_path), QUICK, official=str(mini))
-        assert found.clips == read_clip_list("--x", name, str(where), QUICK).clips
+        found = read_clip_list("--x", name, source(tmp_path, mini))
+        assert found.clips == read_clip_list("--x", name, source(where)).clips
 
 
 def test_what_nobody_has_is_refused_with_what_was_tried(mini: Path, tmp_path: Path) -> None:
     with pytest.raises(OriginError) as error:
-        read_clip_list("--x", ListName("k600:val", "k600", "val"), str(tmp_path), QUICK, official=str(tmp_path / "no"))
+        read_clip_list("--x", ListName("k600:val", "k600", "val"), source(tmp_path, tmp_path / "no"))
     assert "looked for 600/" in str(error.value)
     assert f"{tmp_path / 'no'}: no such folder" in str(error.value)
     assert "give it as k600:val=FILE" in str(error.value)
@@ -78,14 +85,14 @@ def test_a_list_that_is_there_and_cannot_be_read_is_not_taken_from_elsewhere(min
     (tmp_path / "400/annotations").mkdir(parents=True)
     (tmp_path / "400/annotations/val.csv").write_text("<html>\n")
     with pytest.raises(OriginError, match="youtube_id"):
-        read_clip_list("--x", ListName("k400:val", "k400", "val"), str(tmp_path), QUICK, official=str(mini))
+        read_clip_list("--x", ListName("k400:val", "k400", "val"), source(tmp_path, mini))
 
 
 def test_a_file_is_read_in_its_own_form(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("aaaaaaaaaaa\n")
-    assert len(read_clip_list("--x", ListName("mine", "", "", str(tmp_path / "mine.txt")), "", QUICK).clips) == 1
+    assert len(read_clip_list("--x", ListName("mine", "", "", str(tmp_path / "mine.txt")), source("")).clips) == 1
     with pytest.raises(OriginError, match=r"--x: .*absent.txt: No such file"):
-        read_clip_list("--x", ListName("mine", "", "", str(tmp_path / "absent.txt")), "", QUICK)
+        read_clip_list("--x", ListName("mine", "", "", str(tmp_path / "absent.txt")), source(""))
     (tmp_path / "bad.txt").write_text("?\n")
-    with pytest.raises(AnnotationError, match=r"bad.txt: 1 problem"):
-        read_clip_list("--x", ListName("mine", "", "", str(tmp_path / "bad.txt")), "", QUICK)
+    with pytest.raises(OriginError, match=r"--x: .*bad.txt: 1 problem.*; correct these lines"):
+        read_clip_list("--x", ListName("mine", "", "", str(tmp_path / "bad.txt")), source(""))
