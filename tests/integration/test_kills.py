@@ -59,7 +59,7 @@ def test_a_kill_at_a_commit_goes_on_to_the_same_bytes(job: Job, operations: list
     renames = [operation for operation in kinds if operation.what == "rename"]
     places = [*renames[::4], *(operations[rename.number] for rename in renames[1::7])]
     halves = [operation for operation, act in boundaries(kinds) if act == "half"]
-    assert len(renames) == 22
+    assert len(renames) == 23
     problems = [problem for place in places for problem in job.kill_at(place, "kill")]
     problems += [problem for place in halves[::10] for problem in job.kill_at(place, "half")]
     assert not problems, "\n".join(problems)
