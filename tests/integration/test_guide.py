@@ -148,7 +148,7 @@ def test_the_figures_of_the_readme_are_those_of_the_guide() -> None:
         rows = re.findall(r"^\| (.*?) \| ([\d,]+) \| ([\d.]+) \|", text, re.MULTILINE)
         return {name: [rate, ratio] for name, rate, ratio in rows}
 
-    assert len(ways(README)) == 4
+    assert len(ways(README)) == 3
     assert ways(README) == ways(page("speed"))
     dates = [re.search(r"(20\d\d-\d\d-\d\d), commit (\w+)", text) for text in (README, page("speed"))]
     assert dates[0] is not None
