@@ -7,23 +7,21 @@ or without `is_cc` and `label`, `val` or `validate`, CRLF, a byte order mark, bl
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kconvert.catalog.clip import Clip, letters
 from kconvert.catalog.release import AnnotationForm
+from kconvert.catalog.rows import LINE_END, csv_rows
 from kconvert.errors import AnnotationError, Problem
 
-LINE_END = re.compile("\r\n|\r|\n")
-"""Between the lines of a file, whatever system wrote it."""
 _MAY_GO_ON = re.compile(r",\s*0(?:\.0)?,\s*1$")
 """What is left of a clip of the first ten seconds, the only one whose times still make sense without the last digit."""
 _TOTAL = re.compile(r"total [0-9.,]+[KMGT]?")
-_SPLIT_SPELLINGS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
+SPLIT_SPELLINGS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class _Collector:
         self.unreadable.append(_problem(where, got, expected))
 
     def add(self, row: _Row) -> None:
-        spelt = _SPLIT_SPELLINGS.get(row.split, self._split)
+        spelt = SPLIT_SPELLINGS.get(row.split, self._split)
         if spelt != self._split:
             self.problem(row.where, row.split, f"a row of split {self._split}")
             return
@@ -150,17 +148,17 @@ def parse_annotations(
 def _require_whole(text: str, collector: _Collector) -> None:
     """Refuses a file that ends inside a row, as far as that can be seen: one without the end of a line, whose last row
     cannot be read, or ends in a time that may have had another digit."""
-    *_, line = LINE_END.split(text)
-    last = f"line {len(LINE_END.findall(text)) + 1}"
+    lines = LINE_END.split(text)
+    line, last = lines[-1], f"line {len(lines)}"
     is_malformed = bool(collector.malformed) and collector.malformed[-1].where == last
-    may_go_on = _MAY_GO_ON.search(line) and "time_end" in (text.split("\n", 1)[0].rsplit(",", 1)[-1])
+    may_go_on = _MAY_GO_ON.search(line) and "time_end" in lines[0].rpartition(",")[2]
     if is_malformed or may_go_on:
         collector.refuse(last, line, "a whole row, and the end of a line: the file was cut")
 
 
 def _parse_csv(text: str, collector: _Collector) -> None:
-    rows = _rows(text, collector)
-    _, header = next(rows, (1, []))
+    rows = csv_rows(LINE_END.split(text), collector.problem)
+    _, header = next(rows, ("", []))
     columns = {name.strip(): column for column, name in enumerate(header)}
     missing = {"youtube_id", "time_start", "time_end"} - columns.keys()
     if missing:
@@ -169,12 +167,12 @@ def _parse_csv(text: str, collector: _Collector) -> None:
         return
     for line, row in rows:
         if len(row) != len(header):
-            collector.problem(f"line {line}", ",".join(row), f"{len(header)} fields")
+            collector.problem(line, ",".join(row), f"{len(header)} fields")
             continue
         values = {name: row[column].strip() for name, column in columns.items()}
         collector.add(
             _Row(
-                f"line {line}",
+                line,
                 values["youtube_id"],
                 values["time_start"],
                 values["time_end"],
@@ -182,21 +180,6 @@ def _parse_csv(text: str, collector: _Collector) -> None:
                 values.get("split", ""),
             )
         )
-
-
-def _rows(text: str, collector: _Collector) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, with the numbers of their lines. No row of an annotation has a line end in it, so
-    that a quote that nothing closes costs its line, and no other."""
-    for number, line in enumerate(LINE_END.split(text), start=1):
-        if not line.strip(', \t"'):
-            continue
-        if '"' not in line:
-            yield number, line.split(",")
-            continue
-        try:
-            yield number, next(csv.reader([line], strict=True))
-        except csv.Error as error:
-            collector.problem(f"line {number}", line, f"comma separated values ({error})")
 
 
 def _parse_listing(text: str, collector: _Collector) -> None:

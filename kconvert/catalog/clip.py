@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _NAME = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]{6})_([0-9]{6})")
-_YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 MAX_SECONDS = 999_999
 """The largest time that fits the six digits of a clip's name."""
 
@@ -30,7 +30,7 @@ class Clip:
     """Where it ends; usually, but not always, 10 s later."""
 
     def __post_init__(self) -> None:
-        if not _YOUTUBE_ID.fullmatch(self.youtube_id):
+        if not YOUTUBE_ID.fullmatch(self.youtube_id):
             raise ValueError(f"youtube id {self.youtube_id!r}: expected 11 of A-Z a-z 0-9 _ -")
         if not 0 <= self.start_seconds < self.end_seconds <= MAX_SECONDS:
             raise ValueError(

@@ -6,7 +6,6 @@ of `ls -R`, or a name or an id a line, as other tools write them.
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
 import json
@@ -15,21 +14,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kconvert.catalog.annotation import LINE_END
-from kconvert.catalog.clip import name_columns
+from kconvert.catalog.clip import YOUTUBE_ID, name_columns
+from kconvert.catalog.rows import LINE_END, csv_rows
 from kconvert.errors import AnnotationError, Problem
 
 _TIME_COLUMNS = (("time_start", "start_seconds"), ("time_end", "end_seconds"))
-_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _TIMES = r"_([0-9]{6})_([0-9]{6})"
 _BEFORE, _AFTER, _ENDING = r"(?:^|[/\s,'\"])", r"(?=$|[\s,'\"])", r"\.(?:mp4|mkv|webm|avi)"
 _IN_LINES = (
     re.compile(
-        rf"(?:^|[,\t\"])\s*({_ID.pattern})\"?\s*[,\t]\s*([0-9]+(?:\.0)?)\s*[,\t]\s*([0-9]+(?:\.0)?)(?=$|[,\t\s])"
+        rf"(?:^|[,\t\"])\s*({YOUTUBE_ID.pattern})\"?\s*[,\t]\s*([0-9]+(?:\.0)?)\s*[,\t]\s*([0-9]+(?:\.0)?)(?=$|[,\t\s])"
     ),
-    re.compile(rf"{_BEFORE}({_ID.pattern}){_TIMES}(?:{_ENDING})?{_AFTER}"),
-    re.compile(rf"{_BEFORE}({_ID.pattern}){_ENDING}{_AFTER}"),
-    re.compile(rf"{_BEFORE}({_ID.pattern}){_AFTER}"),
+    re.compile(rf"{_BEFORE}({YOUTUBE_ID.pattern}){_TIMES}(?:{_ENDING})?{_AFTER}"),
+    re.compile(rf"{_BEFORE}({YOUTUBE_ID.pattern}){_ENDING}{_AFTER}"),
+    re.compile(rf"{_BEFORE}({YOUTUBE_ID.pattern}){_AFTER}"),
 )
 """An id with times beside it, a clip's name, a file that is named by an id, an id: what is looked for in a line, in
 this order."""
@@ -105,21 +103,16 @@ def parse_clip_list(data: bytes, name: str, path: str) -> ClipList:
 
 def _parse_csv(lines: Sequence[str], problems: list[Problem]) -> Iterator[ListedClip]:
     """Rows below a header; the columns of kconvert's own tables are known, too."""
-    columns: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip(', \t"'):
-            continue
-        try:
-            row = next(csv.reader([line], strict=True, skipinitialspace=True))
-        except csv.Error as error:
-            problems.append(Problem(f"line {number}", line[:60], f"comma separated values ({error})"))
-            continue
-        if not columns:
-            columns = [one.strip() for one in row]
-            continue
+    rows = csv_rows(lines, lambda *what: problems.append(_problem(*what)), skipinitialspace=True)
+    columns = [one.strip() for one in next(rows, ("", []))[1]]
+    for line, row in rows:
         values = dict(zip(columns, row, strict=False))
         start, end = (next((values[one] for one in names if one in values), "") for names in _TIME_COLUMNS)
-        yield from _listed(f"line {number}", values.get("youtube_id", ""), (start, end), problems)
+        yield from _listed(line, values.get("youtube_id", ""), (start, end), problems)
+
+
+def _problem(where: str, got: str, expected: str) -> Problem:
+    return Problem(where, got[:60], expected)
 
 
 def _parse_json(text: str, problems: list[Problem]) -> Iterator[ListedClip]:
@@ -175,7 +168,7 @@ def _listed(where: str, youtube_id: str, times: tuple[str, str], problems: list[
     youtube_id = youtube_id.strip()
     start, end = (one.strip().removesuffix(".0") for one in times)
     are_numbers = all(one.isascii() and one.isdecimal() and len(one) <= 9 for one in (start, end))
-    if not _ID.fullmatch(youtube_id):
+    if not YOUTUBE_ID.fullmatch(youtube_id):
         problems.append(Problem(where, youtube_id[:60], "the id of a video, 11 of A-Z a-z 0-9 _ -, or a clip's name"))
     elif not start and not end:
         yield ListedClip(youtube_id, None, None)

@@ -62,7 +62,7 @@ class Job:
     """What joins a clip and its annotation."""
     exclusion: Exclusion
     """Which clips are rejected as they are in other splits."""
-    own_lists: frozenset[str]
+    lists_in_files: frozenset[str]
     """The lists that are in files, by what they go by."""
     max_malformed: float
     """The share of the rows of an annotation file, 0 to 1, that may be malformed."""
@@ -120,7 +120,7 @@ class Job:
     def _exclusion_of(self, plan: SplitPlan) -> Exclusion:
         """What is excluded of a split: nothing for being in itself, unless a person says of a file what is in it."""
         own = f"{self.release.name}:{plan.info.name}"
-        return self.exclusion if own in self.own_lists else self.exclusion.without(own)
+        return self.exclusion if own in self.lists_in_files else self.exclusion.without(own)
 
     def unaccepted(self, records: Iterable[SplitRecord]) -> list[DamagedEntry]:
         """The damaged archives of the splits to be made that something else was made of than is asked for now."""
@@ -173,7 +173,7 @@ def resolve(conversion: Conversion) -> Job:
         shuffle=conversion.shuffle,
         match=conversion.match,
         exclusion=exclusion,
-        own_lists=frozenset(one.text for one in excluded_lists(conversion) if one.file),
+        lists_in_files=frozenset(one.text for one in excluded_lists(conversion) if one.file),
         max_malformed=conversion.max_malformed,
         unlabelled=conversion.unlabelled,
         strategy=strategy,

@@ -85,9 +85,9 @@ class Repack(Strategy):
         groups = windows(split.plan.inputs.archives, self.shuffle, split.name)
         for number, group in enumerate(groups):
             replacements = split.replacements if number == 0 else ()
-            names = [*replacements, *group]
-            parts.read(_unread(names, split))
-            self.read(names, split, tasks)
+            unread = _unread([*replacements, *group], split)
+            parts.read(unread)
+            split.read_archives(unread, ingest, tasks)
             if number == 0:
                 state.add_replacements(split.rows(replacements))
             decisions = state.admit(split.rows(group))

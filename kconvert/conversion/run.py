@@ -227,7 +227,7 @@ def _plan(job: Job, state: FolderState, wanted: Sequence[str], note: Note) -> li
             _refuse_unlabelled(job, split)
             note(f"{split}: left out, as its clips have no labels for --classes to choose from")
             continue
-        excluded = job.exclusion.digests.keys() - job.own_lists
+        excluded = job.exclusion.digests.keys() - job.lists_in_files
         _note_peculiarities(job.release, plan, job.selection, excluded, note)
         receipts = job.split(plan).receipts(plan.inputs.ids()) if journal is not None else {}
         unread = {name: ref for name, ref in plan.archives.items() if name not in receipts}

@@ -64,7 +64,7 @@ class Media(NamedTuple):
     files: Mapping[str, Any]
     """What the set of these files is described by."""
     key: Mapping[str, Any]
-    """What is taken of a file as its key: that of the clip, or its path, which is `shard` in the tables."""
+    """How its key is had from a file: that of the clip, or its path, which is `shard` in the tables."""
 
 
 def croissant_text(manifest: Manifest, release: Release, shard_kind: str, media: Media | None) -> str:
@@ -123,12 +123,11 @@ _LIST = {"isArray": True, "arrayShape": "-1"}
 
 
 def _media(media: Media) -> dict[str, Any]:
-    source = {**_source("videos", fileProperty=media.key["fileProperty"])}
-    if "regex" in media.key:
-        source["transform"] = {"regex": media.key["regex"]}
     # With a reference to the field of the clips, mlcroissant 1.1.1 fails in joining both.
     video = _field("media", "video", "sc:VideoObject", _source("videos", fileProperty="content"))
-    return _records("media", "key", [_field("media", "key", "sc:Text", source), video])
+    return _records(
+        "media", "key", [_field("media", "key", "sc:Text", {"fileSet": {"@id": "videos"}, **media.key}), video]
+    )
 
 
 def _named(kind: str, name: str) -> dict[str, Any]:

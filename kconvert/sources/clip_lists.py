@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kconvert.catalog.annotation import AnnotationText, parse_annotations
+from kconvert.catalog.annotation import SPLIT_SPELLINGS, AnnotationText, parse_annotations
 from kconvert.catalog.clip_list import ClipList, parse_clip_list
 from kconvert.catalog.release import OFFICIAL_BASE, RELEASE_NAMES, SPLITS, load_release, meant_release
 from kconvert.errors import AnnotationError, OriginError, UsageError
@@ -17,7 +17,6 @@ from kconvert.sources.origin import AbsentError, open_origin
 from kconvert.text import did_you_mean
 
 _NAME = re.compile(r"[A-Za-z0-9._:+@-]+")
-_SPLIT_NAMES = {"validation": "val", "validate": "val"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def parse_list_names(option: str, word: str) -> list[ListName]:
     """
     named, equals, file = word.partition("=")
     release, colon, split = named.partition(":")
-    split = _SPLIT_NAMES.get(split, split)
+    split = SPLIT_SPELLINGS.get(split, split)
     if equals and (not file or not _NAME.fullmatch(named)):
         raise UsageError(
             f"{option}: {word!r}: expected NAME=FILE, as k400:val=my.csv; names are of letters, digits and . _ : + @ -"

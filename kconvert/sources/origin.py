@@ -8,7 +8,7 @@ the origin.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +119,7 @@ class _Mirror:
         return tuple(ArchiveRef(name, self._locate(name)) for name in names)
 
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
-        return next(_annotations(self._candidates(info), self._options))
+        return _first_annotations(self._candidates(info), self._options)
 
     def all_annotations(self, info: SplitInfo) -> Sequence[tuple[AnnotationFile, bytes]]:
         return _completed(self._candidates(info), self._options)
@@ -182,7 +182,7 @@ class _ScriptFolders:
         return tuple(sorted(refs.values(), key=lambda ref: _natural(ref.name)))
 
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
-        return next(_annotations(self._candidates(info), self._options))
+        return _first_annotations(self._candidates(info), self._options)
 
     def all_annotations(self, info: SplitInfo) -> Sequence[tuple[AnnotationFile, bytes]]:
         return _completed(self._candidates(info), self._options)
@@ -272,19 +272,16 @@ def _is_archive_name(leaf: str) -> bool:
     return leaf.endswith(_ARCHIVE_ENDINGS) and leaf.isprintable() and "/" not in leaf and not leaf.startswith(".")
 
 
-def _annotations(
+def _first_annotations(
     candidates: Iterable[tuple[AnnotationFile, str]], options: FetchOptions
-) -> Iterator[tuple[AnnotationFile, bytes]]:
-    """The candidates that are there, one at least. Raises `AbsentError` if none is."""
-    tried, is_any = [], False
+) -> tuple[AnnotationFile, bytes]:
+    tried = []
     for file, location in candidates:
         try:
-            yield file, _read(location, options, _MAX_ANNOTATION_BYTES)
-            is_any = True
+            return file, _read(location, options, _MAX_ANNOTATION_BYTES)
         except AbsentError as error:
             tried.append(str(error))
-    if not is_any:
-        raise AbsentError(f"no annotations at this origin: {'; '.join(tried)}; check --origin")
+    raise AbsentError(f"no annotations at this origin: {'; '.join(tried)}; check --origin")
 
 
 def _completed(
@@ -292,7 +289,7 @@ def _completed(
 ) -> list[tuple[AnnotationFile, bytes]]:
     """The first candidate that is there, and those that are known to be a part only: nobody says that the first has all
     that they have, as of k600's txt and csv."""
-    found = [next(_annotations(candidates, options))]
+    found = [_first_annotations(candidates, options)]
     for file, location in candidates:
         if not file.is_complete and file != found[0][0]:
             with suppress(AbsentError):

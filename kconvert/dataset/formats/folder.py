@@ -104,7 +104,7 @@ class Folder(Format):
     def media(self, manifest: Manifest) -> Media | None:
         # A file that stands alone is read as raw bytes where it may be a text, too (mlcroissant 1.1, `Read`).
         files = {"encodingFormat": ["video/mp4", "text/plain"], "includes": "*.mp4"}
-        return Media(files, {"fileProperty": "fullpath"}) if manifest.shards else None
+        return Media(files, {"extract": {"fileProperty": "fullpath"}}) if manifest.shards else None
 
     def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
         return data_files(splits, "{split}/**/*.mp4", f"{{split}}/{_METADATA_NAME}")

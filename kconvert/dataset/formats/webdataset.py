@@ -99,7 +99,7 @@ class WebDataset(Format):
     def media(self, manifest: Manifest) -> Media | None:
         tars = [{"@id": shard.path} for shard in manifest.shards]
         files = {"containedIn": tars, "encodingFormat": "video/mp4", "includes": "*.mp4"}
-        key = {"fileProperty": "filename", "regex": r"([^/]*)\.mp4$"}
+        key = {"extract": {"fileProperty": "filename"}, "transform": {"regex": r"([^/]*)\.mp4$"}}
         return Media(files, key) if tars else None
 
     def commit(self, out: StorePath, manifest: Manifest) -> None:
