@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-StepKind = Literal["reading", "packing", "verifying"]
+StepKind = Literal["reading", "packing", "joining", "verifying"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Advance:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a run: archives that are read, or shards that are packed or verified, one beside the other."""
+    """A step of a run: archives that are read, shards that are packed or verified, or clips that are joined with further
+    annotations, one beside the other."""
 
     split: str
     """`""` if it is of several."""

@@ -104,6 +104,26 @@ class SplitInfo:
         return {label.replace(" ", "_"): label for label in labels}.get(found["label"].replace(" ", "_"))
 
 
+SupplementName = Literal["ava", "countix"]
+SUPPLEMENT_NAMES: tuple[SupplementName, ...] = get_args(SupplementName)
+
+
+@dataclass(frozen=True)
+class SupplementInfo:
+    """Further official annotations of the clips of a release."""
+
+    name: SupplementName
+    """What `--with` calls it."""
+    title: str
+    """As people write it."""
+    archive: str
+    """The official path of the archive that holds its files."""
+    rows: str
+    """The name of the file there that has the rows of a split; holds `{split}`."""
+    actions: str = ""
+    """A pattern of the names of the files there that list the actions with their ids; `""` if it has none."""
+
+
 @dataclass(frozen=True)
 class ScriptFolders:
     """Where the official shell scripts put what they download."""
@@ -146,6 +166,8 @@ class Release:
     """What the official shell scripts leave."""
     about: About
     """What is said of it."""
+    supplements: Mapping[str, SupplementInfo]
+    """By name; most releases have none."""
     labels: tuple[str, ...] = field(repr=False)
     """Sorted; a label's index is its id."""
 
@@ -193,6 +215,13 @@ def _release_of(entry: dict[str, Any], labels: tuple[str, ...]) -> Release:
             reported=Reported(**info["reported"]),
             replacement=info.get("replacement"),
         )
+    found = entry.get("supplements", {}).items()
     return Release(
-        entry["name"], entry["title"], splits, ScriptFolders(**entry["script_folders"]), About(**entry["about"]), labels
+        name=entry["name"],
+        title=entry["title"],
+        splits=splits,
+        script_folders=ScriptFolders(**entry["script_folders"]),
+        about=About(**entry["about"]),
+        supplements={name: SupplementInfo(name, **info) for name, info in found},
+        labels=labels,
     )

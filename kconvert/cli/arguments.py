@@ -30,11 +30,16 @@ from kconvert.errors import UsageError
 from kconvert.text import did_you_mean
 from kconvert.units import ByteSize
 
-_GROUPS = [field.name for field in dataclasses.fields(Conversion) if field.default_factory is not dataclasses.MISSING]
+_FIELDS = dataclasses.fields(Conversion)
+_GROUPS = [field.name for field in _FIELDS if field.default_factory is not dataclasses.MISSING]
 _FLAGS = ("overwrite", "json", "quiet")
 _OVERWRITE_HELP = (
     "Start again: removes everything that kconvert made in the folder, all splits of it, once nothing can be refused "
     "any more. Without it a folder that was made with other options is refused, with the differences."
+)
+_WITH_HELP = (
+    "Further official annotations, separated by commas, joined with the clips: ava (AVA-Kinetics), countix; both of "
+    "k700-2020. A finished folder gets their tables, and keeps its shards."
 )
 _TYPE_WORDS = {
     "dict[str, str]": "names with values that are texts, as '{account: mine, nodes: \"2\"}'",
@@ -94,7 +99,9 @@ def conversion_parser(prog: str, description: str, epilog: str = "") -> Parser:
     )
     parser.add_argument("--config", action="config", help="Take options from a YAML file.")
     _add_output_options(parser)
-    parser.add_class_arguments(Conversion, skip={"overwrite"})
+    parser.add_class_arguments(Conversion, skip={"overwrite", "supplements"})
+    # A word that no field of Python can be called by.
+    parser.add_argument("--with", type=list[str] | str | None, default=None, help=_WITH_HELP)
     parser.add_argument("--overwrite", action="store_true", help=_OVERWRITE_HELP)
     return parser
 
@@ -271,7 +278,8 @@ def _instantiate(parser: Parser, options: Namespace) -> Conversion:
             raise UsageError(f"--{name}: got nothing, expected a value; leave it out to have the default")
     try:
         made = parser.instantiate(options)
-        return Conversion(**{field.name: made[field.name] for field in dataclasses.fields(Conversion)})
+        names = {field.name: "with" if field.name == "supplements" else field.name for field in _FIELDS}
+        return Conversion(**{name: made[option] for name, option in names.items()})
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -282,7 +290,11 @@ def _required_values() -> Iterator[str]:
     groups = {name: type(getattr(defaults, name)) for name in _GROUPS}
     for above, kind in {"": Conversion, **groups}.items():
         for name, hint in typing.get_type_hints(kind).items():
-            if name not in groups and name != "overwrite" and type(None) not in typing.get_args(hint):
+            if (
+                name not in groups
+                and name not in ("overwrite", "supplements")
+                and type(None) not in typing.get_args(hint)
+            ):
                 yield f"{above}.{name}".lstrip(".")
 
 

@@ -12,7 +12,15 @@ from pathlib import Path
 
 from kconvert.catalog.labelling import MatchBy, UnlabelledPolicy
 from kconvert.catalog.overlap import OverlapBy
-from kconvert.catalog.release import OFFICIAL_BASE, SPLITS, Release, ReleaseName, load_release
+from kconvert.catalog.release import (
+    OFFICIAL_BASE,
+    RELEASE_NAMES,
+    SPLITS,
+    SUPPLEMENT_NAMES,
+    Release,
+    ReleaseName,
+    load_release,
+)
 from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.pack import ShardOptions
 from kconvert.conversion.plan import Selection
@@ -31,6 +39,16 @@ from kconvert.video.verdict import CheckOptions
 
 _SPLIT_NAMES = {"validation": "val"}
 """Other names of splits, as Hugging Face's."""
+
+
+@dataclass(frozen=True)
+class AnnotationFiles:
+    """Annotations that are not the origin's."""
+
+    ava: str | None = None
+    """AVA-Kinetics, with --with ava: its archive, at a path or a URL, or a folder that holds its files."""
+    countix: str | None = None
+    """Countix, with --with countix: the same."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +96,10 @@ class Conversion:
     means all its splits. The lists are those of --origin, else of the official server, or of a file: k400:val=FILE."""
     exclude_by: OverlapBy = "id"
     """When a clip is also there: if the same video is, with a time in common, or with the same times."""
+    supplements: list[str] | str | None = None
+    """Further official annotations, `--with ava,countix`."""
+    annotations: AnnotationFiles = field(default_factory=AnnotationFiles)
+    """Annotations that are not the origin's."""
     shard: ShardOptions = field(default_factory=ShardOptions)
     """How large shards are."""
     shuffle: ShuffleOptions = field(default_factory=ShuffleOptions)
@@ -137,6 +159,25 @@ class Conversion:
             raise UsageError(f"--classes: {release.name} has no {', '.join(map(repr, unknown))}; {' '.join(hints)}")
         return Selection(tuple(sorted(set(classes))), self.max_archives)
 
+    def supplement_names(self, release: Release) -> tuple[str, ...]:
+        """The further annotations that are asked for, in the order of the catalogue. Raises `UsageError` for those that
+        the release does not have, and for files of what is not asked for."""
+        wanted = _words("--with", self.supplements)
+        known = release.supplements
+        if unknown := [word for word in wanted if word not in known]:
+            hint = did_you_mean(unknown[0], known)
+            whose = [name for name in RELEASE_NAMES if load_release(name).supplements]
+            have = f"expected {' or '.join(known)}" if known else f"{' and '.join(whose)} has further annotations"
+            raise UsageError(f"--with: {release.name} has no {unknown[0]!r}; {have}{f'; {hint}' if hint else ''}")
+        for name in SUPPLEMENT_NAMES:
+            if self.supplement_file(name) and name not in wanted:
+                raise UsageError(f"--annotations.{name}: would be ignored; leave it out, or give --with {name}, too")
+        return tuple(name for name in SUPPLEMENT_NAMES if name in wanted)
+
+    def supplement_file(self, name: str) -> str:
+        """Where a person says that further annotations are; `""` for where the origin has them."""
+        return getattr(self.annotations, name) or ""
+
     @property
     def archive_cache(self) -> Path | None:
         """Where archives are kept; `None` for nowhere. Raises `UsageError` if that is no folder."""
@@ -183,7 +224,7 @@ def require_known_words(conversion: Conversion) -> None:
     selection = conversion.selection(load_release(conversion.release))
     if conversion.match == "id" and selection.classes:
         raise UsageError("--match id: --classes chooses clips by their annotated names; leave out one of both")
-    _ = conversion.splits, excluded_lists(conversion)
+    _ = conversion.splits, excluded_lists(conversion), conversion.supplement_names(load_release(conversion.release))
     if conversion.exclude is None and conversion.exclude_by != "id":
         raise UsageError("--exclude_by: would be ignored, as nothing is excluded; leave it out, or give --exclude")
     for group, (why, mend) in conversion.ignored_groups().items():

@@ -29,6 +29,7 @@ from kconvert.dataset.manifest import (
     read_manifest,
 )
 from kconvert.dataset.open import open_layout
+from kconvert.dataset.supplements.open import supplement_files
 from kconvert.errors import ManifestError, OtherFormatError, UsageError, disk_error
 from kconvert.staging.journal import Journal
 from kconvert.storage.store import TEMPORARY_SUFFIX, StorePath
@@ -50,6 +51,8 @@ class FolderState:
     """Of the conversion that the journal is of; `None` if none has begun."""
     records: Mapping[str, SplitRecord] = field(default_factory=dict)
     """The splits that were finished once, as the journal or else the manifest has them, in their usual order."""
+    supplement_names: frozenset[str] = frozenset()
+    """Of the further annotations that it has, or is to have."""
 
     @classmethod
     def read(cls, journal: Journal) -> FolderState:
@@ -59,7 +62,8 @@ class FolderState:
         records = {split: manifest.record(split) for split in manifest.splits} if manifest is not None else {}
         records |= {split: record for split in SPLITS if (record := journal.split(split).record()) is not None}
         ordered = {split: records[split] for split in SPLITS if split in records}
-        return cls(journal, manifest, journal.identity() if journal.exists() else None, ordered)
+        names = journal.supplement_names() | {entry.name for entry in (manifest.supplements if manifest else ())}
+        return cls(journal, manifest, journal.identity() if journal.exists() else None, ordered, names)
 
     @property
     def out(self) -> StorePath:
@@ -265,6 +269,9 @@ def clear(journal: Journal) -> None:
     folders = _folders(journal)
     for name in (MANIFEST_NAME, CARD_NAME, CROISSANT_NAME, LABELS_NAME, REPORT_NAME):
         (journal.out / name).remove()
+    for path in supplement_files(journal.out):
+        (journal.out / path).remove()
+    journal.forget_supplements()
     for name in (*SPLITS, *folders):
         for folder in (journal.out, journal.folder, journal.staging):
             (folder / name).remove_tree()

@@ -22,6 +22,7 @@ from kconvert.conversion.plan import Selection, SplitPlan
 from kconvert.conversion.shuffle import ShuffleOptions
 from kconvert.conversion.split_job import ReadOptions, SplitJob
 from kconvert.conversion.strategy import Strategy
+from kconvert.conversion.supplements import WantedSupplements
 from kconvert.dataset.manifest import DamagedEntry, SplitRecord
 from kconvert.engines.node_check import Read, Written
 from kconvert.errors import UsageError
@@ -64,6 +65,8 @@ class Job:
     """Which clips are rejected as they are in other splits."""
     lists_in_files: frozenset[str]
     """The lists that are in files, by what they go by."""
+    supplements: WantedSupplements
+    """Which further annotations are asked for."""
     max_malformed: float
     """The share of the rows of an annotation file, 0 to 1, that may be malformed."""
     unlabelled: UnlabelledPolicy | None
@@ -174,6 +177,7 @@ def resolve(conversion: Conversion) -> Job:
         match=conversion.match,
         exclusion=exclusion,
         lists_in_files=frozenset(one.text for one in excluded_lists(conversion) if one.file),
+        supplements=_supplements(conversion, release),
         max_malformed=conversion.max_malformed,
         unlabelled=conversion.unlabelled,
         strategy=strategy,
@@ -219,6 +223,13 @@ def _exclusion(conversion: Conversion) -> Exclusion:
         if by != "id" and not one.has_times:
             raise UsageError(f"--exclude_by {by}: {one.name} does not say when its clips start and end; use id")
     return Exclusion(lists, by)
+
+
+def _supplements(conversion: Conversion, release: Release) -> WantedSupplements:
+    """Which further annotations are asked for. Raises `UsageError` if the release does not have them."""
+    names = conversion.supplement_names(release)
+    locations = {name: location for name in names if (location := conversion.supplement_file(name))}
+    return WantedSupplements(release, conversion.origin_location, conversion.fetch, names, locations)
 
 
 def _identity(conversion: Conversion, selection: Selection, exclusion: Exclusion, strategy: Strategy) -> dict[str, Any]:

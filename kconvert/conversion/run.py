@@ -25,8 +25,10 @@ from kconvert.conversion.folder import (
 from kconvert.conversion.job import Job, resolve
 from kconvert.conversion.plan import Selection, Source, SplitPlan, measure
 from kconvert.conversion.record import done_event
+from kconvert.conversion.supplements import SupplementJob, Supplements, make_supplements, read_supplements
 from kconvert.conversion.tasks import FailedTasksError, Failure, Tasks
-from kconvert.dataset.manifest import DamagedEntry, Manifest, SplitRecord, read_manifest
+from kconvert.dataset.manifest import DamagedEntry, Manifest, SplitRecord, SupplementEntry, read_manifest
+from kconvert.dataset.supplements.open import supplement_files
 from kconvert.engines.engine import Engine, TaskNeeds
 from kconvert.engines.node_check import checked_nodes
 from kconvert.engines.open import EngineChoice, open_engine
@@ -125,15 +127,8 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
         state = _state(conversion, job)
         notes: list[str] = []
         plans = _survey(job, state, notes.append)
-        if conversion.shard.max_bytes < _SMALL_SHARD_BYTES:
-            notes.append(
-                f"--shard.max_bytes {conversion.shard.max_bytes}: less than a clip has, so that each gets a shard of "
-                "its own"
-            )
-        if plans:
-            notes += _odd_path(job.out)
-            notes.insert(0, _announcement(conversion, job, plans))
-        _note_all(observer, notes)
+        read = read_supplements(job.supplements, state, [plan.info.name for plan in plans])
+        _note_all(observer, [*_announcement(conversion, job, plans), *notes, *_oddities(conversion, job, plans)])
         if plans:
             require_space(job.disk_use(plans))
             if state.identity is None:
@@ -141,16 +136,27 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
         job.journal.forget_refusal()
         if conversion.overwrite:
             clear(job.journal)
+        supplements = read.keep(job.journal)
+        del read
         _note_all(observer, clear_temporaries(job.journal))
         made, failures = _make_all(job, state, plans, opened, observer) if plans else ({}, [])
         planned = {plan.info.name for plan in plans}
         done = {**{split: record for split, record in state.finished.items() if split not in planned}, **made}
         records = {split: done[split] for split in SPLITS if split in done}
         if not failures:
-            _finish(job, records)
-            _forget_failures(job.journal, [entry for record in records.values() for entry in record.damaged])
+            failures = _complete(job, supplements, records, opened, observer)
         job.journal.forget_refusal()
         return Summary(records, failures)
+
+
+def _oddities(conversion: Conversion, job: Job, plans: Sequence[SplitPlan]) -> list[str]:
+    """What a person may not have meant."""
+    found = _odd_path(job.out) if plans else []
+    if conversion.shard.max_bytes < _SMALL_SHARD_BYTES:
+        found.append(
+            f"--shard.max_bytes {conversion.shard.max_bytes}: less than a clip has, so that each gets a shard of its own"
+        )
+    return found
 
 
 def _odd_path(out: StorePath) -> list[str]:
@@ -204,16 +210,18 @@ def _survey(job: Job, state: FolderState, note: Note) -> list[SplitPlan]:
     return _plan(job, state, wanted, note) if wanted else []
 
 
-def _announcement(conversion: Conversion, job: Job, plans: Sequence[SplitPlan]) -> str:
-    """What a run is about to do, and what a person may want to be otherwise."""
+def _announcement(conversion: Conversion, job: Job, plans: Sequence[SplitPlan]) -> list[str]:
+    """What a run is about to do, and what a person may want to be otherwise; nothing if there is nothing to do."""
+    if not plans:
+        return []
     num_bytes, disk_bytes = sum(plan.num_bytes for plan in plans), known_disk_bytes(job.disk_use(plans))
     unknown = sum(plan.sizes[name] is None for plan in plans for name in plan.unread)
     more = f" and {unknown} archives of unknown size" if unknown else ""
-    return (
+    return [
         f"{job.release.name} to {job.out}: fetches {format_bytes(num_bytes)}{more}, takes up to "
         f"{format_bytes(disk_bytes)} of disk{more}, with {conversion.describe_workers()}; --out, --split, "
         "--shuffle.window and --workers choose otherwise"
-    )
+    ]
 
 
 def _plan(job: Job, state: FolderState, wanted: Sequence[str], note: Note) -> list[SplitPlan]:
@@ -337,7 +345,31 @@ def _doubtful_archives(job: Job, state: FolderState) -> Mapping[str, Sequence[st
     return {entry.split: [one.archive for one in unaccepted if one.split == entry.split] for entry in unaccepted}
 
 
-def _finish(job: Job, records: Mapping[str, SplitRecord]) -> None:
+def _complete(
+    job: Job, supplements: Supplements, records: Mapping[str, SplitRecord], engine: Engine, observer: Observer
+) -> Sequence[Failure]:
+    """Makes of splits that are in place a whole: with further annotations, labels, dataset card and manifest; what
+    failed."""
+    entries = list(supplements.unchanged.values())
+    if supplements.lacking:
+        with SnapshotWriter(job.journal, observer) as watched, checked_nodes(engine, *job.shared_folders()):
+            try:
+                entries = make_supplements(supplements, _supplement_job(job, records, engine, watched))
+            except FailedTasksError as error:
+                return error.failures
+    _finish(job, records, entries)
+    _forget_failures(job.journal, [entry for record in records.values() for entry in record.damaged])
+    return []
+
+
+def _supplement_job(job: Job, records: Mapping[str, SplitRecord], engine: Engine, observer: Observer) -> SupplementJob:
+    def tasks(split: str) -> Tasks:
+        return Tasks(engine, observer, split, lambda: describe_space(job.disk_use([])))
+
+    return SupplementJob(job.release, job.strategy.layout, job.journal, list(records), tasks)
+
+
+def _finish(job: Job, records: Mapping[str, SplitRecord], supplements: Sequence[SupplementEntry]) -> None:
     """Writes labels, dataset card and manifest, if they are not there already."""
     manifest = Manifest(
         release=job.release.name,
@@ -346,12 +378,18 @@ def _finish(job: Job, records: Mapping[str, SplitRecord]) -> None:
         shards=tuple(shard for record in records.values() for shard in record.shards),
         tables=tuple(record.table for record in records.values()),
         damaged=tuple(entry for record in records.values() for entry in record.damaged),
+        supplements=tuple(supplements),
         labels=labels_entry(job.release),
         tools=job.identity["tools"],
         kconvert_version=VERSION,
     )
     if not is_finished(job.out, manifest):
         keep_records(job.journal, records)
+        known = {file.path for entry in supplements for file in entry.files}
+        for path in supplement_files(job.out):
+            if path not in known:
+                # Of a split that is no more.
+                (job.out / path).remove()
         finish(job.out, manifest)
     if job.staging is not None:
         job.journal.staging.remove_empty()

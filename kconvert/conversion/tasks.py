@@ -15,6 +15,7 @@ from kconvert.errors import DiskFullError, TaskError, UnexpectedError, Unreachab
 from kconvert.events import Observer, Step
 
 T = TypeVar("T", bound=Task)
+R = TypeVar("R")
 _MAX_REASON_CHARS = 4000
 _MAX_UNREACHABLE = 5
 """Archives in a row that nobody answers for, after which none is tried any more: each takes minutes of retries."""
@@ -54,7 +55,7 @@ class Tasks:
         """`describe_space` is asked, when a disk is full, for what a person who makes space should know."""
         self._engine = engine
         self._observer = observer
-        self._split = split
+        self.split = split
         self._describe_space = describe_space
         self._stop_reason = ""
         """Why all other tasks would fail, too; `""` while they might not."""
@@ -64,16 +65,18 @@ class Tasks:
     def run(
         self,
         step: Step,
-        work: Work[T, Any],
+        work: Work[T, R],
         tasks: Iterable[T],
         on_failure: Callable[[Failure], None] = _nobody,
-    ) -> None:
-        """Does a step, all of its tasks that can be done; `on_failure` is called with each failure at once.
+    ) -> list[R]:
+        """Does a step, all of its tasks that can be done; returns their results, in any order. `on_failure` is called
+        with each failure at once.
 
         Raises: `FailedTasksError` at the end if any failed.
         """
         self._observer.begin(step)
         failures = []
+        results: list[R] = []
         for outcome in self._engine.run(work, self._while_worthwhile(tasks), self._observer.advance):
             self._observer.task_ends(outcome.task.name)
             if isinstance(outcome, Failed):
@@ -81,13 +84,15 @@ class Tasks:
                 on_failure(failures[-1])
             else:
                 self._num_unreachable = 0
+                results.append(outcome.result)
         self._observer.end()
         if failures:
             raise FailedTasksError(failures)
+        return results
 
     def note(self, text: str) -> None:
         """Says something a person should know, of this split."""
-        self._observer.note(f"{self._split}: {text}")
+        self._observer.note(f"{self.split}: {text}")
 
     def _while_worthwhile(self, tasks: Iterable[T]) -> Iterator[T]:
         """The tasks, until what befell some would befall all others."""

@@ -127,6 +127,8 @@ def folder_differences(out: StorePath, manifest: Manifest) -> Iterator[Differenc
             else:
                 yield from _table_differences(out, entry, table, manifest)
                 archives |= set(table.column("archive")) - {""}
+    for file in (file for entry in manifest.supplements for file in entry.files):
+        yield from _file_differences(out / file.path, file.path, file.size_bytes, file.sha256)
     for split, counts in manifest.splits.items():
         yield from (Difference(MANIFEST_NAME, f"{split}: {problem}") for problem in counts.contradictions())
     layout = open_layout(manifest.format)
@@ -135,6 +137,7 @@ def folder_differences(out: StorePath, manifest: Manifest) -> Iterator[Differenc
     others = sorted(kept - {shard.path for shard in manifest.shards})
     yield from (Difference(name, "is missing") for name in others if not (out / name).is_file())
     known = {*contents, *kept, REPORT_NAME, *(table.path for table in manifest.tables)}
+    known |= {file.path for entry in manifest.supplements for file in entry.files}
     for shard in manifest.shards:
         known |= {shard.path, *layout.sidecar_paths(shard.path), *_video_files(out, manifest, shard)}
     yield from _unexpected_files(out, layout, known)

@@ -10,8 +10,12 @@ from typing import Any
 
 from kconvert.catalog.release import RELEASE_NAMES, load_release
 from kconvert.dataset.layout import ExpectedSamples, Layout
+from kconvert.sources.archive import ArchiveReader
+from kconvert.sources.fetch.open import open_stream
+from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.storage.digests import DigestedReader
 from kconvert.storage.store import StorePath
+from kconvert.video.boxes import Bytes
 
 _KEPT = "--to archives keeps the archives as they are"
 
@@ -34,6 +38,14 @@ class Archives(Layout):
     def is_foreign(self, path: str) -> bool:
         # Beside each archive stand the version that it has at the origin, and what keeps two runs off it.
         return path.split("/", maxsplit=1)[0] in self.folders and path.endswith((".etag", ".lock", ".partial"))
+
+    def videos(self, out: StorePath, shard: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Bytes]]:
+        keys = {row["member"]: row["key"] for row in rows}
+        with open_stream(str(out / shard), FetchOptions()) as stream, ArchiveReader(stream, shard) as archive:
+            for member in archive:
+                # What is a link to an earlier member has gone by with it.
+                if member.name in keys and member.is_file and not member.link:
+                    yield keys.pop(member.name), member.load()
 
     def sample_problems(
         self, out: StorePath, shard: str, file: DigestedReader, expected: ExpectedSamples, on_sample: Callable[[], None]

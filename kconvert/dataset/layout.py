@@ -19,7 +19,9 @@ from kconvert.dataset.manifest import Manifest
 from kconvert.errors import UsageError
 from kconvert.installation import how_to_install, import_problem
 from kconvert.storage.digests import DigestedReader
+from kconvert.storage.ranged_bytes import RangedBytes
 from kconvert.storage.store import StorePath
+from kconvert.video.boxes import Bytes
 
 
 class Library(NamedTuple):
@@ -125,6 +127,15 @@ class Layout(ABC):
     def split_bytes(self, shards_bytes: int, videos_bytes: int) -> int:
         """The bytes of all files of a split, whose shards and videos have so many."""
         return shards_bytes
+
+    def videos(self, out: StorePath, shard: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Bytes]]:
+        """The videos of some clips of one file of the table's `shard`, each with its key, in any order; `rows` are
+        theirs in the table.
+
+        Raises: `OSError` if something cannot be read, `ValueError` if it is not what it was.
+        """
+        for row in rows:
+            yield row["key"], RangedBytes(out / shard, row["offset_bytes"], row["size_bytes"])
 
     @abstractmethod
     def sample_problems(

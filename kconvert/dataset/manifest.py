@@ -177,6 +177,34 @@ class LabelsEntry:
 
 
 @dataclass(frozen=True)
+class FileEntry:
+    """A file that belongs to the whole."""
+
+    path: str
+    """Below the folder of the manifest."""
+    num_rows: int
+    """Of the table, or of the rows that it has."""
+    size_bytes: int
+    """Of the file."""
+    sha256: str
+    """Of the file, hexadecimal."""
+
+
+@dataclass(frozen=True)
+class SupplementEntry:
+    """Further annotations that were joined with the clips."""
+
+    name: str
+    """What `--with` calls them."""
+    source_sha256: str
+    """Of the annotations that they are made from."""
+    files: tuple[FileEntry, ...]
+    """All that was written of them."""
+    counts: Mapping[str, Mapping[str, int]]
+    """What their rows came to, by split and then by what is counted."""
+
+
+@dataclass(frozen=True)
 class Manifest:
     release: str
     """Its name."""
@@ -196,6 +224,8 @@ class Manifest:
     """That wrote it."""
     damaged: tuple[DamagedEntry, ...] = ()
     """Archives of all splits that were damaged, in the order of these."""
+    supplements: tuple[SupplementEntry, ...] = ()
+    """Further annotations, in the order in which the catalogue has them."""
     format_version: int = field(default=FORMAT_VERSION)
     """Of the folder."""
 
@@ -208,7 +238,7 @@ class Manifest:
         """The text of `manifest.json`: keys in the documented order, two spaces of indentation, a final newline."""
         content = dataclasses.asdict(self)
         first = ("format_version", "kconvert_version", "release", "options", "splits")
-        order = (*first, "shards", "tables", "damaged", "labels", "tools")
+        order = (*first, "shards", "tables", "damaged", "supplements", "labels", "tools")
         return json.dumps({key: content[key] for key in order}, indent=2, ensure_ascii=False) + "\n"
 
     def record(self, split: str) -> SplitRecord:

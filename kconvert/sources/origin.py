@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote
 
-from kconvert.catalog.release import AnnotationFile, Release, SplitInfo
+from kconvert.catalog.release import AnnotationFile, Release, SplitInfo, SupplementInfo
 from kconvert.errors import FetchError, NotFoundError, OriginError
 from kconvert.sources.fetch.open import describe, read_small
 from kconvert.sources.fetch.stream import FetchOptions, is_remote, is_url, with_few_retries
@@ -58,6 +58,9 @@ class Origin(Protocol):
 
     def archive(self, info: SplitInfo, name: str) -> ArchiveRef:
         """Where the archive of that official name is."""
+
+    def supplement(self, info: SupplementInfo) -> str:
+        """Where the archive of further annotations is, if there is one: a URL or a local path."""
 
 
 def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
@@ -145,6 +148,9 @@ class _Mirror:
     def archive(self, info: SplitInfo, name: str) -> ArchiveRef:
         return ArchiveRef(name, self._locate(name))
 
+    def supplement(self, info: SupplementInfo) -> str:
+        return self._locate(info.archive)
+
     def _locate(self, path: str) -> str:
         if is_url(self._base):
             return self._base + quote(path)
@@ -209,6 +215,9 @@ class _ScriptFolders:
         # It may have been read and removed since; if it is needed, reading it will show that it is not there.
         folder = self._root / self._release.script_folders.archives.format(split=info.name)
         return ArchiveRef(name, str(folder / Path(name).name))
+
+    def supplement(self, info: SupplementInfo) -> str:
+        return str(self._root / self._release.script_folders.annotations / Path(info.archive).name)
 
     def _official_name(self, info: SplitInfo, path: Path) -> str:
         """The official path of a file; k600's may be spelt with underscores on disk."""

@@ -4,6 +4,8 @@
     snapshot.json                   how far the run is that works on the folder
     number                          which conversion this is: what another one left late is nothing to it
     identity.json                   release, format and every option that changes bytes
+    supplements/ava/…               files of further annotations, as they were read
+    supplements/ava.json            their digests, written after them
     train/inputs.json               the archives and the annotation file this split is made from
     train/annotations               that file
     train/selection.txt             the clips that `--classes` selects, or leaves out, a name a line
@@ -151,6 +153,12 @@ class _Listings:
     """By kind."""
 
 
+@dataclass(frozen=True)
+class _KeptFiles:
+    sha256: Mapping[str, str]
+    """Of each, by name."""
+
+
 MAX_LISTED = 1000
 """Names listed of one archive; more are counted only."""
 
@@ -228,6 +236,37 @@ class Journal:
     def forget_identity(self) -> None:
         (self.folder / _NUMBER_NAME).remove()
         (self.folder / "identity.json").remove()
+
+    def supplement_names(self) -> frozenset[str]:
+        """Those whose files are kept."""
+        return frozenset(name.removesuffix(".json") for name in self._supplements.children() if name.endswith(".json"))
+
+    def supplement(self, name: str) -> Mapping[str, bytes] | None:
+        """The kept files of further annotations, by name; `None` if there are none, or they are not what they were."""
+        kept = _read_record(self._supplements / f"{name}.json", _KeptFiles)
+        if kept is None:
+            return None
+        found = {file: _content(self._supplements / name / file) for file in kept.sha256}
+        contents = {file: data for file, data in found.items() if data is not None}
+        digests = {file: hashlib.sha256(data).hexdigest() for file, data in contents.items()}
+        return contents if digests == kept.sha256 else None
+
+    def set_supplement(self, name: str, files: Mapping[str, bytes]) -> None:
+        """Keeps the files of further annotations, instead of those that were kept before."""
+        (self._supplements / f"{name}.json").remove()
+        (self._supplements / name).remove_tree()
+        (self._supplements / name).make_folder()
+        for file, data in files.items():
+            (self._supplements / name / file).write_bytes(data)
+        digests = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
+        _write(self._supplements / f"{name}.json", {"sha256": digests})
+
+    def forget_supplements(self) -> None:
+        self._supplements.remove_tree()
+
+    @property
+    def _supplements(self) -> StorePath:
+        return self.folder / "supplements"
 
     def split(self, name: str) -> SplitJournal:
         staging = None if self.staging == self.folder else self.staging / name

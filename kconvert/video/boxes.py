@@ -6,15 +6,25 @@ is to the end of what holds it.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
-Bytes = bytes | mmap.mmap
+
+class Bytes(Protocol):
+    """The bytes of a file, wherever they are; a slice is `bytes`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice[Any, Any, Any], /) -> bytes: ...
+
+
 _HEADER_BYTES = 8
 _LONG_HEADER_BYTES = 16
 _MAX_BOXES = 100_000
 """Of one level: a file that has more is looked at no further."""
+_MAX_ENTRIES = 1_000_000
+"""Of a table: no more of it are looked at."""
 _SAMPLE_ENTRIES_OFFSET = 8
 """Of the entries of an `stsd` box, after its version, flags and count (8.5.2)."""
 _NEARLY_ALL = 0.95
@@ -88,12 +98,17 @@ def has_cutting_edits(data: Bytes) -> bool:
     the track has. An empty edit in front only delays it."""
     timescale = next((_timescale_and_duration(data, box)[0] for box in _movie_boxes(data, b"mvhd")), 0)
     for track in _tracks(data):
-        edits = [edit for box in _below(data, track, (b"edts", b"elst")) for edit in _edits(data, box)]
+        edits = [
+            edit
+            for box in _below(data, track, (b"edts", b"elst"))
+            for edit in _edits(data, box)
+            if edit.media_time != -1
+        ]
         media = [_timescale_and_duration(data, box) for box in _below(data, track, (b"mdia", b"mdhd"))]
         if len(edits) > 1:
             return True
         for scale, duration in media if edits and timescale else ():
-            if scale and edits[0] / timescale < _NEARLY_ALL * duration / scale:
+            if scale and edits[0].duration / timescale < _NEARLY_ALL * duration / scale:
                 return True
     return False
 
@@ -106,6 +121,69 @@ def video_seconds(data: Bytes) -> Iterator[tuple[float, float]]:
             indexed = sum(_indexed_duration(data, box) for box in _tables(data, track) if box.kind == b"stts")
             if scale:
                 yield indexed / scale, duration / scale
+
+
+class Edit(NamedTuple):
+    """An entry of an edit list (`elst`, 8.6.6)."""
+
+    duration: int
+    """In units of the movie."""
+    media_time: int
+    """Where in the media it starts, in units of the media; -1 if it shows nothing."""
+    rate: int
+    """In 65,536ths."""
+
+
+@dataclass(frozen=True)
+class IndexedTrack:
+    """A video track as the index of its file has it."""
+
+    timescale: int
+    """Units of the media a second; 0 if it states none."""
+    movie_timescale: int
+    """Units of the movie a second; 0 if it states none."""
+    num_samples: int
+    """As the table of sizes has it (`stsz`, 8.7.3); -1 without one."""
+    durations: bytes
+    """The runs of `stts`."""
+    offsets: bytes
+    """The runs of `ctts`; nothing without one."""
+    edits: Sequence[Edit]
+    """In their order."""
+
+
+def video_tracks(data: Bytes) -> Iterator[IndexedTrack]:
+    """The video tracks of an ISO file."""
+    movie = next((_timescale_and_duration(data, box)[0] for box in _movie_boxes(data, b"mvhd")), 0)
+    for track in filter(lambda track: _is_video(data, track), _tracks(data)):
+        media = _below(data, track, (b"mdia", b"mdhd"))
+        tables = {box.kind: box for box in _tables(data, track)}
+        sizes = tables.get(b"stsz")
+        yield IndexedTrack(
+            timescale=_timescale_and_duration(data, media[0])[0] if media else 0,
+            movie_timescale=movie,
+            num_samples=-1 if sizes is None else int.from_bytes(data[sizes.start + 8 : sizes.start + 12], "big"),
+            durations=_entries(data, tables.get(b"stts"), 8),
+            offsets=_entries(data, tables.get(b"ctts"), 8),
+            edits=[edit for box in _below(data, track, (b"edts", b"elst")) for edit in _edits(data, box)],
+        )
+
+
+def _entries(data: Bytes, box: Box | None, entry_bytes: int) -> bytes:
+    """The entries of a table, after its version, flags and count; nothing without one."""
+    if box is None:
+        return b""
+    num = min(int.from_bytes(data[box.start + 4 : box.start + 8], "big"), _MAX_ENTRIES)
+    return data[box.start + 8 : min(box.start + 8 + entry_bytes * num, box.end)]
+
+
+def _edits(data: Bytes, box: Box) -> Iterator[Edit]:
+    width = 4 if data[box.start : box.start + 1] == b"\0" else 8
+    content = _entries(data, box, 2 * width + 4)
+    for at in range(0, len(content) - 2 * width - 3, 2 * width + 4):
+        duration = int.from_bytes(content[at : at + width], "big")
+        media_time = int.from_bytes(content[at + width : at + 2 * width], "big", signed=True)
+        yield Edit(duration, media_time, int.from_bytes(content[at + 2 * width : at + 2 * width + 4], "big"))
 
 
 def indexed_end(data: Bytes) -> int:
@@ -150,24 +228,9 @@ def _timescale_and_duration(data: Bytes, box: Box) -> tuple[int, int]:
 
 def _indexed_duration(data: Bytes, box: Box) -> int:
     """How long the samples of an `stts` box last together, in units of the media."""
-    num = int.from_bytes(data[box.start + 4 : box.start + 8], "big")
-    at = box.start + 8
-    content = data[at : min(at + 8 * min(num, _MAX_BOXES), box.end)]
+    content = _entries(data, box, 8)
     entries = (content[place : place + 8] for place in range(0, len(content), 8))
     return sum(int.from_bytes(entry[:4], "big") * int.from_bytes(entry[4:], "big") for entry in entries)
-
-
-def _edits(data: Bytes, box: Box) -> Iterator[int]:
-    """The durations of the edits of an `elst` box that show something, in units of the movie."""
-    width = 4 if data[box.start : box.start + 1] == b"\0" else 8
-    at, num = box.start + 8, int.from_bytes(data[box.start + 4 : box.start + 8], "big")
-    for _ in range(min(num, _MAX_BOXES)):
-        entry = data[at : at + 2 * width]
-        if len(entry) < 2 * width:
-            return
-        if entry[width:] != b"\xff" * width:
-            yield int.from_bytes(entry[:width], "big")
-        at += 2 * width + 4
 
 
 def _end_of_segments(data: Bytes, box: Box) -> int:

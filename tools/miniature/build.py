@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from miniature.sources import Row, Rows, Video, Videos
+from miniature.supplements import TWICE, ava_archive, countix_archive
 
 OFFICIAL = "https://s3.amazonaws.com/kinetics/"
 _K600_TRAIN = ("massaging person's head", "changing wheel (not on bike)", "abseiling")
@@ -230,6 +231,8 @@ def _k700(root: Path, videos: Videos, rows: Rows) -> list[Split]:
             archives.append(archive)
         stranger = Row("hosted_only", 40, 50, "")
         archives[0].clips.append((stranger, videos.video("good", stranger.name)))
+        if name == "val":
+            annotated += _add_twice(archives[0], videos)
         splits.append(Split("k700-2020", name, archives, annotated, True))
         spelt = "validate" if name == "val" else name
         write(root / f"700_2020/annotations/{name}.csv", annotation_csv(annotated, spelt))
@@ -243,7 +246,21 @@ def _k700(root: Path, videos: Videos, rows: Rows) -> list[Split]:
     splits.append(Split("k700-2020", "test", archives, found, False))
     write(root / "700_2020/annotations/test.csv", annotation_csv(found, "test", with_label=False))
     write(root / "700_2020/K700_2020_readme.txt", b"A miniature.\n")
+    by_split = {split.name: split.annotated[:40] + split.annotated[-2 * len(TWICE) :] for split in splits}
+    write(root / "700_2020/annotations/ava_kinetics_v1_0.tar.gz", ava_archive(by_split))
+    write(root / "700_2020/annotations/countix.tar.gz", countix_archive(by_split))
     return splits
+
+
+def _add_twice(archive: Archive, videos: Videos) -> list[Row]:
+    """Adds pairs of clips of one video that overlap, as far as they are hosted; returns their rows."""
+    rows = []
+    for youtube_id, clips in TWICE.items():
+        for kind, start, end in clips:
+            rows.append(Row(youtube_id, start, end, archive.label or ""))
+            if kind:
+                archive.clips.append((rows[-1], videos.video(kind, rows[-1].name)))
+    return rows
 
 
 def path_list(split: Split) -> str:

@@ -24,6 +24,7 @@ from kconvert.storage.digests import DigestedReader, DigestingFile
 from kconvert.storage.files import make_folder
 from kconvert.storage.store import TEMPORARY_SUFFIX, StorePath
 from kconvert.units import ByteSize
+from kconvert.video.boxes import Bytes
 
 _COPY_BYTES = 1 << 20
 
@@ -129,6 +130,13 @@ class Format(Layout):
         for number, what in ((expected.num_samples, "manifest"), (num_rows, "table")):
             if number != num_samples:
                 yield f"{num_samples} samples, the {what} says {number}"
+
+
+def videos_of(stored: Iterable[StoredSample], rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Bytes]]:
+    """The videos of the clips with these rows, from the samples of a shard: for `Layout.videos` where nobody knows where
+    in it they are."""
+    wanted = {row["key"] for row in rows}
+    return ((one.sample.key, one.sample.video) for one in stored if one.sample.key in wanted)
 
 
 def row_problem(stored: StoredSample, sample_index: int, row: Mapping[str, Any] | None) -> str:

@@ -23,11 +23,13 @@ from kconvert.dataset.formats.format import (
     row_of,
     sample_of,
     scratch_folder,
+    videos_of,
 )
 from kconvert.dataset.layout import Library
 from kconvert.dataset.manifest import Manifest
 from kconvert.storage.digests import DigestedReader
 from kconvert.storage.store import StorePath
+from kconvert.video.boxes import Bytes
 
 _VERSION = "2.1"
 """Of the file format: fixed, so that another release of the library writes the same bytes."""
@@ -77,24 +79,17 @@ class Lance(Format):
         return WrittenShard(written.size_bytes, written.sha256, (None,) * num_samples)
 
     def read(self, out: StorePath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
-        from lance.file import LanceFileReader
-
         num_rows = 0
-        try:
-            batches = LanceFileReader(str(out / shard)).read_all(batch_size=16).to_batches()
-            for batch in batches:
-                for row in batch.to_pylist():
-                    num_rows += 1
-                    yield StoredSample(sample_of(row), None)
-        except BaseException as error:
-            # The library panics over some corrupt files, which Python has as no `Exception`.
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            raise ValueError(f"not a Lance file of clips ({error})") from error
+        for stored in _samples(out, shard):
+            num_rows += 1
+            yield stored
         if (shard, num_rows) not in _committed(out, PurePosixPath(shard).parts[0]):
             raise ValueError(
                 "its dataset does not know it so; remove the dataset's _versions and run the conversion again"
             )
+
+    def videos(self, out: StorePath, shard: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Bytes]]:
+        return videos_of(_samples(out, shard), rows)
 
     def commit(self, out: StorePath, manifest: Manifest) -> None:
         for split in manifest.splits:
@@ -119,6 +114,21 @@ class Lance(Format):
 
 
 FORMAT = Lance()
+
+
+def _samples(out: StorePath, shard: str) -> Iterator[StoredSample]:
+    """The samples of a file. Raises `ValueError` if it is none of ours."""
+    from lance.file import LanceFileReader
+
+    try:
+        for batch in LanceFileReader(str(out / shard)).read_all(batch_size=16).to_batches():
+            for row in batch.to_pylist():
+                yield StoredSample(sample_of(row), None)
+    except BaseException as error:
+        # The library panics over some corrupt files, which Python has as no `Exception`.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"not a Lance file of clips ({error})") from error
 
 
 def _committed(out: StorePath, name: str) -> list[tuple[str, int]]:

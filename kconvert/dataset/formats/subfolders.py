@@ -19,10 +19,12 @@ from kconvert.dataset.formats.format import (
     put_in_place,
     sample_of,
     scratch_folder,
+    videos_of,
 )
 from kconvert.dataset.manifest import Manifest, ShardEntry
 from kconvert.storage.digests import DigestedReader
 from kconvert.storage.store import StorePath
+from kconvert.video.boxes import Bytes
 
 _INDEX_NAME = "index.json"
 
@@ -76,12 +78,18 @@ class Subfolders(Format):
         return WrittenShard(written.size_bytes, written.sha256, (None,) * num_samples)
 
     def read(self, out: StorePath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
+        return self._samples(out, shard)
+
+    def _samples(self, out: StorePath, shard: str) -> Iterator[StoredSample]:
         try:
             for row in self.read_dataset(Path(str(out / shard)).parent):
                 yield StoredSample(sample_of(row), None)
         except Exception as error:
             # Of a corrupt file a library says whatever it comes upon first.
             raise ValueError(f"not what its library writes ({error!r})") from error
+
+    def videos(self, out: StorePath, shard: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Bytes]]:
+        return videos_of(self._samples(out, shard), rows)
 
     def index_files(self, out: StorePath, manifest: Manifest) -> Mapping[str, bytes]:
         return {

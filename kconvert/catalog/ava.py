@@ -1,0 +1,283 @@
+"""AVA-Kinetics: keyframes of clips, the people on them in boxes, and what these do.
+
+A file has no header, and rows of `video_id,timestamp,x1,y1,x2,y2,action_id`, one for each action of a box, or of
+`video_id,timestamp`: a keyframe that was looked at, without anybody; some of these have boxes nevertheless. Times count
+from the start of the video, and boxes are shares of width and height, from the top left. A file of train has millions
+of rows, so that they are kept in columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kconvert.catalog.clip import MAX_SECONDS, YOUTUBE_ID
+from kconvert.catalog.supplement import TableClip
+from kconvert.errors import AnnotationError, Problem
+
+_SECOND = 1_000_000
+"""Microseconds: the official evaluation tells times apart to six decimals."""
+_MAX_ACTION_ID = 9999
+_NO_BOX = -1
+_BOM = b"\xef\xbb\xbf"
+_EXPECTED = "video_id,timestamp or video_id,timestamp,x1,y1,x2,y2,action_id"
+
+
+class Keyframe(NamedTuple):
+    """A moment of a video."""
+
+    youtube_id: str
+    """Of the video."""
+    microseconds: int
+    """From its start."""
+
+
+@dataclass(frozen=True)
+class AvaRows:
+    """The rows of a file, in columns of equal length, and what they are of."""
+
+    keyframes: Sequence[Keyframe]
+    """Each once, in the order of the file."""
+    keyframe_of_line: Sequence[int]
+    """The number of the keyframe of each line; -1 for a line that is no row."""
+    keyframe_of_box: array[int]
+    """The number of the keyframe of each row with a box."""
+    corners: tuple[array[float], array[float], array[float], array[float]]
+    """Of each row with a box: `x1`, `y1`, `x2`, `y2`, 0 to 1."""
+    action_ids: array[int]
+    """Of each row with a box."""
+
+
+@dataclass
+class _Collector:
+    """Gathers the rows and problems of a file."""
+
+    numbers: dict[Keyframe, int] = field(default_factory=dict)
+    by_text: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
+    """The numbers of keyframes by how they are written; -1 for what is none."""
+    keyframe_of_line: array[int] = field(default_factory=lambda: array("i"))
+    keyframe_of_box: array[int] = field(default_factory=lambda: array("i"))
+    corners: tuple[array[float], ...] = field(default_factory=lambda: tuple(array("d") for _ in range(4)))
+    action_ids: array[int] = field(default_factory=lambda: array("i"))
+    problems: list[Problem] = field(default_factory=list)
+
+    def problem(self, line: int, got: bytes, expected: str) -> None:
+        self.problems.append(Problem(f"line {line}", got[:80].decode("utf-8", "replace").strip(), expected))
+
+    def keyframe(self, youtube_id: bytes, timestamp: bytes) -> int:
+        """Its number; -1 if it cannot be one."""
+        found = self.by_text.get((youtube_id, timestamp))
+        if found is None:
+            keyframe = _keyframe(youtube_id, timestamp)
+            found = -1 if keyframe is None else self.numbers.setdefault(keyframe, len(self.numbers))
+            self.by_text[youtube_id, timestamp] = found
+        return found
+
+    def add_box(self, keyframe: int, corners: Sequence[float], action_id: int) -> None:
+        self.keyframe_of_box.append(keyframe)
+        for column, value in zip(self.corners, corners, strict=True):
+            column.append(value)
+        self.action_ids.append(action_id)
+
+
+def parse_ava(data: bytes, path: str) -> AvaRows:
+    """The rows of a split; `path` is what messages name the file by.
+
+    Raises: `AnnotationError` with every row that cannot be read, or if there is none.
+    """
+    collector = _Collector()
+    for number, line in enumerate(_lines(data), start=1):
+        collector.keyframe_of_line.append(_add_row(collector, number, line))
+    if not collector.numbers and not collector.problems:
+        collector.problem(1, data[:60], _EXPECTED)
+    if collector.problems:
+        raise AnnotationError(path, tuple(collector.problems), "")
+    x1, y1, x2, y2 = collector.corners
+    return AvaRows(
+        tuple(collector.numbers),
+        collector.keyframe_of_line,
+        collector.keyframe_of_box,
+        (x1, y1, x2, y2),
+        collector.action_ids,
+    )
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    """The lines of a file, with what ends them."""
+    return iter(io.BytesIO(data.removeprefix(_BOM)))
+
+
+def _add_row(collector: _Collector, number: int, line: bytes) -> int:
+    """Takes in a line; returns the number of its keyframe, -1 for none."""
+    fields = line.strip().split(b",") if b'"' not in line else _unquoted(line)
+    if fields in ([b""], []) or (number == 1 and fields[0] == b"video_id"):
+        return -1
+    if len(fields) not in (2, 7):
+        collector.problem(number, line, _EXPECTED)
+        return -1
+    keyframe = collector.keyframe(fields[0], fields[1])
+    if keyframe < 0:
+        expected = f"an id of 11 of A-Z a-z 0-9 _ -, and 0 to {MAX_SECONDS} seconds"
+        collector.problem(number, line, expected)
+    elif len(fields) == 7:
+        try:
+            x1, y1, x2, y2 = corners = tuple(map(float, fields[2:6]))
+            action_id = int(fields[6])
+        except ValueError:
+            collector.problem(number, line, "five numbers after the timestamp")
+            return -1
+        if not (0 <= x1 <= x2 <= 1 and 0 <= y1 <= y2 <= 1 and 1 <= action_id <= _MAX_ACTION_ID):
+            collector.problem(number, line, "0 <= x1 <= x2 <= 1, 0 <= y1 <= y2 <= 1, and an action's id")
+            return -1
+        collector.add_box(keyframe, corners, action_id)
+    return keyframe
+
+
+def _unquoted(line: bytes) -> list[bytes]:
+    try:
+        rows = list(csv.reader([line.decode("utf-8", "replace").strip()], strict=True))
+    except csv.Error:
+        return [line]
+    return [one.encode() for one in rows[0]] if rows else []
+
+
+def _keyframe(youtube_id: bytes, timestamp: bytes) -> Keyframe | None:
+    """`None` if it cannot be one."""
+    text = youtube_id.strip().decode("ascii", "replace")
+    try:
+        seconds = float(timestamp)
+    except ValueError:
+        return None
+    if not YOUTUBE_ID.fullmatch(text) or not 0 <= seconds <= MAX_SECONDS:
+        return None
+    return Keyframe(text, round(seconds * _SECOND))
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Different boxes in columns, in the order of keyframes and then of their corners."""
+
+    keyframes: array[int]
+    """The number of the keyframe of each."""
+    corners: tuple[array[float], array[float], array[float], array[float]]
+    """Of each: `x1`, `y1`, `x2`, `y2`."""
+    action_ids: array[int]
+    """Of all, one after the other; those of one box are different, and sorted."""
+    ends: array[int]
+    """Where the actions of each end there."""
+
+
+def boxes_of(rows: AvaRows, order: Sequence[int]) -> Boxes:
+    """The different boxes of the keyframes, which are given by their numbers, in that order."""
+    place = array("i", bytes(4 * len(rows.keyframes)))
+    for index, number in enumerate(order):
+        place[number] = index
+    owners = rows.keyframe_of_box
+    lines = sorted(range(len(owners)), key=lambda line: place[owners[line]])
+    found = Boxes(array("i"), (array("d"), array("d"), array("d"), array("d")), array("i"), array("i"))
+    start = 0
+    while start < len(lines):
+        owner, end = owners[lines[start]], start + 1
+        while end < len(lines) and owners[lines[end]] == owner:
+            end += 1
+        _add_boxes(found, owner, rows, lines[start:end])
+        start = end
+    return found
+
+
+def _add_boxes(boxes: Boxes, keyframe: int, rows: AvaRows, lines: Iterable[int]) -> None:
+    """Takes in the boxes of one keyframe, which are on these rows."""
+    actions: dict[tuple[float, ...], set[int]] = {}
+    x1, y1, x2, y2 = rows.corners
+    for line in lines:
+        actions.setdefault((x1[line], y1[line], x2[line], y2[line]), set()).add(rows.action_ids[line])
+    for corners in sorted(actions):
+        boxes.keyframes.append(keyframe)
+        for column, value in zip(boxes.corners, corners, strict=True):
+            column.append(value)
+        boxes.action_ids.extend(sorted(actions[corners]))
+        boxes.ends.append(len(boxes.action_ids))
+
+
+class PlacedKeyframe(NamedTuple):
+    """A keyframe in a clip that holds it."""
+
+    keyframe: int
+    """Its number."""
+    clip: TableClip | None
+    """`None` if no clip holds it."""
+    is_primary: bool
+    """Whether this is the clip in which it is, of all that hold it."""
+
+    def microseconds_in_clip(self, keyframes: Sequence[Keyframe]) -> int | None:
+        """From the start of the clip; `None` without one."""
+        if self.clip is None:
+            return None
+        return keyframes[self.keyframe].microseconds - self.clip.start_seconds * _SECOND
+
+
+def place_keyframes(
+    keyframes: Sequence[Keyframe], order: Iterable[int], clips: Mapping[str, Sequence[TableClip]]
+) -> Iterator[PlacedKeyframe]:
+    """Each keyframe, given by its number, in each clip that holds it, from its start to its end, both included.
+
+    Of several, the primary one is, among those that are written, or among all if none is, the one whose middle is
+    nearer; of two that are equally near, the earlier.
+    """
+    for number in order:
+        youtube_id, time = keyframes[number]
+        holding = [
+            clip
+            for clip in clips.get(youtube_id, ())
+            if clip.start_seconds * _SECOND <= time <= clip.end_seconds * _SECOND
+        ]
+        if not holding:
+            yield PlacedKeyframe(number, None, is_primary=True)
+            continue
+        primary = min(
+            [clip for clip in holding if clip.is_written] or holding, key=lambda clip: _off_middle(clip, time)
+        )
+        yield from (PlacedKeyframe(number, clip, clip is primary) for clip in holding)
+
+
+def _off_middle(clip: TableClip, time: int) -> tuple[int, int]:
+    """Twice how far it is from the middle of the clip, and which clip is earlier."""
+    return abs(2 * time - (clip.start_seconds + clip.end_seconds) * _SECOND), clip.start_seconds
+
+
+def lines_of(data: bytes, rows: AvaRows, wanted: Sequence[bool]) -> Iterator[bytes]:
+    """The lines of a file as they are, of those keyframes that are wanted, by number."""
+    for line, number in zip(_lines(data), rows.keyframe_of_line, strict=True):
+        if number >= 0 and wanted[number]:
+            yield line
+
+
+_ITEM = re.compile(r"\b(?:item|label)\s*\{(.*?)\}", re.DOTALL)
+_NAME = re.compile(r'\bname:\s*"((?:[^"\\]|\\.)*)"')
+_ID = re.compile(r"\b(?:id|label_id):\s*([0-9]{1,4})\b")
+
+
+def parse_actions(data: bytes, path: str) -> Mapping[int, str]:
+    """The names of actions by id, of a text in the form of protocol buffers: `item { name: "sit" id: 11 }`.
+
+    Raises: `AnnotationError` with every item that cannot be read, or if there is none.
+    """
+    text = data.decode("utf-8-sig", "replace")
+    actions: dict[int, str] = {}
+    problems: list[Problem] = []
+    for item in _ITEM.finditer(text):
+        name, number = _NAME.search(item[1]), _ID.search(item[1])
+        if name is None or number is None or actions.setdefault(int(number[1]), name[1]) != name[1]:
+            line = text.count("\n", 0, item.start()) + 1
+            problems.append(Problem(f"line {line}", " ".join(item[0].split())[:80], "a name and an id, each once"))
+
+    if not actions and not problems:
+        problems.append(Problem("line 1", text[:60], 'item { name: "..." id: 1 }'))
+    if problems:
+        raise AnnotationError(path, tuple(problems), "")
+    return dict(sorted(actions.items()))

@@ -1,0 +1,204 @@
+"""AVA-Kinetics as it is written: a table of keyframes, one of boxes, and the official rows of what is there."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from kconvert.catalog.ava import (
+    AvaRows,
+    Boxes,
+    PlacedKeyframe,
+    boxes_of,
+    lines_of,
+    parse_actions,
+    parse_ava,
+    place_keyframes,
+)
+from kconvert.catalog.release import Release
+from kconvert.dataset.manifest import FileEntry
+from kconvert.dataset.supplements.supplement import (
+    FrameFinder,
+    Material,
+    Supplement,
+    WrittenSupplement,
+    clips_of,
+    from_array,
+    table_writer,
+)
+from kconvert.dataset.table import FinalTable
+from kconvert.sources.supplements import SupplementFiles
+from kconvert.storage.store import StorePath
+
+_SECOND = 1_000_000
+_ACTIONS_PATTERN = "ava_action_list*.pbtxt"
+KEYFRAMES = pa.schema(
+    [
+        ("split", pa.string()),
+        ("youtube_id", pa.string()),
+        ("timestamp_seconds", pa.float64()),
+        ("name", pa.string()),
+        ("key", pa.string()),
+        ("reason", pa.string()),
+        ("seconds_in_clip", pa.float64()),
+        ("num_boxes", pa.int32()),
+        ("is_primary", pa.bool_()),
+        ("frame_index", pa.int32()),
+    ]
+)
+"""The columns of `metadata/ava_keyframes.parquet`."""
+BOXES = pa.schema(
+    [
+        ("split", pa.string()),
+        ("youtube_id", pa.string()),
+        ("timestamp_seconds", pa.float64()),
+        *((name, pa.float64()) for name in ("x1", "y1", "x2", "y2")),
+        ("action_ids", pa.list_(pa.int32())),
+    ]
+)
+"""The columns of `metadata/ava_boxes.parquet`."""
+
+
+class Ava(Supplement):
+    """Both tables are sorted by split, video and time, then by the start of the clip, or by the corners of the box."""
+
+    name = "ava"
+    patterns = ("metadata/ava_*.parquet", "ava_*.csv", _ACTIONS_PATTERN)
+
+    def require(self, files: SupplementFiles, splits: Iterable[str], release: Release) -> None:
+        for split in splits:
+            _parsed(files, split, release)
+        for name in _action_lists(files):
+            parse_actions(files.by_name[name], name)
+
+    def write(self, out: StorePath, material: Material, find_frames: FrameFinder) -> WrittenSupplement:
+        entries: list[FileEntry] = []
+        rows_files: list[FileEntry] = []
+        counts = {}
+        keyframes, boxes = out / "metadata/ava_keyframes.parquet", out / "metadata/ava_boxes.parquet"
+        with (
+            table_writer(boxes, BOXES, entries) as boxes_writer,
+            table_writer(keyframes, KEYFRAMES, entries) as keyframes_writer,
+        ):
+            for split, table in material.tables.items():
+                joined = _joined(split, material, table)
+                frames = find_frames(split, joined.moments())
+                keyframes_writer.write(joined.keyframe_columns(frames))
+                boxes_writer.write(joined.box_columns())
+                counts[split] = joined.counts()
+                data = b"".join(lines_of(_data(material.files, split, material.release), joined.rows, joined.written()))
+                rows_files.append(_write(out, f"ava_{split}.csv", data, data.count(b"\n")))
+        for name in _action_lists(material.files):
+            data = material.files.by_name[name]
+            rows_files.append(_write(out, name, data, len(parse_actions(data, name))))
+        return WrittenSupplement((*sorted(entries, key=lambda entry: entry.path, reverse=True), *rows_files), counts)
+
+
+SUPPLEMENT = Ava()
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """The annotations of a split, and the clips that they are in."""
+
+    split: str
+    """Its name."""
+    rows: AvaRows
+    """As the file has them."""
+    placed: Sequence[PlacedKeyframe]
+    """In the order of the table."""
+    boxes: Boxes
+    """In the order of the table."""
+
+    def written(self) -> list[bool]:
+        """Whether some clip is written that holds it, by the number of the keyframe."""
+        found = [False] * len(self.rows.keyframes)
+        for one in self.placed:
+            if one.clip is not None and one.clip.is_written:
+                found[one.keyframe] = True
+        return found
+
+    def moments(self) -> Mapping[str, Sequence[int]]:
+        """Of the keyframes in each written clip, in the order of the table."""
+        found: dict[str, list[int]] = {}
+        for one in self.placed:
+            time = one.microseconds_in_clip(self.rows.keyframes)
+            if one.clip is not None and one.clip.is_written and time is not None:
+                found.setdefault(one.clip.key, []).append(time)
+        return found
+
+    def keyframe_columns(self, frames: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+        """Of all rows; `frames` are those at the moments."""
+        keyframes, placed = self.rows.keyframes, self.placed
+        num_boxes = Counter(self.boxes.keyframes)
+        left = {key: iter(found) for key, found in frames.items()}
+        times = (one.microseconds_in_clip(keyframes) for one in placed)
+        return {
+            "split": [self.split] * len(placed),
+            "youtube_id": [keyframes[one.keyframe].youtube_id for one in placed],
+            "timestamp_seconds": [keyframes[one.keyframe].microseconds / _SECOND for one in placed],
+            "name": ["" if one.clip is None else one.clip.name for one in placed],
+            "key": ["" if one.clip is None else one.clip.key for one in placed],
+            "reason": ["no_clip" if one.clip is None else one.clip.reason for one in placed],
+            "seconds_in_clip": [None if time is None else time / _SECOND for time in times],
+            "num_boxes": [num_boxes[one.keyframe] for one in placed],
+            "is_primary": [one.is_primary for one in placed],
+            "frame_index": [next(left[one.clip.key]) if one.clip and one.clip.key else -1 for one in placed],
+        }
+
+    def box_columns(self) -> dict[str, Any]:
+        """Of all rows."""
+        boxes, keyframes = self.boxes, self.rows.keyframes
+        owners = boxes.keyframes
+        offsets = array("i", [0, *boxes.ends])
+        x1, y1, x2, y2 = boxes.corners
+        return {
+            "split": [self.split] * len(owners),
+            "youtube_id": [keyframes[number].youtube_id for number in owners],
+            "timestamp_seconds": [keyframes[number].microseconds / _SECOND for number in owners],
+            "x1": x1,
+            "y1": y1,
+            "x2": x2,
+            "y2": y2,
+            "action_ids": pa.ListArray.from_arrays(from_array(offsets), from_array(boxes.action_ids)),
+        }
+
+    def counts(self) -> dict[str, int]:
+        """What they came to."""
+        return {
+            "num_keyframes": len(self.rows.keyframes),
+            "num_written": sum(self.written()),
+            "num_unmatched": sum(one.clip is None for one in self.placed),
+            "num_boxes": len(self.boxes.keyframes),
+        }
+
+
+def _joined(split: str, material: Material, table: FinalTable) -> _Joined:
+    rows = _parsed(material.files, split, material.release)
+    keyframes = rows.keyframes
+    order = sorted(range(len(keyframes)), key=keyframes.__getitem__)
+    clips = clips_of(table, split, {keyframe.youtube_id for keyframe in keyframes})
+    return _Joined(split, rows, list(place_keyframes(keyframes, order, clips)), boxes_of(rows, order))
+
+
+def _data(files: SupplementFiles, split: str, release: Release) -> bytes:
+    return files.by_name[release.supplements["ava"].rows.format(split=split)]
+
+
+def _parsed(files: SupplementFiles, split: str, release: Release) -> AvaRows:
+    return parse_ava(_data(files, split, release), release.supplements["ava"].rows.format(split=split))
+
+
+def _action_lists(files: SupplementFiles) -> list[str]:
+    return sorted(name for name in files.by_name if name.endswith(".pbtxt"))
+
+
+def _write(out: StorePath, name: str, data: bytes, num_rows: int) -> FileEntry:
+    with (out / name).write_whole() as file:
+        file.write(data)
+    return FileEntry(name, num_rows, file.size_bytes, file.sha256)
