@@ -28,8 +28,8 @@ class Advance:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a run: archives that are read, shards that are packed or verified, or clips that are joined with further
-    annotations, one beside the other."""
+    """A step of a run: archives that are read, shards that are packed or verified, or clips that are joined with
+    further annotations, one beside the other."""
 
     split: str
     """`""` if it is of several."""

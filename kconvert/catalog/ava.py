@@ -13,7 +13,7 @@ import io
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from kconvert.catalog.clip import MAX_SECONDS, YOUTUBE_ID
@@ -23,7 +23,6 @@ from kconvert.errors import AnnotationError, Problem
 _SECOND = 1_000_000
 """Microseconds: the official evaluation tells times apart to six decimals."""
 _MAX_ACTION_ID = 9999
-_NO_BOX = -1
 _BOM = b"\xef\xbb\xbf"
 _EXPECTED = "video_id,timestamp or video_id,timestamp,x1,y1,x2,y2,action_id"
 
@@ -53,29 +52,29 @@ class AvaRows:
     """Of each row with a box."""
 
 
-@dataclass
 class _Collector:
     """Gathers the rows and problems of a file."""
 
-    numbers: dict[Keyframe, int] = field(default_factory=dict)
-    by_text: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
-    """The numbers of keyframes by how they are written; -1 for what is none."""
-    keyframe_of_line: array[int] = field(default_factory=lambda: array("i"))
-    keyframe_of_box: array[int] = field(default_factory=lambda: array("i"))
-    corners: tuple[array[float], ...] = field(default_factory=lambda: tuple(array("d") for _ in range(4)))
-    action_ids: array[int] = field(default_factory=lambda: array("i"))
-    problems: list[Problem] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.numbers: dict[Keyframe, int] = {}
+        self._by_text: dict[tuple[bytes, bytes], int] = {}
+        """The numbers of keyframes by how they are written; -1 for what is none."""
+        self.keyframe_of_line = array("i")
+        self.keyframe_of_box = array("i")
+        self.corners = (array("d"), array("d"), array("d"), array("d"))
+        self.action_ids = array("i")
+        self.problems: list[Problem] = []
 
     def problem(self, line: int, got: bytes, expected: str) -> None:
         self.problems.append(Problem(f"line {line}", got[:80].decode("utf-8", "replace").strip(), expected))
 
     def keyframe(self, youtube_id: bytes, timestamp: bytes) -> int:
         """Its number; -1 if it cannot be one."""
-        found = self.by_text.get((youtube_id, timestamp))
+        found = self._by_text.get((youtube_id, timestamp))
         if found is None:
             keyframe = _keyframe(youtube_id, timestamp)
             found = -1 if keyframe is None else self.numbers.setdefault(keyframe, len(self.numbers))
-            self.by_text[youtube_id, timestamp] = found
+            self._by_text[youtube_id, timestamp] = found
         return found
 
     def add_box(self, keyframe: int, corners: Sequence[float], action_id: int) -> None:
@@ -97,13 +96,12 @@ def parse_ava(data: bytes, path: str) -> AvaRows:
         collector.problem(1, data[:60], _EXPECTED)
     if collector.problems:
         raise AnnotationError(path, tuple(collector.problems), "")
-    x1, y1, x2, y2 = collector.corners
     return AvaRows(
-        tuple(collector.numbers),
-        collector.keyframe_of_line,
-        collector.keyframe_of_box,
-        (x1, y1, x2, y2),
-        collector.action_ids,
+        keyframes=tuple(collector.numbers),
+        keyframe_of_line=collector.keyframe_of_line,
+        keyframe_of_box=collector.keyframe_of_box,
+        corners=collector.corners,
+        action_ids=collector.action_ids,
     )
 
 

@@ -49,23 +49,13 @@ def parse_countix(data: bytes, path: str, labels: Collection[str]) -> list[Repet
         problems.append(Problem(line, got[:80], expected))
 
     lines = LINE_END.split(data.decode("utf-8-sig", "surrogateescape"))
-    rows = ((line, [value.strip() for value in row]) for line, row in csv_rows(lines, problem))
+    rows = [(line, [value.strip() for value in row]) for line, row in csv_rows(lines, problem)]
+    columns = _columns(rows[0][1]) if rows else _COLUMNS
     found: list[Repetition] = []
-    columns: Sequence[str] | None = None
-    for line, row in rows:
-        if columns is None:
-            columns = row if "video_id" in row else [one for one in _COLUMNS if one != "class" or len(row) == 7]
-            if columns is row:
-                if lacking := [one for one in _COLUMNS if one not in row and one != "class"]:
-                    problem(line, ",".join(row), f"a header with {', '.join(lacking)}")
-                    break
-                continue
-        if len(row) != len(columns):
-            problem(line, ",".join(row), f"{len(columns)} values, as {','.join(columns)}")
-            continue
-        repetition = _repetition(dict(zip(columns, row, strict=True)))
+    for line, row in rows[1:] if rows and rows[0][1] == columns else rows:
+        repetition = _repetition(dict(zip(columns, row, strict=False))) if len(row) == len(columns) else None
         if repetition is None:
-            problem(line, ",".join(row), "an id, start before end in seconds, and a count of 1 or more")
+            problem(line, ",".join(row), f"{','.join(columns)}: an id, start before end in seconds, 1 or more times")
         elif repetition.label and repetition.label not in labels:
             problem(line, repetition.label, "a label of the release")
         else:
@@ -77,11 +67,18 @@ def parse_countix(data: bytes, path: str, labels: Collection[str]) -> list[Repet
     return found
 
 
+def _columns(first: Sequence[str]) -> Sequence[str]:
+    """The columns of a file whose first row that is."""
+    if "video_id" in first:
+        return first
+    return [name for name in _COLUMNS if name != "class" or len(first) == len(_COLUMNS)]
+
+
 def _repetition(row: Mapping[str, str]) -> Repetition | None:
     """`None` if it cannot be one."""
     try:
         numbers = [float(row[name]) for name in _NUMBERS]
-    except ValueError:
+    except (ValueError, KeyError):
         return None
     clip_start, clip_end, start, end, count = numbers
     are_whole = all(number.is_integer() for number in (clip_start, clip_end, count))

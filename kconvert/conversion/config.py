@@ -159,25 +159,6 @@ class Conversion:
             raise UsageError(f"--classes: {release.name} has no {', '.join(map(repr, unknown))}; {' '.join(hints)}")
         return Selection(tuple(sorted(set(classes))), self.max_archives)
 
-    def supplement_names(self, release: Release) -> tuple[str, ...]:
-        """The further annotations that are asked for, in the order of the catalogue. Raises `UsageError` for those that
-        the release does not have, and for files of what is not asked for."""
-        wanted = _words("--with", self.supplements)
-        known = release.supplements
-        if unknown := [word for word in wanted if word not in known]:
-            hint = did_you_mean(unknown[0], known)
-            whose = [name for name in RELEASE_NAMES if load_release(name).supplements]
-            have = f"expected {' or '.join(known)}" if known else f"{' and '.join(whose)} has further annotations"
-            raise UsageError(f"--with: {release.name} has no {unknown[0]!r}; {have}{f'; {hint}' if hint else ''}")
-        for name in SUPPLEMENT_NAMES:
-            if self.supplement_file(name) and name not in wanted:
-                raise UsageError(f"--annotations.{name}: would be ignored; leave it out, or give --with {name}, too")
-        return tuple(name for name in SUPPLEMENT_NAMES if name in wanted)
-
-    def supplement_file(self, name: str) -> str:
-        """Where a person says that further annotations are; `""` for where the origin has them."""
-        return getattr(self.annotations, name) or ""
-
     @property
     def archive_cache(self) -> Path | None:
         """Where archives are kept; `None` for nowhere. Raises `UsageError` if that is no folder."""
@@ -224,7 +205,7 @@ def require_known_words(conversion: Conversion) -> None:
     selection = conversion.selection(load_release(conversion.release))
     if conversion.match == "id" and selection.classes:
         raise UsageError("--match id: --classes chooses clips by their annotated names; leave out one of both")
-    _ = conversion.splits, excluded_lists(conversion), conversion.supplement_names(load_release(conversion.release))
+    _ = conversion.splits, excluded_lists(conversion), asked_supplements(conversion)
     if conversion.exclude is None and conversion.exclude_by != "id":
         raise UsageError("--exclude_by: would be ignored, as nothing is excluded; leave it out, or give --exclude")
     for group, (why, mend) in conversion.ignored_groups().items():
@@ -239,6 +220,23 @@ def excluded_lists(conversion: Conversion) -> tuple[ListName, ...]:
     if twice := [text for text, times in Counter(one.text for one in named).items() if times > 1]:
         raise UsageError(f"--exclude: {twice[0]} is given twice; give it once")
     return tuple(named)
+
+
+def asked_supplements(conversion: Conversion) -> dict[str, str]:
+    """The further annotations that are asked for, in the order of the catalogue, and where a person says that they are,
+    `""` for where the origin has them. Raises `UsageError` for those that the release does not have, and for files of
+    what is not asked for."""
+    release, wanted = load_release(conversion.release), _words("--with", conversion.supplements)
+    known = release.supplements
+    if unknown := [word for word in wanted if word not in known]:
+        hint = did_you_mean(unknown[0], known)
+        whose = [name for name in RELEASE_NAMES if load_release(name).supplements]
+        have = f"expected {' or '.join(known)}" if known else f"{' and '.join(whose)} has further annotations"
+        raise UsageError(f"--with: {release.name} has no {unknown[0]!r}; {have}{f'; {hint}' if hint else ''}")
+    files = {name: getattr(conversion.annotations, name) or "" for name in SUPPLEMENT_NAMES}
+    if stray := [name for name, file in files.items() if file and name not in wanted]:
+        raise UsageError(f"--annotations.{stray[0]}: would be ignored; leave it out, or give --with {stray[0]}, too")
+    return {name: file for name, file in files.items() if name in wanted}
 
 
 def meant_origin(text: str) -> str:

@@ -63,6 +63,8 @@ class DiskUse:
     """Of the shards that are being written at any moment; `None` where only the cluster knows."""
     archive_cache: Path | None
     """`None` if there is none."""
+    supplement_bytes: int = 0
+    """Of further annotations and all that is made of them, at most."""
 
     @property
     def num_unmeasured(self) -> int:
@@ -133,7 +135,7 @@ def describe_space(use: DiskUse) -> str:
 
 def _needed_bytes(use: DiskUse, disk: Disk) -> int:
     """The most that a disk is filled with at any moment, splits being made one after the other."""
-    written = most = 0
+    written = most = 0 if disk.holds == "staging" else use.supplement_bytes
     for plan in use.plans:
         staged = _staged_bytes(plan, use.shuffle)
         if disk.holds == "staging":

@@ -12,7 +12,7 @@ from kconvert.catalog.exclusion import Exclusion
 from kconvert.catalog.labelling import MatchBy, UnlabelledPolicy
 from kconvert.catalog.release import Release, load_release
 from kconvert.conversion.account import Policy
-from kconvert.conversion.config import Conversion, excluded_lists, require_known_words
+from kconvert.conversion.config import Conversion, asked_supplements, excluded_lists, require_known_words
 from kconvert.conversion.damaged import is_handled
 from kconvert.conversion.disk_space import DiskUse
 from kconvert.conversion.folder import require_ours
@@ -130,9 +130,9 @@ class Job:
         entries = [entry for record in records for entry in record.damaged if entry.split in self.splits]
         return [entry for entry in entries if not is_handled(entry.handling, self.read.damaged)]
 
-    def disk_use(self, plans: Sequence[SplitPlan]) -> DiskUse:
-        """What of it decides how much its disks have to take for these splits."""
-        return DiskUse(self.journal, plans, self.shuffle, self.packing_bytes, self.archive_cache)
+    def disk_use(self, plans: Sequence[SplitPlan], supplement_bytes: int = 0) -> DiskUse:
+        """What of it decides how much its disks have to take for these splits, and for further annotations."""
+        return DiskUse(self.journal, plans, self.shuffle, self.packing_bytes, self.archive_cache, supplement_bytes)
 
     def shared_folders(self) -> tuple[Written, Read]:
         """What every machine that works must reach: the folders that are written, and those that are only read."""
@@ -227,9 +227,9 @@ def _exclusion(conversion: Conversion) -> Exclusion:
 
 def _supplements(conversion: Conversion, release: Release) -> WantedSupplements:
     """Which further annotations are asked for. Raises `UsageError` if the release does not have them."""
-    names = conversion.supplement_names(release)
-    locations = {name: location for name in names if (location := conversion.supplement_file(name))}
-    return WantedSupplements(release, conversion.origin_location, conversion.fetch, names, locations)
+    asked = asked_supplements(conversion)
+    locations = {name: file for name, file in asked.items() if file}
+    return WantedSupplements(release, conversion.origin_location, conversion.fetch, tuple(asked), locations)
 
 
 def _identity(conversion: Conversion, selection: Selection, exclusion: Exclusion, strategy: Strategy) -> dict[str, Any]:

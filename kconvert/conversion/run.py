@@ -12,7 +12,14 @@ from dataclasses import dataclass, replace
 
 from kconvert.catalog.release import SPLITS, Release
 from kconvert.conversion.config import Conversion
-from kconvert.conversion.disk_space import DiskNeed, describe_space, disk_needs, known_disk_bytes, require_space
+from kconvert.conversion.disk_space import (
+    DiskNeed,
+    DiskUse,
+    describe_space,
+    disk_needs,
+    known_disk_bytes,
+    require_space,
+)
 from kconvert.conversion.finish import finish, is_finished, labels_entry
 from kconvert.conversion.folder import (
     FolderState,
@@ -100,8 +107,10 @@ def forecast(conversion: Conversion, observer: Observer) -> Forecast:
     Raises: `UsageError` as `convert` does.
     """
     job = resolve(conversion)
-    plans = _survey(job, _state(conversion, job), observer.note)
-    use = job.disk_use(plans)
+    state = _state(conversion, job)
+    plans = _survey(job, state, observer.note)
+    read = read_supplements(job.supplements, state, [plan.info.name for plan in plans])
+    use = job.disk_use(plans, read.disk_bytes)
     return Forecast(
         plans, sum(plan.num_bytes for plan in plans), known_disk_bytes(use), use.num_unmeasured, disk_needs(use)
     )
@@ -128,11 +137,12 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
         notes: list[str] = []
         plans = _survey(job, state, notes.append)
         read = read_supplements(job.supplements, state, [plan.info.name for plan in plans])
-        _note_all(observer, [*_announcement(conversion, job, plans), *notes, *_oddities(conversion, job, plans)])
-        if plans:
-            require_space(job.disk_use(plans))
-            if state.identity is None:
-                job.strategy.layout.require_importable()
+        use = job.disk_use(plans, read.disk_bytes)
+        _note_all(observer, [*_announcement(conversion, job, use), *notes, *_oddities(conversion, job, plans)])
+        if plans or read.files:
+            require_space(use)
+        if plans and state.identity is None:
+            job.strategy.layout.require_importable()
         job.journal.forget_refusal()
         if conversion.overwrite:
             clear(job.journal)
@@ -154,7 +164,8 @@ def _oddities(conversion: Conversion, job: Job, plans: Sequence[SplitPlan]) -> l
     found = _odd_path(job.out) if plans else []
     if conversion.shard.max_bytes < _SMALL_SHARD_BYTES:
         found.append(
-            f"--shard.max_bytes {conversion.shard.max_bytes}: less than a clip has, so that each gets a shard of its own"
+            f"--shard.max_bytes {conversion.shard.max_bytes}: less than a clip has, so that each gets a shard of its "
+            "own"
         )
     return found
 
@@ -210,11 +221,12 @@ def _survey(job: Job, state: FolderState, note: Note) -> list[SplitPlan]:
     return _plan(job, state, wanted, note) if wanted else []
 
 
-def _announcement(conversion: Conversion, job: Job, plans: Sequence[SplitPlan]) -> list[str]:
+def _announcement(conversion: Conversion, job: Job, use: DiskUse) -> list[str]:
     """What a run is about to do, and what a person may want to be otherwise; nothing if there is nothing to do."""
+    plans = use.plans
     if not plans:
         return []
-    num_bytes, disk_bytes = sum(plan.num_bytes for plan in plans), known_disk_bytes(job.disk_use(plans))
+    num_bytes, disk_bytes = sum(plan.num_bytes for plan in plans), known_disk_bytes(use)
     unknown = sum(plan.sizes[name] is None for plan in plans for name in plan.unread)
     more = f" and {unknown} archives of unknown size" if unknown else ""
     return [

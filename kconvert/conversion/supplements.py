@@ -67,6 +67,11 @@ class ReadSupplements:
     files: Mapping[str, SupplementFiles]
     """What the others are made from, by name: of millions of rows, so that they are not held for long."""
 
+    @property
+    def disk_bytes(self) -> int:
+        """At most, of the copy in the journal, the rows that are given out, and the tables, which are smaller."""
+        return 3 * sum(len(data) for files in self.files.values() for data in files.by_name.values())
+
     def keep(self, journal: Journal) -> Supplements:
         """Keeps what tables are to be made from in the journal."""
         for name, files in self.files.items():

@@ -133,8 +133,8 @@ class Format(Layout):
 
 
 def videos_of(stored: Iterable[StoredSample], rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Bytes]]:
-    """The videos of the clips with these rows, from the samples of a shard: for `Layout.videos` where nobody knows where
-    in it they are."""
+    """The videos of the clips with these rows, from the samples of a shard: for `Layout.videos` where nobody knows
+    where in it they are."""
     wanted = {row["key"] for row in rows}
     return ((one.sample.key, one.sample.video) for one in stored if one.sample.key in wanted)
 
