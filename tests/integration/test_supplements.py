@@ -309,3 +309,68 @@ def test_all_that_cannot_be_read_is_told_at_once_and_before_anything_is_fetched(
     )
     ran = convert(tmp_path / "out", mini, "--with", "countix", "--annotations.countix", files)
     assert (ran.code, "2 problem(s)" in one_line(ran), "abseilling" in ran.err) == (2, True, True), ran.err
+
+
+@pytest.fixture(scope="module")
+def of_real_lists(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder of the real lists of val and test, none of whose clips is hosted, and the files that it was joined with.
+    Not to be changed."""
+    folder = tmp_path_factory.mktemp("real")
+    origin, files = folder / "origin", folder / "files"
+    (origin / "700_2020/annotations").mkdir(parents=True)
+    for split, name in (("val", "k700-2020_val.csv"), ("test", "k700-2020_test_unlabelled.csv")):
+        shutil.copy(shared_data / "annotations" / name, origin / f"700_2020/annotations/{split}.csv")
+        (origin / f"700_2020/{split}").mkdir()
+        archive = {"val": "k700_val_001.tar.gz", "test": "k700_test_001.tar.gz"}[split]
+        with tarfile.open(origin / "700_2020" / split / archive, "w:gz"):
+            pass
+        path_list = origin / f"700_2020/{split}/k700_2020_{split}_path.txt"
+        path_list.write_text(f"https://s3.amazonaws.com/kinetics/700_2020/{split}/{archive}\n")
+    shutil.copytree(shared_data / "ava_kinetics", files / "ava")
+    shutil.copytree(shared_data / "countix", files / "countix")
+    words = ("--split", "val,test", "--annotations.ava", files / "ava", "--annotations.countix", files / "countix")
+    ran = convert(folder / "out", origin, *WITH, *words)
+    assert ran.code == 0, ran.err
+    return folder / "out", files
+
+
+def test_the_real_files_come_to_what_is_known_of_them(of_real_lists: tuple[Path, Path]) -> None:
+    out, _ = of_real_lists
+    base = duckdb.connect()
+    keyframes = f"from '{out}/metadata/ava_keyframes.parquet' where split ="
+    count = "select count(*), sum(is_primary::int), sum((name = '')::int), sum((is_primary and num_boxes > 0)::int)"
+    assert base.execute(f"{count} {keyframes} 'val'").fetchone() == (31_292, 31_272, 0, 22_636)
+    assert base.execute(f"{count} {keyframes} 'test'").fetchone() == (64_217 + 230, 64_304, 230, 0)
+    twice = "select count(*) from (select 1 {} '{}' group by youtube_id, timestamp_seconds having count(*) = 2)"
+    assert base.execute(twice.format(keyframes, "val")).fetchone() == (20,)
+    assert base.execute(twice.format(keyframes, "test")).fetchone() == (143,)
+    boxes = f"from '{out}/metadata/ava_boxes.parquet'"
+    assert base.execute(f"select count(*), count(distinct youtube_id) > 0 {boxes}").fetchone() == (32_667, True)
+    assert base.execute(f"select count(distinct a) from (select unnest(action_ids) as a {boxes})").fetchone() == (78,)
+    rows = base.execute(f"select sum(len(action_ids))::int {boxes}").fetchone()
+    assert rows == (65_172,)
+    reasons = f"select split, count(*), count_if(reason = 'missing'), count_if(reason = 'other_times'), count_if(reason = 'no_clip') from '{out}/metadata/countix.parquet' group by all order by all desc"
+    assert base.execute(reasons).fetchall() == [("val", 1436, 1417, 16, 3), ("test", 2650, 2622, 4, 24)]
+    outside = f"select count(*), max(end_seconds - kinetics_end_seconds) from '{out}/metadata/countix.parquet' where name <> '' and not is_inside"
+    found = base.execute(outside).fetchone()
+    assert found is not None
+    assert (found[0], round(found[1], 4)) == (1, 0.0003)
+
+
+def test_the_real_files_are_joined_as_duckdb_does(of_real_lists: tuple[Path, Path]) -> None:
+    out, files = of_real_lists
+    base = database(out, files)
+    own = f"select * exclude (frame_index) from '{out}/metadata/ava_keyframes.parquet'"
+    # Ids of other splits stand in the same folder.
+    wanted = f"select * from ({KEYFRAMES}) where split in ('val', 'test')"
+    for one, other in ((own, wanted), (wanted, own)):
+        assert base.execute(f"select count(*) from ({one} except all {other})").fetchone() == (0,)
+    own = f"select * from '{out}/metadata/ava_boxes.parquet'"
+    wanted = f"select * from ({BOXES}) where split in ('val', 'test')"
+    for one, other in ((own, wanted), (wanted, own)):
+        assert base.execute(f"select count(*) from ({one} except all {other})").fetchone() == (0,)
+    own = f"select * from '{out}/metadata/countix.parquet'"
+    wanted = f"select * from ({COUNTIX}) where split in ('val', 'test')"
+    for one, other in ((own, wanted), (wanted, own)):
+        assert base.execute(f"select count(*) from ({one} except all {other})").fetchone() == (0,)
+    assert not (out / "ava_val.csv").read_bytes()
