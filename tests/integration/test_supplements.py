@@ -1,6 +1,7 @@
 """Further annotations joined with the clips (`--with ava,countix`): expected rows are computed by DuckDB from the csv
 files and the tables of clips, expected frames are those of ffprobe."""
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -16,6 +17,10 @@ from miniature.server import serving
 
 SPLITS = ("train", "val", "test")
 WITH = ("--with", "ava,countix")
+
+
+EMPTY = gzip.compress(bytes(10_240))
+"""An archive without members."""
 
 
 def convert(out: Path, origin: Path | str, *words: str | Path) -> Ran:
@@ -321,11 +326,12 @@ def of_real_lists(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -
     for split, name in (("val", "k700-2020_val.csv"), ("test", "k700-2020_test_unlabelled.csv")):
         shutil.copy(shared_data / "annotations" / name, origin / f"700_2020/annotations/{split}.csv")
         (origin / f"700_2020/{split}").mkdir()
-        archive = {"val": "k700_val_001.tar.gz", "test": "k700_test_001.tar.gz"}[split]
-        with tarfile.open(origin / "700_2020" / split / archive, "w:gz"):
-            pass
-        path_list = origin / f"700_2020/{split}/k700_2020_{split}_path.txt"
-        path_list.write_text(f"https://s3.amazonaws.com/kinetics/700_2020/{split}/{archive}\n")
+        num_archives = {"val": 700, "test": 1}[split]
+        archives = [f"k700_{split}_{number:03d}.tar.gz" for number in range(1, num_archives + 1)]
+        for archive in archives:
+            (origin / "700_2020" / split / archive).write_bytes(EMPTY)
+        path_list = "".join(f"https://s3.amazonaws.com/kinetics/700_2020/{split}/{archive}\n" for archive in archives)
+        (origin / f"700_2020/{split}/k700_2020_{split}_path.txt").write_text(path_list)
     shutil.copytree(shared_data / "ava_kinetics", files / "ava")
     shutil.copytree(shared_data / "countix", files / "countix")
     words = ("--split", "val,test", "--annotations.ava", files / "ava", "--annotations.countix", files / "countix")
