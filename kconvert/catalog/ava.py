@@ -14,6 +14,7 @@ import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 from kconvert.catalog.clip import MAX_SECONDS, YOUTUBE_ID
@@ -172,20 +173,25 @@ class Boxes:
 
 def boxes_of(rows: AvaRows, order: Sequence[int]) -> Boxes:
     """The different boxes of the keyframes, which are given by their numbers, in that order."""
-    place = array("i", bytes(4 * len(rows.keyframes)))
-    for index, number in enumerate(order):
-        place[number] = index
-    owners = rows.keyframe_of_box
-    lines = sorted(range(len(owners)), key=lambda line: place[owners[line]])
     found = Boxes(array("i"), (array("d"), array("d"), array("d"), array("d")), array("i"), array("i"))
-    start = 0
-    while start < len(lines):
-        owner, end = owners[lines[start]], start + 1
-        while end < len(lines) and owners[lines[end]] == owner:
-            end += 1
-        _add_boxes(found, owner, rows, lines[start:end])
-        start = end
+    ends, lines = _by_keyframe(rows)
+    for number in order:
+        _add_boxes(found, number, rows, lines[ends[number - 1] if number else 0 : ends[number]])
     return found
+
+
+def _by_keyframe(rows: AvaRows) -> tuple[array[int], array[int]]:
+    """Where the rows with boxes of each keyframe end, and the rows in the order of the keyframes."""
+    counts = array("i", bytes(4 * len(rows.keyframes)))
+    for number in rows.keyframe_of_box:
+        counts[number] += 1
+    starts = array("i", accumulate(counts, initial=0))
+    lines = array("i", bytes(4 * len(rows.keyframe_of_box)))
+    for line, number in enumerate(rows.keyframe_of_box):
+        lines[starts[number]] = line
+        starts[number] += 1
+    # Each start has come to be the end.
+    return starts, lines
 
 
 def _add_boxes(boxes: Boxes, keyframe: int, rows: AvaRows, lines: Iterable[int]) -> None:

@@ -31,7 +31,7 @@ def clips_by_id(split: str, rows: Iterable[tuple[Any, ...]], wanted: Container[s
 
     A clip that is hosted twice has several rows: the one that is written counts, else the one that is no duplicate.
     """
-    found: dict[str, dict[tuple[int, int], TableClip]] = {}
+    found: dict[str, list[TableClip]] = {}
     for youtube_id, start, end, key, status, reason in rows:
         if youtube_id not in wanted:
             continue
@@ -39,8 +39,12 @@ def clips_by_id(split: str, rows: Iterable[tuple[Any, ...]], wanted: Container[s
         clip = TableClip(
             key.removeprefix(f"{split}_"), start, end, key if is_written else "", "" if is_written else reason or status
         )
-        clips = found.setdefault(youtube_id, {})
-        there = clips.get((start, end))
-        if there is None or is_written or (there.reason == "duplicate" and not there.is_written):
-            clips[start, end] = clip
-    return {youtube_id: [clips[times] for times in sorted(clips)] for youtube_id, clips in found.items()}
+        clips = found.setdefault(youtube_id, [])
+        place = next((place for place, one in enumerate(clips) if one[1:3] == (start, end)), None)
+        if place is None:
+            clips.append(clip)
+        elif is_written or (clips[place].reason == "duplicate" and not clips[place].is_written):
+            clips[place] = clip
+    for clips in found.values():
+        clips.sort(key=lambda clip: clip[1:3])
+    return found

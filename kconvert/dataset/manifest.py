@@ -183,7 +183,7 @@ class FileEntry:
     path: str
     """Below the folder of the manifest."""
     num_rows: int
-    """Of the table, or of the rows that it has."""
+    """Of a table; of any other file, its lines."""
     size_bytes: int
     """Of the file."""
     sha256: str

@@ -12,6 +12,7 @@ BENCHMARKS = {
     "decode": "decoding",
     "verify": "verification",
     "read": "reading",
+    "join": "joining",
 }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,7 @@ from kconvert.sources.supplements import SupplementFiles
 from kconvert.storage.store import StorePath
 
 _SECOND = 1_000_000
+_LINES_AT_ONCE = 10_000
 _ACTIONS_PATTERN = "ava_action_list*.pbtxt"
 KEYFRAMES = pa.schema(
     [
@@ -91,11 +93,10 @@ class Ava(Supplement):
                 keyframes_writer.write(joined.keyframe_columns(frames))
                 boxes_writer.write(joined.box_columns())
                 counts[split] = joined.counts()
-                data = b"".join(lines_of(_data(material.files, split, material.release), joined.rows, joined.written()))
-                rows_files.append(_write(out, f"ava_{split}.csv", data, data.count(b"\n")))
+                lines = lines_of(_data(material.files, split, material.release), joined.rows, joined.written())
+                rows_files.append(_write(out, f"ava_{split}.csv", lines))
         for name in _action_lists(material.files):
-            data = material.files.by_name[name]
-            rows_files.append(_write(out, name, data, len(parse_actions(data, name))))
+            rows_files.append(_write(out, name, iter(material.files.by_name[name].splitlines(keepends=True))))
         return WrittenSupplement((*sorted(entries, key=lambda entry: entry.path, reverse=True), *rows_files), counts)
 
 
@@ -198,7 +199,11 @@ def _action_lists(files: SupplementFiles) -> list[str]:
     return sorted(name for name in files.by_name if name.endswith(".pbtxt"))
 
 
-def _write(out: StorePath, name: str, data: bytes, num_rows: int) -> FileEntry:
+def _write(out: StorePath, name: str, lines: Iterator[bytes]) -> FileEntry:
+    """Writes a file of lines that end as they are."""
+    num_rows = 0
     with (out / name).write_whole() as file:
-        file.write(data)
+        while some := list(itertools.islice(lines, _LINES_AT_ONCE)):
+            file.write(b"".join(some))
+            num_rows += len(some)
     return FileEntry(name, num_rows, file.size_bytes, file.sha256)
