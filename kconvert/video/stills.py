@@ -27,6 +27,24 @@ def stills(process: VideoProcess, video: bytes, width: int) -> list[bytes]:
         raise ValueError(fault.detail) from fault
 
 
+def still_at(process: VideoProcess, video: bytes, frame_index: int, width: int) -> bytes:
+    """One frame, counted from 0 as they are shown, as JPEG of that width in pixels.
+
+    Raises `ValueError` if the video has none of that index, or cannot be decoded so far.
+    """
+    try:
+        return process.run(_still_at, video, _MAX_SECONDS, frame_index, width)
+    except ClipFault as fault:
+        raise ValueError(fault.detail) from fault
+
+
+def _still_at(clip: Clip, report: Callable[[object], None], frame_index: int, width: int) -> bytes:
+    for number, frame in enumerate(decode(clip)):
+        if number == frame_index:
+            return _jpeg(frame, width)
+    raise ValueError(f"has no frame {frame_index}")
+
+
 def _stills(clip: Clip, report: Callable[[object], None], width: int) -> list[bytes]:
     frames = list(range(sum(1 for _ in decode(clip))))
     if not frames:

@@ -256,6 +256,58 @@
     byId("sheets").append(element("h3", title), clips.length ? sheet : element("p", "None.", "lead"));
   });
 
+  // Supplements
+  const still = ({ image, key, about, boxes }) => {
+    const figure = element("figure");
+    const frame = element("div", "", "boxed");
+    const picture = element("img");
+    picture.src = image;
+    picture.alt = `keyframe of ${key} with ${boxes.length} boxes`;
+    frame.append(picture);
+    boxes.forEach(({ corners: [x1, y1, x2, y2], actions }) => {
+      const box = element("div", "", "box");
+      Object.assign(box.style, {
+        left: `${100 * x1}%`, top: `${100 * y1}%`, width: `${100 * (x2 - x1)}%`, height: `${100 * (y2 - y1)}%`,
+      });
+      box.append(element("span", actions.join(", ")));
+      box.title = actions.join(", ");
+      frame.append(box);
+    });
+    const caption = element("figcaption");
+    caption.append(`${about} · `, element("span", key, "mono"));
+    figure.append(frame, caption);
+    return figure;
+  };
+  const spelt = (name) => name.replace("num_", "").replace("unmatched", "in no clip").replace("written", "in a written clip");
+  report.supplements.forEach(({ name, title, counts, bars, stills }) => {
+    const section = byId("supplements");
+    section.hidden = false;
+    document.querySelector('a[href="#supplements"]').hidden = false;
+    const kinds = Object.keys(Object.values(counts)[0] || {});
+    const within = splits.filter((split) => counts[split]);
+    const numbers = element("div", "", "scroll");
+    numbers.append(table(["", ...within], kinds.map((kind) => [spelt(kind), ...within.map((split) => format(counts[split][kind]))]),
+      (place) => place > 0));
+    const chart = element("div", "", "chart");
+    chart.id = `supplement-${name}`;
+    chart.setAttribute("role", "img");
+    chart.setAttribute("aria-label", bars.title);
+    section.append(element("h3", title), numbers, element("p", bars.title, "lead"), chart);
+    const shownSplits = Object.keys(bars.splits);
+    draw(chart.id, {
+      grid, legend: { top: 0, data: shownSplits },
+      xAxis: { type: "category", data: bars.names, axisLabel: { fontSize: 11, width: 90, overflow: "truncate", rotate: name === "ava" ? 45 : 0 } },
+      yAxis: { type: "value", axisLabel: { formatter: short } },
+      tooltip: { trigger: "axis", axisPointer: { type: "shadow" } },
+      series: shownSplits.map((split) => ({ name: split, type: "bar", stack: "all", color: colors[split], data: bars.splits[split] })),
+    });
+    if (stills.length) {
+      const sheet = element("div", "", "sheet");
+      sheet.append(...stills.map(still));
+      section.append(element("p", "Some keyframes, with their boxes", "lead"), sheet);
+    }
+  });
+
   // Provenance
   const flatten = (value, name = "") => (value !== null && typeof value === "object" && !Array.isArray(value)
     ? Object.entries(value).flatMap(([key, inner]) => flatten(inner, name ? `${name}.${key}` : key))
