@@ -12,6 +12,13 @@ from kconvert.storage.store import StorePath
 from kconvert.storage.yaml_text import to_yaml_text
 
 CARD_NAME = "README.md"
+_COUNTED = {
+    "num_keyframes": "keyframes",
+    "num_repetitions": "repetitions",
+    "num_written": "of them in a written clip",
+    "num_unmatched": "in no clip",
+    "num_boxes": "boxes",
+}
 _DIGEST_WORDS = "The sha256 of the manifest is "
 
 
@@ -53,6 +60,19 @@ def _exclusion_text(manifest: Manifest) -> list[str]:
     return [*found, ""] if found else []
 
 
+def _supplements_text(manifest: Manifest) -> list[str]:
+    """Which further annotations there are, and what they came to, with a blank line after each."""
+    titles, lines = load_release(manifest.release).supplements, []
+    for entry in manifest.supplements:
+        files = ", ".join(f"`{file.path}`" for file in entry.files)
+        counts = (
+            f"{split}: " + ", ".join(f"{number:,} {_COUNTED.get(name, name)}" for name, number in found.items())
+            for split, found in entry.counts.items()
+        )
+        lines += [f"{titles[entry.name].title}, joined with the clips ({files}): {'; '.join(counts)}.", ""]
+    return lines
+
+
 def _card_body(manifest: Manifest) -> list[str]:
     layout = open_layout(manifest.format)
     rows = ["| split | written | short | few frames | replaced | rejected | missing | shards |", "|---|" + "--:|" * 7]
@@ -73,6 +93,7 @@ def _card_body(manifest: Manifest) -> list[str]:
         *(f"An archive of {entry.split} was damaged: {entry}." for entry in manifest.damaged),
         *([""] if manifest.damaged else []),
         *_exclusion_text(manifest),
+        *_supplements_text(manifest),
         *layout.card_text(),
         "",
         "`metadata/SPLIT.parquet` has a row for every clip, written or not, with the reason; `shard` and",

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import pyarrow as pa
+
 from kconvert.catalog.release import Release
 from kconvert.dataset.manifest import Manifest
+from kconvert.dataset.supplements.open import open_supplement
 
 CROISSANT_NAME = "croissant.json"
 _CROISSANT = "http://mlcommons.org/croissant/"
@@ -34,6 +38,15 @@ _CONTEXT = {
     "examples": {"@id": "cr:examples", "@type": "@json"},
     **{name: f"cr:{name}" for name in _WORDS.split()},
 }
+_PARQUET = "application/x-parquet"
+_FILE_KINDS = {".parquet": _PARQUET, ".csv": "text/csv", ".pbtxt": "text/plain"}
+_KINDS = {
+    "string": "sc:Text",
+    "double": "sc:Float",
+    "int32": "sc:Integer",
+    "bool": "sc:Boolean",
+}
+"""Of columns, from what Arrow calls them."""
 _SPLIT_URLS = {"train": "cr:TrainingSplit", "val": "cr:ValidationSplit", "test": "cr:TestSplit"}
 _COLUMNS = {
     "key": "sc:Text",
@@ -84,19 +97,32 @@ def croissant_text(manifest: Manifest, release: Release, shard_kind: str, media:
         "version": f"{manifest.format_version}.0.0",
         "citeAs": about.citation,
         "distribution": _distribution(manifest, shard_kind, media),
-        "recordSet": [_splits(manifest), _labels(release), _clips(), *([] if media is None else [_media(media)])],
+        "recordSet": [
+            _splits(manifest),
+            _labels(release),
+            _clips(),
+            *([] if media is None else [_media(media)]),
+            *(
+                _rows(path, schema)
+                for entry in manifest.supplements
+                for path, schema in open_supplement(entry.name).tables.items()
+            ),
+        ],
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def _distribution(manifest: Manifest, shard_kind: str, media: Media | None) -> list[dict[str, Any]]:
-    kinds = [(table.path, table.sha256, "application/x-parquet") for table in manifest.tables]
+    kinds = [(table.path, table.sha256, _PARQUET) for table in manifest.tables]
     kinds += [(shard.path, shard.sha256, shard_kind) for shard in manifest.shards]
+    files = [file for entry in manifest.supplements for file in entry.files]
+    kinds += [(file.path, file.sha256, _FILE_KINDS[PurePosixPath(file.path).suffix]) for file in files]
     found = [
         {**_named("cr:FileObject", path), "contentUrl": quote(path), "encodingFormat": kind, "sha256": sha256}
         for path, sha256, kind in kinds
     ]
-    tables = {"encodingFormat": "application/x-parquet", "includes": "metadata/*.parquet"}
+    paths = [table.path for table in manifest.tables]
+    tables = {"encodingFormat": _PARQUET, "includes": paths if files else "metadata/*.parquet"}
     found.append({**_named("cr:FileSet", "tables"), **tables})
     return found if media is None else [*found, {**_named("cr:FileSet", "videos"), **media.files}]
 
@@ -117,6 +143,18 @@ def _clips() -> dict[str, Any]:
     fields = [_field("clips", name, kind, _source("tables", column=name)) for name, kind in _COLUMNS.items()]
     fields.append({**_field("clips", "defects", "sc:Text", _source("tables", column="defects")), **_LIST})
     return _records("clips", "key", fields)
+
+
+def _rows(path: str, schema: pa.Schema) -> dict[str, Any]:
+    """The rows of a table of further annotations, each of which is told by its place alone."""
+    name = PurePosixPath(path).stem
+    fields = []
+    for column in schema:
+        is_list = pa.types.is_list(column.type)
+        kind = _KINDS[str(column.type.value_type if is_list else column.type)]
+        source = {"fileObject": {"@id": path}, "extract": {"column": column.name}}
+        fields.append({**_field(name, column.name, kind, source), **(_LIST if is_list else {})})
+    return {**_named("cr:RecordSet", name), "field": fields}
 
 
 _LIST = {"isArray": True, "arrayShape": "-1"}
@@ -143,7 +181,7 @@ def _field(records: str, name: str, kind: str, source: Mapping[str, Any] | None 
     found: dict[str, Any] = {"@type": "cr:Field", "@id": f"{records}/{name}", "name": name, "dataType": kind}
     if source is not None:
         found["source"] = dict(source)
-    if records == "clips" and name in _REFERENCES:
+    if records not in ("splits", "labels") and name in _REFERENCES:
         found["references"] = {"field": {"@id": _REFERENCES[name]}}
     return found
 

@@ -1,6 +1,7 @@
 """`croissant.json`, as its own library reads it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,9 @@ print(json.dumps({"errors": sorted(issues.errors), "warnings": sorted(issues.war
 def read(out: Path, *names: str) -> dict[str, list[dict[str, Any]]]:
     """The records of the sets of these names, by mlcroissant; of a video its digest."""
     words: list[str | Path] = [sys.executable, "-W", "ignore", "-c", READ, out / "croissant.json", ",".join(names)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    # It keeps what it unpacks of a tar in the home, by the name of the tar alone.
+    env = {**os.environ, "HOME": str(out.parent)}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert (said["errors"], said["warnings"]) == ([], [])
@@ -44,12 +47,19 @@ def read(out: Path, *names: str) -> dict[str, list[dict[str, Any]]]:
 @pytest.mark.parametrize("to", ["webdataset", "folder", "parquet", "archives"])
 def test_mlcroissant_validates_and_reads_it(mini: Path, tmp_path: Path, to: str) -> None:
     out = tmp_path / "out"
-    assert kconvert("k700-2020", "--to", to, "--out", out, "--origin", mini).code == 0
+    assert kconvert("k700-2020", "--to", to, "--out", out, "--origin", mini, "--with", "ava,countix").code == 0
     has_media = to in ("webdataset", "folder")
-    found = read(out, "splits", "labels", "clips", *(["media"] if has_media else []))
+    names = ("splits", "labels", "clips", "ava_keyframes", "ava_boxes", "countix")
+    found = read(out, *names, *(["media"] if has_media else []))
     assert [row["splits/name"] for row in found["splits"]] == ["train", "val", "test"]
     assert [row["labels/name"] for row in found["labels"]] == (out / "labels.txt").read_text().splitlines()
-    tables = [row for path in sorted((out / "metadata").iterdir()) for row in pq.read_table(path).to_pylist()]
+    for name in names[3:]:
+        rows = pq.read_table(out / f"metadata/{name}.parquet").to_pylist()
+        expected = [{f"{name}/{column}": value for column, value in row.items()} for row in rows]
+        assert len(rows) > 100
+        assert [str(row) for row in found[name]] == [str(row) for row in expected]
+    paths = [out / f"metadata/{split}.parquet" for split in ("train", "val", "test")]
+    tables = [row for path in paths for row in pq.read_table(path).to_pylist()]
     names = ("key", "split", "label_id", "status", "reason", "sha256", "shard", "defects", "num_frames")
     clips = [{name: row[f"clips/{name}"] for name in names} for row in found["clips"]]
     expected = [{name: row[name] for name in names} for row in tables]

@@ -24,7 +24,7 @@ from kconvert.storage.folders import local
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>"
-SECTIONS = ["account", "media", "classes", "shards", "flagged", "sheets", "provenance"]
+SECTIONS = ["account", "media", "classes", "shards", "flagged", "sheets", "supplements", "provenance"]
 Browser = webdriver.Chrome
 
 
@@ -242,3 +242,51 @@ def test_expected_classes_are_those_of_drawing_at_random() -> None:
 def test_the_longest_run() -> None:
     assert longest_run([1, 1, 2, 3, 3, 3, 1]) == 3
     assert longest_run([]) == 0
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_supplements_are_drawn(browser: Browser, any_mini: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+    out = tmp_path / "out"
+    assert kconvert("k700-2020", "--out", out, "--origin", any_mini, "--with", "ava,countix").code == 0
+    assert kconvert("report", out).code == 0
+    look_at(browser, out / "report.html", size)
+    section = browser.find_element(By.ID, "supplements")
+    assert [one.text for one in section.find_elements(By.TAG_NAME, "h3")] == ["AVA-Kinetics v1.0", "Countix"]
+    counts = {
+        entry["name"]: entry["counts"] for entry in json.loads((out / "manifest.json").read_text())["supplements"]
+    }
+    rows = [
+        [cell.text for cell in row.find_elements(By.TAG_NAME, "td")]
+        for row in section.find_elements(By.CSS_SELECTOR, "tbody tr")
+    ]
+    assert rows[0] == ["keyframes", *(str(one["num_keyframes"]) for one in counts["ava"].values())]
+    assert rows[4] == ["repetitions", *(str(one["num_repetitions"]) for one in counts["countix"].values())]
+    for chart in section.find_elements(By.CSS_SELECTOR, ".chart"):
+        assert len(chart.find_elements(By.CSS_SELECTOR, "svg path")) > 3
+    figures = section.find_elements(By.TAG_NAME, "figure")
+    assert len(figures) == 12
+    boxes = pq.read_table(out / "metadata/ava_boxes.parquet").to_pylist()
+    frames = pq.read_table(out / "metadata/ava_keyframes.parquet").to_pylist()
+    for figure in figures:
+        image, key = figure.find_element(By.TAG_NAME, "img"), figure.find_element(By.CSS_SELECTOR, ".mono").text
+        about = figure.find_element(By.TAG_NAME, "figcaption").text
+        frame = next(
+            one
+            for one in frames
+            if one["key"] == key
+            and f"frame {one['frame_index']}," in about
+            and f"{one['seconds_in_clip']:.2f} s" in about
+        )
+        own = [
+            one
+            for one in boxes
+            if all(one[name] == frame[name] for name in ("split", "youtube_id", "timestamp_seconds"))
+        ]
+        shown = figure.find_elements(By.CSS_SELECTOR, ".box")
+        assert len(shown) == len(own) == frame["num_boxes"]
+        for one, box in zip(own, shown, strict=True):
+            # Where the box is on the picture, as a share of that.
+            left = (box.rect["x"] - image.rect["x"]) / image.rect["width"]
+            bottom = (box.rect["y"] + box.rect["height"] - image.rect["y"]) / image.rect["height"]
+            assert (round(left, 2), round(bottom, 2)) == (round(one["x1"], 2), round(one["y2"], 2))
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]

@@ -37,6 +37,7 @@ from kconvert.sources.supplements import SupplementFiles
 from kconvert.storage.store import StorePath
 
 _SECOND = 1_000_000
+_KEYFRAMES_PATH, _BOXES_PATH = "metadata/ava_keyframes.parquet", "metadata/ava_boxes.parquet"
 _LINES_AT_ONCE = 10_000
 _ACTIONS_PATTERN = "ava_action_list*.pbtxt"
 KEYFRAMES = pa.schema(
@@ -70,7 +71,8 @@ class Ava(Supplement):
     """Both tables are sorted by split, video and time, then by the start of the clip, or by the corners of the box."""
 
     name = "ava"
-    patterns = ("metadata/ava_*.parquet", "ava_*.csv", _ACTIONS_PATTERN)
+    tables: Mapping[str, pa.Schema] = {_KEYFRAMES_PATH: KEYFRAMES, _BOXES_PATH: BOXES}
+    patterns = (_KEYFRAMES_PATH, _BOXES_PATH, "ava_*.csv", _ACTIONS_PATTERN)
 
     def require(self, files: SupplementFiles, splits: Iterable[str], release: Release) -> None:
         for split in splits:
@@ -82,10 +84,9 @@ class Ava(Supplement):
         entries: list[FileEntry] = []
         rows_files: list[FileEntry] = []
         counts = {}
-        keyframes, boxes = out / "metadata/ava_keyframes.parquet", out / "metadata/ava_boxes.parquet"
         with (
-            table_writer(boxes, BOXES, entries) as boxes_writer,
-            table_writer(keyframes, KEYFRAMES, entries) as keyframes_writer,
+            table_writer(out, _BOXES_PATH, BOXES, entries) as boxes_writer,
+            table_writer(out, _KEYFRAMES_PATH, KEYFRAMES, entries) as keyframes_writer,
         ):
             for split, table in material.tables.items():
                 joined = _joined(split, material, table)
@@ -97,7 +98,7 @@ class Ava(Supplement):
                 rows_files.append(_write(out, f"ava_{split}.csv", lines))
         for name in _action_lists(material.files):
             rows_files.append(_write(out, name, iter(material.files.by_name[name].splitlines(keepends=True))))
-        return WrittenSupplement((*sorted(entries, key=lambda entry: entry.path, reverse=True), *rows_files), counts)
+        return WrittenSupplement((*entries, *rows_files), counts)
 
 
 SUPPLEMENT = Ava()

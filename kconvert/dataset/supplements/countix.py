@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from kconvert.dataset.supplements.supplement import (
 from kconvert.sources.supplements import SupplementFiles
 from kconvert.storage.store import StorePath
 
+_PATH = "metadata/countix.parquet"
 REPETITIONS = pa.schema(
     [
         ("split", pa.string()),
@@ -47,7 +48,8 @@ class Countix(Supplement):
     """The table is sorted by split, video and times."""
 
     name = "countix"
-    patterns = ("metadata/countix.parquet",)
+    tables: Mapping[str, pa.Schema] = {_PATH: REPETITIONS}
+    patterns = (_PATH,)
 
     def require(self, files: SupplementFiles, splits: Iterable[str], release: Release) -> None:
         for split in splits:
@@ -56,7 +58,7 @@ class Countix(Supplement):
     def write(self, out: StorePath, material: Material, find_frames: FrameFinder) -> WrittenSupplement:
         entries: list[FileEntry] = []
         counts = {}
-        with table_writer(out / "metadata/countix.parquet", REPETITIONS, entries) as writer:
+        with table_writer(out, _PATH, REPETITIONS, entries) as writer:
             for split, table in material.tables.items():
                 repetitions = _parsed(material.files, split, material.release)
                 clips = clips_of(table, split, {one.youtube_id for one in repetitions})

@@ -54,6 +54,8 @@ class Supplement(ABC):
 
     name: str
     """What `--with` calls it."""
+    tables: Mapping[str, pa.Schema]
+    """Its tables and their columns, by path below the output folder."""
     patterns: Sequence[str]
     """Of the names of all files that it may write, below the output folder."""
 
@@ -93,17 +95,17 @@ class TableWriter:
 
 
 @contextmanager
-def table_writer(path: StorePath, schema: pa.Schema, entries: list[FileEntry]) -> Iterator[TableWriter]:
-    """Opens a table for writing; it appears whole, when the block ends, or not at all. Its entry is added to
-    `entries`, under its name in the folder `metadata`."""
-    path.parent.make_folder()
-    with path.write_whole() as file:
+def table_writer(out: StorePath, path: str, schema: pa.Schema, entries: list[FileEntry]) -> Iterator[TableWriter]:
+    """Opens a table for writing, of that path below the output folder; it appears whole, when the block ends, or not at
+    all. Its entry is added to `entries`."""
+    (out / path).parent.make_folder()
+    with (out / path).write_whole() as file:
         writer = TableWriter(file, schema)
         try:
             yield writer
         finally:
             writer.close()
-    entries.append(FileEntry(f"metadata/{path.name}", writer.num_rows, file.size_bytes, file.sha256))
+    entries.append(FileEntry(path, writer.num_rows, file.size_bytes, file.sha256))
 
 
 def _column(values: Any, kind: pa.DataType) -> pa.Array:
