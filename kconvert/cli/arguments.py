@@ -32,7 +32,7 @@ from kconvert.units import ByteSize
 
 _FIELDS = dataclasses.fields(Conversion)
 _GROUPS = [field.name for field in _FIELDS if field.default_factory is not dataclasses.MISSING]
-_FLAGS = ("overwrite", "json", "quiet")
+_FLAGS = ("overwrite", "members", "json", "quiet")
 _OVERWRITE_HELP = (
     "Start again: removes everything that kconvert made in the folder, all splits of it, once nothing can be refused "
     "any more. Without it a folder that was made with other options is refused, with the differences."
@@ -40,6 +40,10 @@ _OVERWRITE_HELP = (
 _WITH_HELP = (
     "Further official annotations, separated by commas, joined with the clips: ava (AVA-Kinetics), countix; both of "
     "k700-2020. A finished folder gets their tables, and keeps its shards."
+)
+_MEMBERS_HELP = (
+    "Samples have the annotations of --with themselves, too: as members KEY.ava.json and KEY.countix.json, or as "
+    "columns. It decides bytes, so that a finished folder cannot get them."
 )
 _TYPE_WORDS = {
     "dict[str, str]": "names with values that are texts, as '{account: mine, nodes: \"2\"}'",
@@ -99,9 +103,10 @@ def conversion_parser(prog: str, description: str, epilog: str = "") -> Parser:
     )
     parser.add_argument("--config", action="config", help="Take options from a YAML file.")
     _add_output_options(parser)
-    parser.add_class_arguments(Conversion, skip={"overwrite", "supplements"})
+    parser.add_class_arguments(Conversion, skip={"overwrite", "supplements", "members"})
     # A word that no field of Python can be called by.
     parser.add_argument("--with", type=list[str] | str | None, default=None, help=_WITH_HELP)
+    parser.add_argument("--members", action="store_true", help=_MEMBERS_HELP)
     parser.add_argument("--overwrite", action="store_true", help=_OVERWRITE_HELP)
     return parser
 
@@ -292,7 +297,7 @@ def _required_values() -> Iterator[str]:
         for name, hint in typing.get_type_hints(kind).items():
             if (
                 name not in groups
-                and name not in ("overwrite", "supplements")
+                and name not in ("overwrite", "members", "supplements")
                 and type(None) not in typing.get_args(hint)
             ):
                 yield f"{above}.{name}".lstrip(".")

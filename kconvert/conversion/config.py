@@ -98,6 +98,8 @@ class Conversion:
     """When a clip is also there: if the same video is, with a time in common, or with the same times."""
     supplements: list[str] | str | None = None
     """Further official annotations, `--with ava,countix`."""
+    members: bool = False
+    """Whether samples have these annotations themselves, too, not only the tables."""
     annotations: AnnotationFiles = field(default_factory=AnnotationFiles)
     """Annotations that are not the origin's."""
     shard: ShardOptions = field(default_factory=ShardOptions)
@@ -205,6 +207,7 @@ def require_known_words(conversion: Conversion) -> None:
     selection = conversion.selection(load_release(conversion.release))
     if conversion.match == "id" and selection.classes:
         raise UsageError("--match id: --classes chooses clips by their annotated names; leave out one of both")
+    _require_members(conversion)
     _ = conversion.splits, excluded_lists(conversion), asked_supplements(conversion)
     if conversion.exclude is None and conversion.exclude_by != "id":
         raise UsageError("--exclude_by: would be ignored, as nothing is excluded; leave it out, or give --exclude")
@@ -220,6 +223,17 @@ def excluded_lists(conversion: Conversion) -> tuple[ListName, ...]:
     if twice := [text for text, times in Counter(one.text for one in named).items() if times > 1]:
         raise UsageError(f"--exclude: {twice[0]} is given twice; give it once")
     return tuple(named)
+
+
+def _require_members(conversion: Conversion) -> None:
+    """Raises `UsageError` if samples are to have annotations, and cannot."""
+    if conversion.members and conversion.supplements is None:
+        raise UsageError("--members: would be ignored; leave it out, or give --with, as --with ava")
+    if conversion.members and not open_layout(conversion.to).has_annotations:
+        raise UsageError(
+            f"--members: --to {conversion.to} has no samples that could have them; leave it out: the tables in "
+            "metadata/ have all of it, or choose another --to"
+        )
 
 
 def asked_supplements(conversion: Conversion) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ from kconvert.conversion.damaged import is_handled
 from kconvert.conversion.disk_space import DiskUse
 from kconvert.conversion.folder import require_ours
 from kconvert.conversion.ingest import ClipSelection
+from kconvert.conversion.members import Members
 from kconvert.conversion.open import open_strategy
 from kconvert.conversion.plan import Selection, SplitPlan
 from kconvert.conversion.shuffle import ShuffleOptions
 from kconvert.conversion.split_job import ReadOptions, SplitJob
 from kconvert.conversion.strategy import Strategy
-from kconvert.conversion.supplements import WantedSupplements
+from kconvert.conversion.supplements import WantedSupplements, read_one
 from kconvert.dataset.manifest import DamagedEntry, SplitRecord
 from kconvert.engines.node_check import Read, Written
 from kconvert.errors import UsageError
@@ -67,6 +69,8 @@ class Job:
     """The lists that are in files, by what they go by."""
     supplements: WantedSupplements
     """Which further annotations are asked for."""
+    members: Members
+    """What of these annotations samples have themselves."""
     max_malformed: float
     """The share of the rows of an annotation file, 0 to 1, that may be malformed."""
     unlabelled: UnlabelledPolicy | None
@@ -102,6 +106,7 @@ class Job:
                 is_covered=lambda label: covered is None or label in covered,
             ),
             selection=self._clip_selection(plan),
+            annotations_of=functools.partial(self.members.of, plan.info.name),
         )
 
     def _clip_selection(self, plan: SplitPlan) -> ClipSelection | None:
@@ -159,8 +164,11 @@ def resolve(conversion: Conversion) -> Job:
         # What is salvaged is decoded, whatever the depth.
         tool_versions(dataclasses.replace(conversion.check, depth="decode"))
     exclusion = _exclusion(conversion)
-    identity = _identity(conversion, selection, exclusion, strategy)
     require_ours(out)
+    supplements = _supplements(conversion, release)
+    names = supplements.names if conversion.members else ()
+    members = Members(release, {name: read_one(supplements, name, journal, conversion.splits) for name in names})
+    identity = _identity(conversion, selection, strategy, {"exclude": exclusion.digests, "members": members.digests()})
     workers = conversion.chosen_workers()
     shard_bytes = conversion.shard.max_bytes * strategy.layout.num_copies
     return Job(
@@ -177,7 +185,8 @@ def resolve(conversion: Conversion) -> Job:
         match=conversion.match,
         exclusion=exclusion,
         lists_in_files=frozenset(one.text for one in excluded_lists(conversion) if one.file),
-        supplements=_supplements(conversion, release),
+        supplements=dataclasses.replace(supplements, files=members.files()),
+        members=members,
         max_malformed=conversion.max_malformed,
         unlabelled=conversion.unlabelled,
         strategy=strategy,
@@ -229,10 +238,20 @@ def _supplements(conversion: Conversion, release: Release) -> WantedSupplements:
     """Which further annotations are asked for. Raises `UsageError` if the release does not have them."""
     asked = asked_supplements(conversion)
     locations = {name: file for name, file in asked.items() if file}
-    return WantedSupplements(release, conversion.origin_location, conversion.fetch, tuple(asked), locations)
+    return WantedSupplements(
+        release=release,
+        origin=conversion.origin_location,
+        fetch=conversion.fetch,
+        names=tuple(asked),
+        locations=locations,
+        is_anew=conversion.overwrite,
+    )
 
 
-def _identity(conversion: Conversion, selection: Selection, exclusion: Exclusion, strategy: Strategy) -> dict[str, Any]:
+def _identity(
+    conversion: Conversion, selection: Selection, strategy: Strategy, digests: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
+    """Everything that changes bytes; `digests` are those of what else is read, by the option that asks for it."""
     check = dataclasses.asdict(conversion.check)
     # How long a check may take is no matter of what it finds.
     del check["timeout"]
@@ -243,8 +262,9 @@ def _identity(conversion: Conversion, selection: Selection, exclusion: Exclusion
         "check": check,
         "unlabelled": conversion.unlabelled,
         "match": conversion.match,
-        "exclude": dict(exclusion.digests),
-        "exclude_by": exclusion.by,
+        "exclude": dict(digests["exclude"]),
+        "exclude_by": conversion.exclude_by,
+        "members": dict(digests["members"]),
         "shard": {"max_bytes": int(conversion.shard.max_bytes), "max_samples": conversion.shard.max_samples},
         "shuffle": dataclasses.asdict(conversion.shuffle),
     }

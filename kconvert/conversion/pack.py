@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from kconvert.conversion.members import Annotations, with_frames
 from kconvert.dataset.formats.format import Format, Sample
 from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.layout import Layout
@@ -23,6 +24,7 @@ from kconvert.staging.journal import ShardReceipt, SplitJournal, guarded
 from kconvert.staging.part import StagedBytes, free_staged, read_staged
 from kconvert.storage.store import StorePath
 from kconvert.units import ByteSize
+from kconvert.video.process import video_process
 
 Item = TypeVar("Item")
 
@@ -53,6 +55,8 @@ class PackSample:
     """Which part it is in."""
     staged: StagedBytes
     """Where it is in the part."""
+    annotations: Annotations = field(default_factory=dict)
+    """Further ones that it has itself; which frames they are of is not known yet."""
     is_shared: bool = False
     """Whether another clip has the same bytes in the part, which are not given back then."""
 
@@ -96,14 +100,15 @@ class Cut(Generic[Item]):
 
 
 def cut(
-    items: Iterable[tuple[Item, int]], options: ShardOptions, layout: Format, first_number: int
+    items: Iterable[tuple[Item, int, Sequence[int]]], options: ShardOptions, layout: Format, first_number: int
 ) -> Iterator[Cut[Item]]:
-    """Cuts items, given with the sizes of their videos in bytes, into shards; none is empty."""
+    """Cuts items, given with the sizes of their videos and of their further annotations in bytes, into shards; none is
+    empty."""
     pending: list[Item] = []
     limit = options.max_bytes - layout.overhead_bytes
     size = 0
-    for item, video_bytes in items:
-        item_bytes = layout.max_sample_bytes(video_bytes)
+    for item, video_bytes, annotation_bytes in items:
+        item_bytes = layout.max_sample_bytes(video_bytes, annotation_bytes)
         if pending and (size + item_bytes > limit or len(pending) == options.max_samples):
             yield Cut(first_number, tuple(pending))
             first_number, pending, size = first_number + 1, [], 0
@@ -198,7 +203,8 @@ def _samples(task: PackTask, emit: Emit) -> Iterator[Sample]:
     advance = guarded(task.journal, emit)
     for planned, video in zip(task.samples, videos, strict=True):
         metadata = planned.metadata
-        yield Sample(metadata["key"], metadata["label_id"], metadata, video)
+        annotations = with_frames(planned.annotations, video, video_process())
+        yield Sample(metadata["key"], metadata["label_id"], metadata, video, annotations)
         advance(Advance(num_bytes=len(video), num_clips=1))
 
 

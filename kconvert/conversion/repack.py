@@ -16,6 +16,7 @@ from kconvert.catalog.release import Release
 from kconvert.conversion.account import Account, Decision
 from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.ingest import ingest
+from kconvert.conversion.members import max_bytes
 from kconvert.conversion.pack import PackSample, PackTask, ShardOptions, cut, is_packed, pack, plan_digest
 from kconvert.conversion.record import MadeShard, MadeSplit, record_split
 from kconvert.conversion.shuffle import ShuffleOptions, shuffled, windows
@@ -107,7 +108,7 @@ class Repack(Strategy):
         """The shards of a window; how many the split has is known in time if it is the only one."""
         sizes = state.rows.column("size_bytes")
         order = shuffled(decisions, self.shuffle, split.name)
-        sized = ((decision, sizes[decision.row]) for decision in order)
+        sized = ((one, sizes[one.row], max_bytes(split.annotations_of(one.name))) for one in order)
         cuts = list(cut(sized, self.shard, self.format, len(state.shards)))
         num_shards = len(cuts) if is_only else None
         return [
@@ -150,6 +151,7 @@ class Repack(Strategy):
                     sample_metadata(decision, row, split.release, split.name),
                     split.ids[archives[decision.row]],
                     StagedBytes(row["part_offset"], row["size_bytes"], row["crc32"]),
+                    split.annotations_of(decision.name),
                     decision.row in shared,
                 )
                 for decision, row in staged

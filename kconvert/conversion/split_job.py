@@ -11,6 +11,7 @@ from kconvert.catalog.release import Release
 from kconvert.conversion.account import Account, MissingReason, Policy
 from kconvert.conversion.damaged import DamagedPolicy, is_accepted
 from kconvert.conversion.ingest import ClipSelection, IngestTask
+from kconvert.conversion.members import Annotations
 from kconvert.conversion.plan import SplitPlan
 from kconvert.conversion.tasks import Failure, Tasks
 from kconvert.dataset.manifest import DamagedEntry, DamageHandling
@@ -62,6 +63,8 @@ class SplitJob:
     """What its clips are judged by."""
     selection: ClipSelection | None
     """The clips that are read; `None` for all."""
+    annotations_of: Callable[[str], Annotations]
+    """Gives what a sample has of further annotations, by the official name of its clip."""
 
     @property
     def name(self) -> str:

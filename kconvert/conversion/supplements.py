@@ -40,6 +40,10 @@ class WantedSupplements:
     """Of those that are asked for."""
     locations: Mapping[str, str] = field(default_factory=dict)
     """Where a person says that they are, by name; the others are the origin's."""
+    files: Mapping[str, SupplementFiles] = field(default_factory=dict)
+    """What of it is read already, by name."""
+    is_anew: bool = False
+    """Whether what an earlier run has kept counts for nothing."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def read_supplements(wanted: WantedSupplements, state: FolderState, made: Sequen
     for name in SUPPLEMENT_NAMES:
         is_lacking = name not in in_place and name in {*wanted.names, *state.supplement_names}
         if is_lacking or name in wanted.locations:
-            files[name] = _read(wanted, name, state.journal, splits)
+            files[name] = read_one(wanted, name, state.journal, splits)
     same = {name for name, entry in in_place.items() if name in files and files[name].sha256 == entry.source_sha256}
     return ReadSupplements(
         {name: entry for name, entry in in_place.items() if name in same or name not in files},
@@ -120,12 +124,17 @@ def _in_place(state: FolderState) -> dict[str, SupplementEntry]:
     }
 
 
-def _read(wanted: WantedSupplements, name: str, journal: Journal, splits: Sequence[str]) -> SupplementFiles:
-    """The files of one, as a person gives them, or as they are kept, or else as the origin has them."""
+def read_one(wanted: WantedSupplements, name: str, journal: Journal, splits: Sequence[str]) -> SupplementFiles:
+    """The files of one, as a person gives them, or as they are kept, or else as the origin has them.
+
+    Raises: `OriginError` if they cannot be had, `AnnotationError` if those of these splits cannot be read.
+    """
     info, option = wanted.release.supplements[name], f"--with {name}"
     location = wanted.locations.get(name)
+    if name in wanted.files and all(info.rows.format(split=split) in wanted.files[name].by_name for split in splits):
+        return wanted.files[name]
     if location is None:
-        kept = journal.supplement(name)
+        kept = None if wanted.is_anew else journal.supplement(name)
         if kept is not None and all(info.rows.format(split=split) in kept for split in splits):
             return SupplementFiles(kept)
         origin = open_origin(wanted.origin, wanted.release, wanted.fetch)

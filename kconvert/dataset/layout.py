@@ -56,6 +56,8 @@ class Layout(ABC):
     """What writes and reads it; `None` if nothing but kconvert is needed."""
     is_local = False
     """Whether it stands in folders only, not in object stores."""
+    has_annotations = False
+    """Whether its samples can have further annotations."""
     folders: Sequence[str] = ()
     """Where it writes, beside a folder for each split."""
     num_copies = 1
@@ -160,8 +162,9 @@ class Layout(ABC):
         """Makes the shards known to the format's own library, once all are in place; nothing to do if it knows them."""
 
     @abstractmethod
-    def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
-        """The front matter of the dataset card that makes Hugging Face datasets read it; these splits have shards."""
+    def card_config(self, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+        """The front matter of the dataset card that makes Hugging Face datasets read it; these splits have shards, and
+        samples have these further annotations."""
 
     @abstractmethod
     def card_text(self) -> Sequence[str]:

@@ -60,9 +60,9 @@ def test_mlcroissant_validates_and_reads_it(mini: Path, tmp_path: Path, to: str)
         assert [str(row) for row in found[name]] == [str(row) for row in expected]
     paths = [out / f"metadata/{split}.parquet" for split in ("train", "val", "test")]
     tables = [row for path in paths for row in pq.read_table(path).to_pylist()]
-    names = ("key", "split", "label_id", "status", "reason", "sha256", "shard", "defects", "num_frames")
-    clips = [{name: row[f"clips/{name}"] for name in names} for row in found["clips"]]
-    expected = [{name: row[name] for name in names} for row in tables]
+    columns = ("key", "split", "label_id", "status", "reason", "sha256", "shard", "defects", "num_frames")
+    clips = [{name: row[f"clips/{name}"] for name in columns} for row in found["clips"]]
+    expected = [{name: row[name] for name in columns} for row in tables]
     assert sorted(clips, key=str) == sorted(expected, key=str)
     if has_media:
         key = {"webdataset": "key", "folder": "shard"}[to]

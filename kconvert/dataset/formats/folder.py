@@ -34,6 +34,7 @@ class Folder(Format):
     name = "folder"
     title = "Folder of videos"
     folders = ("lists",)
+    has_annotations = False
     shard_kind = "text/csv"
     packed_order = ("sample_index",)
 
@@ -65,7 +66,7 @@ class Folder(Format):
             if kind == "file" and name not in known and name != f"{split}/{_METADATA_NAME}":
                 path.remove()
 
-    def max_sample_bytes(self, video_bytes: int) -> int:
+    def max_sample_bytes(self, video_bytes: int, annotation_bytes: Sequence[int] = ()) -> int:
         return video_bytes + _MAX_LINE_BYTES
 
     @property
@@ -106,7 +107,7 @@ class Folder(Format):
         files = {"encodingFormat": ["video/mp4", "text/plain"], "includes": "*.mp4"}
         return Media(files, {"extract": {"fileProperty": "fullpath"}}) if manifest.shards else None
 
-    def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(self, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
         return data_files(splits, "{split}/**/*.mp4", f"{{split}}/{_METADATA_NAME}")
 
     def card_text(self) -> Sequence[str]:

@@ -13,10 +13,11 @@ import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+from kconvert.catalog.release import SUPPLEMENT_NAMES
 from kconvert.dataset.layout import ExpectedSamples, Layout
 from kconvert.dataset.manifest import JOURNAL_FOLDER, Manifest
 from kconvert.errors import UsageError
@@ -44,6 +45,8 @@ class Sample:
     """The same keys and types in every sample, and never `None`."""
     video: bytes
     """The bytes of the file."""
+    annotations: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Further ones that samples have themselves, by what `--with` calls them; the same names in every sample."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class WrittenShard:
 class Format(Layout):
     """One way to store samples in shards that kconvert packs."""
 
+    has_annotations = True
+    """Whether a sample can have further annotations."""
     max_shard_bytes: int | None = None
     """Shards must be smaller, in bytes; `None` if they may have any size."""
 
@@ -91,8 +96,9 @@ class Format(Layout):
         return shard
 
     @abstractmethod
-    def max_sample_bytes(self, video_bytes: int) -> int:
-        """At most how many bytes of a shard, and of its videos' own files, a sample takes."""
+    def max_sample_bytes(self, video_bytes: int, annotation_bytes: Sequence[int] = ()) -> int:
+        """At most how many bytes of a shard, and of its videos' own files, a sample takes, each of whose further
+        annotations has so many as text."""
 
     @property
     @abstractmethod
@@ -194,10 +200,12 @@ def groups_of(samples: Iterable[Sample], max_bytes: int) -> Iterator[list[Sample
 
 
 def row_of(sample: Sample) -> dict[str, Any]:
-    """A sample as a row for libraries of rows: `key`, `label`, `label_id`, `facts` (JSON) and `video`."""
+    """A sample as a row for libraries of rows: `key`, `label`, `label_id`, `facts` (JSON), `video`, and JSON for each
+    further annotation."""
     metadata = json.dumps(dict(sample.metadata))
     label = sample.metadata["label"]
-    return {"key": sample.key, "label": label, "label_id": sample.label_id, "facts": metadata, "video": sample.video}
+    row = {"key": sample.key, "label": label, "label_id": sample.label_id, "facts": metadata, "video": sample.video}
+    return {**row, **{name: annotations_text(rows) for name, rows in sample.annotations.items()}}
 
 
 def sample_of(row: Mapping[str, Any]) -> Sample:
@@ -205,9 +213,39 @@ def sample_of(row: Mapping[str, Any]) -> Sample:
     metadata = json.loads(row["facts"])
     if metadata.get("label") != row["label"]:
         raise ValueError(f"{row['key']}: the label is not that of its metadata")
-    return Sample(row["key"], row["label_id"], metadata, row["video"])
+    annotations: dict[str, Any] = {name: json.loads(row[name]) for name in SUPPLEMENT_NAMES if name in row}
+    return Sample(row["key"], row["label_id"], metadata, row["video"], annotations)
 
 
+def annotations_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of an annotation as JSON."""
+    return json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
+
+
+FACTS: Mapping[str, type] = {
+    "key": str,
+    "release": str,
+    "split": str,
+    "youtube_id": str,
+    "start_seconds": int,
+    "end_seconds": int,
+    "label": str,
+    "label_id": int,
+    "label_source": str,
+    "duration_seconds": float,
+    "num_frames": int,
+    "fps": float,
+    "width": int,
+    "height": int,
+    "video_codec": str,
+    "audio_codec": str,
+    "size_bytes": int,
+    "sha256": str,
+    "source": str,
+    "short": bool,
+    "few_frames": bool,
+}
+"""What the metadata of a sample are, and their types."""
 MAX_ROW_BYTES = 4096
 """Of what `row_of` has beside the video, and of a library's own bytes for each row."""
 

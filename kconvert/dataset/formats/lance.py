@@ -7,6 +7,7 @@ into them, so that the manifest does not name them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -58,8 +59,8 @@ class Lance(Format):
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
         return f"{split}.lance/data/{number:06d}.lance"
 
-    def max_sample_bytes(self, video_bytes: int) -> int:
-        return video_bytes + MAX_ROW_BYTES
+    def max_sample_bytes(self, video_bytes: int, annotation_bytes: Sequence[int] = ()) -> int:
+        return video_bytes + sum(annotation_bytes) + MAX_ROW_BYTES
 
     @property
     def overhead_bytes(self) -> int:
@@ -69,12 +70,15 @@ class Lance(Format):
         from lance.file import LanceFileWriter
 
         num_samples = 0
-        with scratch_folder(out) as folder:
+        with scratch_folder(out) as folder, ExitStack() as stack:
             made = folder / PurePosixPath(shard).name
-            with LanceFileWriter(str(made), _SCHEMA, version=_VERSION) as writer:
-                for batch in groups_of(samples, _BATCH_BYTES):
-                    writer.write_batch(pa.RecordBatch.from_pylist([row_of(sample) for sample in batch], _SCHEMA))
-                    num_samples += len(batch)
+            for batch in groups_of(samples, _BATCH_BYTES):
+                if not num_samples:
+                    schema = _schema(batch[0].annotations)
+                    writer = stack.enter_context(LanceFileWriter(str(made), schema, version=_VERSION))
+                writer.write_batch(pa.RecordBatch.from_pylist([row_of(sample) for sample in batch], schema))
+                num_samples += len(batch)
+            stack.close()
             written = put_in_place(made, out / shard)
         return WrittenShard(written.size_bytes, written.sha256, (None,) * num_samples)
 
@@ -103,7 +107,7 @@ class Lance(Format):
     def is_foreign(self, path: str) -> bool:
         return PurePosixPath(path).parts[1:2] != ("data",) and path.split("/", maxsplit=1)[0] in self.folders
 
-    def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(self, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
         return {}
 
     def card_text(self) -> Sequence[str]:
@@ -114,6 +118,11 @@ class Lance(Format):
 
 
 FORMAT = Lance()
+
+
+def _schema(annotations: Iterable[str]) -> pa.Schema:
+    """The columns of samples that have these further annotations."""
+    return pa.schema([*_SCHEMA, *(pa.field(name, pa.string()) for name in annotations)])
 
 
 def _samples(out: StorePath, shard: str) -> Iterator[StoredSample]:
@@ -153,11 +162,12 @@ def _commit(folder: StorePath, shards: Sequence[tuple[str, int]]) -> None:
 
     for name in ("_versions", "_transactions"):
         (folder / name).remove_tree()
-    fragments = []
+    fragments, schema = [], _SCHEMA
     for number, (path, num_samples) in enumerate(shards):
         file = folder / "data" / PurePosixPath(path).name
         metadata = LanceFileReader(str(file)).metadata()
-        fields = list(range(len(_SCHEMA.names)))
+        schema = metadata.schema
+        fields = list(range(len(schema.names)))
         data = DataFile(
             file.name,
             fields,
@@ -166,4 +176,4 @@ def _commit(folder: StorePath, shards: Sequence[tuple[str, int]]) -> None:
             metadata.minor_version,  # type: ignore[attr-defined]
         )
         fragments.append(FragmentMetadata(number, [data], num_samples))
-    lance.LanceDataset.commit(str(folder), lance.LanceOperation.Overwrite(_SCHEMA, fragments))
+    lance.LanceDataset.commit(str(folder), lance.LanceOperation.Overwrite(schema, fragments))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,11 @@ class Mds(Subfolders):
         from streaming import MDSWriter
 
         num_samples = 0
-        with MDSWriter(out=str(folder), columns=_COLUMNS, size_limit=None) as writer:
+        with ExitStack() as stack:
             for sample in samples:
+                if not num_samples:
+                    columns = _COLUMNS | dict.fromkeys(sample.annotations, "str")
+                    writer = stack.enter_context(MDSWriter(out=str(folder), columns=columns, size_limit=None))
                 writer.write(row_of(sample))
                 num_samples += 1
         return num_samples

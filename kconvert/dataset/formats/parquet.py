@@ -15,8 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kconvert.catalog.release import load_release
+from kconvert.catalog.release import SUPPLEMENT_NAMES, load_release
+from kconvert.dataset.formats.features import file_feature
 from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files, groups_of
+from kconvert.dataset.supplements.open import open_supplement
 from kconvert.storage.digests import DigestedReader, DigestingFile
 from kconvert.storage.store import StorePath
 
@@ -46,8 +48,9 @@ class ParquetFormat(Format):
     def output_patterns(self, split: str) -> Sequence[str]:
         return (f"data/{split}-*",)
 
-    def max_sample_bytes(self, video_bytes: int) -> int:
-        return video_bytes + _MAX_METADATA_BYTES
+    def max_sample_bytes(self, video_bytes: int, annotation_bytes: Sequence[int] = ()) -> int:
+        # As columns they take no more than as text.
+        return video_bytes + sum(annotation_bytes) + _MAX_METADATA_BYTES
 
     @property
     def overhead_bytes(self) -> int:
@@ -76,7 +79,7 @@ class ParquetFormat(Format):
         except (pa.ArrowException, KeyError) as error:
             raise ValueError(f"not a Parquet file of videos ({error})") from error
 
-    def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(self, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
         config = data_files(splits, "data/{split}-*.parquet")
         tables = data_files(splits, "metadata/{split}.parquet")
         if config:
@@ -141,7 +144,8 @@ def _schema(sample: Sample) -> pa.Schema:
     metadata = {name: value for name, value in sample.metadata.items() if name not in _ELSEWHERE}
     labels = load_release(sample.metadata["release"]).labels
     kinds = {name: _KINDS[type(value)] for name, value in metadata.items()}
-    spelt = {name: {"dtype": str(kind).replace("double", "float64"), "_type": "Value"} for name, kind in kinds.items()}
+    kinds |= {name: pa.list_(open_supplement(name).row_type) for name in sample.annotations}
+    spelt = {name: file_feature(kind) for name, kind in kinds.items()}
     features = {
         _VIDEO: {"_type": "Video"},
         "label": {"names": list(labels), "_type": "ClassLabel"},
@@ -162,13 +166,14 @@ def _schema(sample: Sample) -> pa.Schema:
 def _row(sample: Sample) -> dict[str, Any]:
     metadata = {name: value for name, value in sample.metadata.items() if name not in _ELSEWHERE}
     video = {"bytes": sample.video, "path": f"{sample.key}.mp4"}
-    return {_VIDEO: video, "label": sample.label_id, "key": sample.key, **metadata}
+    return {_VIDEO: video, "label": sample.label_id, "key": sample.key, **metadata, **sample.annotations}
 
 
 def _stored(row: dict[str, Any], labels: Sequence[str], offset: int) -> StoredSample:
     video, label_id, key = row.pop(_VIDEO), row.pop("label"), row.pop("key")
+    annotations: dict[str, Any] = {name: row.pop(name) for name in SUPPLEMENT_NAMES if name in row}
     metadata = {"key": key, "label_id": label_id, "label": labels[label_id] if label_id >= 0 else "", **row}
-    return StoredSample(Sample(key, label_id, metadata, video["bytes"]), offset)
+    return StoredSample(Sample(key, label_id, metadata, video["bytes"], annotations), offset)
 
 
 def _videos(table: pa.Table) -> list[dict[str, bytes]]:

@@ -63,8 +63,8 @@ class Subfolders(Format):
     def sidecar_paths(self, shard: str) -> Sequence[str]:
         return (str(PurePosixPath(shard).with_name(_INDEX_NAME)),)
 
-    def max_sample_bytes(self, video_bytes: int) -> int:
-        return video_bytes + MAX_ROW_BYTES
+    def max_sample_bytes(self, video_bytes: int, annotation_bytes: Sequence[int] = ()) -> int:
+        return video_bytes + sum(annotation_bytes) + MAX_ROW_BYTES
 
     @property
     def overhead_bytes(self) -> int:
@@ -110,5 +110,5 @@ class Subfolders(Format):
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return b""
 
-    def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(self, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
         return {}

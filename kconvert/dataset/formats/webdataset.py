@@ -16,9 +16,22 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
+from kconvert.catalog.release import SUPPLEMENT_NAMES
 from kconvert.dataset.croissant import Media
-from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files
+from kconvert.dataset.formats.features import card_feature
+from kconvert.dataset.formats.format import (
+    FACTS,
+    Format,
+    Sample,
+    StoredSample,
+    WrittenShard,
+    annotations_text,
+    data_files,
+)
 from kconvert.dataset.manifest import Manifest, ShardEntry
+from kconvert.dataset.supplements.open import open_supplement
 from kconvert.storage.digests import DigestedReader, DigestingFile
 from kconvert.storage.store import StorePath
 from kconvert.storage.yaml_text import to_yaml_text
@@ -30,6 +43,8 @@ _MODE = 0o444
 _ENERGON_FILES = (".info.json", "index.sqlite", "index.uuid")
 """What `energon prepare` writes beside its configuration; the first has the numbers of samples."""
 _EXTENSIONS = ("cls", "json", "mp4")
+_VIDEO = _EXTENSIONS.index("mp4")
+_KINDS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
 class WebDataset(Format):
@@ -50,8 +65,9 @@ class WebDataset(Format):
         # `energon prepare` leaves an index of its own beside each shard.
         return path.endswith(".tar.idx")
 
-    def max_sample_bytes(self, video_bytes: int) -> int:
-        return 4 * _BLOCK_BYTES + _MAX_JSON_BYTES + _padded(video_bytes)
+    def max_sample_bytes(self, video_bytes: int, annotation_bytes: Sequence[int] = ()) -> int:
+        others = sum(_BLOCK_BYTES + _padded(size) for size in annotation_bytes)
+        return 4 * _BLOCK_BYTES + _MAX_JSON_BYTES + _padded(video_bytes) + others
 
     @property
     def overhead_bytes(self) -> int:
@@ -65,15 +81,17 @@ class WebDataset(Format):
             members = write_tar(file, samples)
             # Before the shard has its name, so that there is none without its index.
             index.write_bytes(_dali_index(members))
-        offsets = tuple(video.offset_bytes for *_, video in members)
+        offsets = tuple(one[_VIDEO].offset_bytes for one in members)
         return WrittenShard(file.size_bytes, file.sha256, offsets)
 
     def read(self, out: StorePath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
         members = []
-        for label, text, video in read_tar(file):
+        for found in read_tar(file):
+            label, text, video, *others = found
             key = video.name.removesuffix(".mp4")
-            members.append((label.extent, text.extent, video.extent))
-            sample = Sample(key, int(label.content), json.loads(text.content), video.content)
+            members.append([member.extent for member in found])
+            annotations = {_extension(one.name).removesuffix(".json"): json.loads(one.content) for one in others}
+            sample = Sample(key, int(label.content), json.loads(text.content), video.content, annotations)
             yield StoredSample(sample, video.extent.offset_bytes)
         index = out / _dali_path(shard)
         if not index.is_file() or index.read_bytes() != _dali_index(members):
@@ -108,10 +126,11 @@ class WebDataset(Format):
             for name in _ENERGON_FILES:
                 (out / ".nv-meta" / name).remove()
 
-    def card_config(self, splits: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(self, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
         # No config for the tables: datasets takes the builder of the first config for all of them
         # (`LocalDatasetModuleFactory.get_module`, datasets 5.2), so that tables beside tars would be read as tars.
-        return data_files(splits, "{split}/*.tar")
+        files = data_files(splits, "{split}/*.tar")
+        return {**files, **(_declared(annotations) if annotations else {})}
 
     def card_text(self) -> Sequence[str]:
         return (
@@ -139,7 +158,7 @@ class Extent(NamedTuple):
 
 
 def write_tar(file: DigestingFile, samples: Iterable[Sample]) -> list[tuple[Extent, ...]]:
-    """Writes samples as a tar; returns where the members of each are, the video last."""
+    """Writes samples as a tar; returns where the members of each are."""
     extents, offset = [], 0
     for sample in samples:
         found = []
@@ -157,11 +176,45 @@ def write_tar(file: DigestingFile, samples: Iterable[Sample]) -> list[tuple[Exte
     return extents
 
 
-def read_tar(file: DigestedReader) -> Iterator[tuple[_Member, _Member, _Member]]:
-    """The members of each sample: label, metadata, video. Raises `ValueError` if it is not exactly what is written."""
-    members = _stored_members(file)
-    for first in members:
-        yield _of_one_sample([first, *itertools.islice(members, len(_EXTENSIONS) - 1)])
+def read_tar(file: DigestedReader) -> Iterator[list[_Member]]:
+    """The members of each sample: label, metadata, video, and its further annotations, which are the same in all.
+
+    Raises: `ValueError` if it is not exactly what is written.
+    """
+    extensions: Sequence[str] | None = None
+    for key, group in itertools.groupby(_stored_members(file), lambda member: member.name.partition(".")[0]):
+        members = list(group)
+        extensions = extensions or [*_EXTENSIONS, *_further(members)]
+        found, expected = [one.name for one in members], [f"{key}.{extension}" for extension in extensions]
+        if found != expected:
+            raise ValueError(f"members {', '.join(found)}, expected {', '.join(expected)}")
+        yield members
+
+
+def _further(members: Iterable[_Member]) -> list[str]:
+    """The extensions of further annotations that a sample has."""
+    found = {_extension(member.name) for member in members}
+    return [extension for extension in (f"{name}.json" for name in SUPPLEMENT_NAMES) if extension in found]
+
+
+def _extension(name: str) -> str:
+    """Of a member: what follows the first dot, as there is none in a key."""
+    return name.partition(".")[2]
+
+
+def _declared(annotations: Sequence[str]) -> dict[str, Any]:
+    """The features of all members, for the front matter of a dataset card: where a list is empty in the first samples,
+    its type would be guessed wrong."""
+    facts = pa.struct([(name, _KINDS[kind]) for name, kind in FACTS.items()])
+    features = [
+        {"name": "cls", "dtype": "int64"},
+        card_feature("json", facts),
+        {"name": "mp4", "dtype": "video"},
+        *(card_feature(f"{name}.json", pa.list_(open_supplement(name).row_type)) for name in annotations),
+        {"name": "__key__", "dtype": "string"},
+        {"name": "__url__", "dtype": "string"},
+    ]
+    return {"dataset_info": {"features": features}}
 
 
 def _is_prepared(out: StorePath, manifest: Manifest) -> bool:
@@ -184,10 +237,7 @@ def _dali_path(shard: str) -> str:
 def _dali_index(samples: Iterable[Iterable[Extent]]) -> bytes:
     """NVIDIA DALI's index of a tar: of each member its extension, offset, size and name, a sample a line."""
     lines = [
-        " ".join(
-            f"{extent.name.rpartition('.')[2]} {extent.offset_bytes} {extent.size_bytes} {extent.name}"
-            for extent in one
-        )
+        " ".join(f"{_extension(extent.name)} {extent.offset_bytes} {extent.size_bytes} {extent.name}" for extent in one)
         for one in samples
     ]
     return "\n".join([f"v1.2 {len(lines)}", *lines, ""]).encode()
@@ -219,7 +269,8 @@ def _members(sample: Sample) -> dict[str, bytes]:
     text = json.dumps(sample.metadata, ensure_ascii=True, separators=(",", ":")).encode()
     if len(text) > _MAX_JSON_BYTES:
         raise ValueError(f"{sample.key}: metadata of {len(text)} bytes, expected at most {_MAX_JSON_BYTES}")
-    return dict(zip(_EXTENSIONS, (b"%06d" % sample.label_id, text, sample.video), strict=True))
+    members = dict(zip(_EXTENSIONS, (b"%06d" % sample.label_id, text, sample.video), strict=True))
+    return members | {f"{name}.json": annotations_text(rows).encode() for name, rows in sample.annotations.items()}
 
 
 @dataclass(frozen=True)
@@ -261,16 +312,6 @@ def _stored_members(file: DigestedReader) -> Iterator[_Member]:
     rest = block + file.read(num_zeros - _BLOCK_BYTES + 1)
     if len(rest) != num_zeros or rest.strip(b"\0"):
         raise ValueError(f"does not end with the end blocks of a tar after byte {offset:,}")
-
-
-def _of_one_sample(members: Sequence[_Member]) -> tuple[_Member, _Member, _Member]:
-    found = [member.name for member in members]
-    key = found[0].rpartition(".")[0]
-    expected = [f"{key}.{extension}" for extension in _EXTENSIONS]
-    if found != expected:
-        raise ValueError(f"members {', '.join(found)}, expected {', '.join(expected)}")
-    label, text, video = members
-    return label, text, video
 
 
 def _padded(size: int) -> int:

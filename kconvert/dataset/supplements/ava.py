@@ -14,6 +14,7 @@ import pyarrow as pa
 from kconvert.catalog.ava import (
     AvaRows,
     Boxes,
+    Keyframe,
     PlacedKeyframe,
     boxes_of,
     lines_of,
@@ -21,11 +22,13 @@ from kconvert.catalog.ava import (
     parse_ava,
     place_keyframes,
 )
+from kconvert.catalog.clip import Clip
 from kconvert.catalog.release import Release
 from kconvert.dataset.manifest import FileEntry
 from kconvert.dataset.supplements.supplement import (
     FrameFinder,
     Material,
+    RowsOfClip,
     Supplement,
     WrittenSupplement,
     clips_of,
@@ -40,6 +43,7 @@ _SECOND = 1_000_000
 _KEYFRAMES_PATH, _BOXES_PATH = "metadata/ava_keyframes.parquet", "metadata/ava_boxes.parquet"
 _LINES_AT_ONCE = 10_000
 _ACTIONS_PATTERN = "ava_action_list*.pbtxt"
+_CORNERS = [(name, pa.float64()) for name in ("x1", "y1", "x2", "y2")]
 KEYFRAMES = pa.schema(
     [
         ("split", pa.string()),
@@ -60,7 +64,7 @@ BOXES = pa.schema(
         ("split", pa.string()),
         ("youtube_id", pa.string()),
         ("timestamp_seconds", pa.float64()),
-        *((name, pa.float64()) for name in ("x1", "y1", "x2", "y2")),
+        *_CORNERS,
         ("action_ids", pa.list_(pa.int32())),
     ]
 )
@@ -71,6 +75,14 @@ class Ava(Supplement):
     """Both tables are sorted by split, video and time, then by the start of the clip, or by the corners of the box."""
 
     name = "ava"
+    row_type = pa.struct(
+        [
+            ("timestamp_seconds", pa.float64()),
+            ("seconds_in_clip", pa.float64()),
+            ("frame_index", pa.int64()),
+            ("boxes", pa.list_(pa.struct([*_CORNERS, ("action_ids", pa.list_(pa.int64()))]))),
+        ]
+    )
     tables: Mapping[str, pa.Schema] = {_KEYFRAMES_PATH: KEYFRAMES, _BOXES_PATH: BOXES}
     patterns = (_KEYFRAMES_PATH, _BOXES_PATH, "ava_*.csv", _ACTIONS_PATTERN)
 
@@ -79,6 +91,11 @@ class Ava(Supplement):
             _parsed(files, split, release)
         for name in _action_lists(files):
             parse_actions(files.by_name[name], name)
+
+    def rows_of(self, files: SupplementFiles, split: str, release: Release) -> RowsOfClip:
+        rows = _parsed(files, split, release)
+        order = sorted(range(len(rows.keyframes)), key=rows.keyframes.__getitem__)
+        return _RowsOfClip(rows.keyframes, order, boxes_of(rows, order))
 
     def write(self, out: StorePath, material: Material, find_frames: FrameFinder) -> WrittenSupplement:
         entries: list[FileEntry] = []
@@ -102,6 +119,44 @@ class Ava(Supplement):
 
 
 SUPPLEMENT = Ava()
+
+
+class _RowsOfClip:
+    """The keyframes in a clip, in the order of their times."""
+
+    def __init__(self, keyframes: Sequence[Keyframe], order: Sequence[int], boxes: Boxes) -> None:
+        self._keyframes = keyframes
+        self._boxes = boxes
+        self._of_video: dict[str, list[int]] = {}
+        for number in order:
+            self._of_video.setdefault(keyframes[number].youtube_id, []).append(number)
+        self._first_box = array("i", bytes(4 * (len(keyframes) + 1)))
+        """Of each keyframe; they are numbered in another order than the boxes."""
+        self._num_boxes = Counter(boxes.keyframes)
+        for place in range(len(boxes.keyframes) - 1, -1, -1):
+            self._first_box[boxes.keyframes[place]] = place
+
+    def __call__(self, clip: Clip) -> list[dict[str, Any]]:
+        found = []
+        for number in self._of_video.get(clip.youtube_id, ()):
+            time = self._keyframes[number].microseconds
+            if clip.start_seconds * _SECOND <= time <= clip.end_seconds * _SECOND:
+                first = self._first_box[number]
+                found.append(
+                    {
+                        "timestamp_seconds": time / _SECOND,
+                        "seconds_in_clip": (time - clip.start_seconds * _SECOND) / _SECOND,
+                        "frame_index": -1,
+                        "boxes": [self._box(place) for place in range(first, first + self._num_boxes[number])],
+                    }
+                )
+        return found
+
+    def _box(self, place: int) -> dict[str, Any]:
+        boxes = self._boxes
+        x1, y1, x2, y2 = (column[place] for column in boxes.corners)
+        actions = list(boxes.action_ids[boxes.ends[place - 1] if place else 0 : boxes.ends[place]])
+        return {"x1": x1, "y1": y1, "x2": x2, "y2": y2, "action_ids": actions}
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from kconvert.catalog.clip import Clip
 from kconvert.catalog.countix import PlacedRepetition, Repetition, parse_countix, place_repetitions
 from kconvert.catalog.release import Release
 from kconvert.dataset.manifest import FileEntry
 from kconvert.dataset.supplements.supplement import (
     FrameFinder,
     Material,
+    RowsOfClip,
     Supplement,
     WrittenSupplement,
     clips_of,
@@ -22,6 +24,9 @@ from kconvert.sources.supplements import SupplementFiles
 from kconvert.storage.store import StorePath
 
 _PATH = "metadata/countix.parquet"
+_TIMES = [
+    (name, pa.float64()) for name in ("start_seconds", "end_seconds", "start_seconds_in_clip", "end_seconds_in_clip")
+]
 REPETITIONS = pa.schema(
     [
         ("split", pa.string()),
@@ -32,10 +37,7 @@ REPETITIONS = pa.schema(
         ("label", pa.string()),
         ("kinetics_start_seconds", pa.int32()),
         ("kinetics_end_seconds", pa.int32()),
-        ("start_seconds", pa.float64()),
-        ("end_seconds", pa.float64()),
-        ("start_seconds_in_clip", pa.float64()),
-        ("end_seconds_in_clip", pa.float64()),
+        *_TIMES,
         ("count", pa.int32()),
         ("is_inside", pa.bool_()),
     ]
@@ -48,12 +50,20 @@ class Countix(Supplement):
     """The table is sorted by split, video and times."""
 
     name = "countix"
+    row_type = pa.struct([*_TIMES, ("count", pa.int64()), ("is_inside", pa.bool_())])
     tables: Mapping[str, pa.Schema] = {_PATH: REPETITIONS}
     patterns = (_PATH,)
 
     def require(self, files: SupplementFiles, splits: Iterable[str], release: Release) -> None:
         for split in splits:
             _parsed(files, split, release)
+
+    def rows_of(self, files: SupplementFiles, split: str, release: Release) -> RowsOfClip:
+        found: dict[Clip, list[Repetition]] = {}
+        for one in sorted(_parsed(files, split, release)):
+            clip = Clip(one.youtube_id, one.clip_start_seconds, one.clip_end_seconds)
+            found.setdefault(clip, []).append(one)
+        return lambda clip: [_row(one, clip) for one in found.get(clip, ())]
 
     def write(self, out: StorePath, material: Material, find_frames: FrameFinder) -> WrittenSupplement:
         entries: list[FileEntry] = []
@@ -78,6 +88,17 @@ SUPPLEMENT = Countix()
 def _parsed(files: SupplementFiles, split: str, release: Release) -> list[Repetition]:
     name = release.supplements["countix"].rows.format(split=split)
     return parse_countix(files.by_name[name], name, release.label_ids)
+
+
+def _row(one: Repetition, clip: Clip) -> dict[str, Any]:
+    return {
+        "start_seconds": one.start_seconds,
+        "end_seconds": one.end_seconds,
+        "start_seconds_in_clip": round(one.start_seconds - clip.start_seconds, _MICROSECOND_DIGITS),
+        "end_seconds_in_clip": round(one.end_seconds - clip.start_seconds, _MICROSECOND_DIGITS),
+        "count": one.num_times,
+        "is_inside": clip.start_seconds <= one.start_seconds and one.end_seconds <= clip.end_seconds,
+    }
 
 
 def _columns(split: str, placed: Sequence[PlacedRepetition]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kconvert.catalog.clip import Clip
 from kconvert.catalog.release import Release
 from kconvert.catalog.supplement import TableClip, clips_by_id
 from kconvert.dataset.manifest import FileEntry
@@ -22,6 +23,9 @@ from kconvert.storage.store import StorePath
 
 Moments = Mapping[str, Sequence[int]]
 """Microseconds from the start of a clip, by the key of its sample."""
+RowsOfClip = Callable[[Clip], list[dict[str, Any]]]
+"""Gives all that is annotated of a clip: the same keys and types in every row, never `None`. A `frame_index` is -1, as
+nobody has looked into the video yet."""
 FrameFinder = Callable[[str, Moments], Mapping[str, Sequence[int]]]
 """Gives, for a split and moments of its samples, the index of the frame that is shown nearest to each; -1 if nobody can
 say."""
@@ -54,6 +58,8 @@ class Supplement(ABC):
 
     name: str
     """What `--with` calls it."""
+    row_type: pa.DataType
+    """Of each row that a sample has itself."""
     tables: Mapping[str, pa.Schema]
     """Its tables and their columns, by path below the output folder."""
     patterns: Sequence[str]
@@ -62,6 +68,10 @@ class Supplement(ABC):
     @abstractmethod
     def require(self, files: SupplementFiles, splits: Iterable[str], release: Release) -> None:
         """Raises `AnnotationError` with all that cannot be read in the files of these splits."""
+
+    @abstractmethod
+    def rows_of(self, files: SupplementFiles, split: str, release: Release) -> RowsOfClip:
+        """What gives the rows of a clip of a split, for its sample. Raises `AnnotationError` as `require` does."""
 
     @abstractmethod
     def write(self, out: StorePath, material: Material, find_frames: FrameFinder) -> WrittenSupplement:

@@ -27,7 +27,7 @@ def test_shards_have_no_gaps_none_is_empty_and_none_is_too_large(
     sizes: list[int], max_bytes: int, max_samples: int
 ) -> None:
     options = ShardOptions(ByteSize(max_bytes), max_samples)
-    cuts = list(cut(((number, size) for number, size in enumerate(sizes)), options, LAYOUT, 5))
+    cuts = list(cut(((number, size, ()) for number, size in enumerate(sizes)), options, LAYOUT, 5))
     assert [item for planned in cuts for item in planned.items] == list(range(len(sizes)))
     assert [planned.number for planned in cuts] == list(range(5, 5 + len(cuts)))
     for planned in cuts:
