@@ -160,14 +160,11 @@ def resolve(conversion: Conversion) -> Job:
     strategy = open_strategy(conversion.to, conversion.shuffle, conversion.shard)
     strategy.require(out, cache, conversion.damaged)
     selection = conversion.selection(release)
-    if conversion.damaged == "salvage":
-        # What is salvaged is decoded, whatever the depth.
-        tool_versions(dataclasses.replace(conversion.check, depth="decode"))
+    read = _read_options(conversion, strategy)
     exclusion = _exclusion(conversion)
     require_ours(out)
-    supplements = _supplements(conversion, release)
-    names = supplements.names if conversion.members else ()
-    members = Members(release, {name: read_one(supplements, name, journal, conversion.splits) for name in names})
+    supplements = _supplements(conversion, release, journal)
+    members = Members(release, supplements.files)
     identity = _identity(conversion, selection, strategy, {"exclude": exclusion.digests, "members": members.digests()})
     workers = conversion.chosen_workers()
     shard_bytes = conversion.shard.max_bytes * strategy.layout.num_copies
@@ -180,12 +177,12 @@ def resolve(conversion: Conversion) -> Job:
         origin=conversion.origin_location,
         archive_cache=cache,
         staging=conversion.staging_path,
-        read=ReadOptions(conversion.check, conversion.fetch, strategy.access(out, cache), conversion.damaged),
+        read=read,
         shuffle=conversion.shuffle,
         match=conversion.match,
         exclusion=exclusion,
         lists_in_files=frozenset(one.text for one in excluded_lists(conversion) if one.file),
-        supplements=dataclasses.replace(supplements, files=members.files()),
+        supplements=supplements,
         members=members,
         max_malformed=conversion.max_malformed,
         unlabelled=conversion.unlabelled,
@@ -193,6 +190,15 @@ def resolve(conversion: Conversion) -> Job:
         packing_bytes=None if workers is None else workers.number * shard_bytes,
         identity=identity,
     )
+
+
+def _read_options(conversion: Conversion, strategy: Strategy) -> ReadOptions:
+    """How archives are read. Raises `UsageError` if a tool for that is missing."""
+    if conversion.damaged == "salvage":
+        # What is salvaged is decoded, whatever the depth.
+        tool_versions(dataclasses.replace(conversion.check, depth="decode"))
+    access = strategy.access(conversion.out_path, conversion.archive_cache)
+    return ReadOptions(conversion.check, conversion.fetch, access, conversion.damaged)
 
 
 def _require_apart(conversion: Conversion) -> None:
@@ -234,17 +240,22 @@ def _exclusion(conversion: Conversion) -> Exclusion:
     return Exclusion(lists, by)
 
 
-def _supplements(conversion: Conversion, release: Release) -> WantedSupplements:
-    """Which further annotations are asked for. Raises `UsageError` if the release does not have them."""
+def _supplements(conversion: Conversion, release: Release, journal: Journal) -> WantedSupplements:
+    """Which further annotations are asked for; those that samples have are read. Raises `UsageError` if the release
+    does not have them, or they cannot be read."""
     asked = asked_supplements(conversion)
     locations = {name: file for name, file in asked.items() if file}
-    return WantedSupplements(
+    wanted = WantedSupplements(
         release=release,
         origin=conversion.origin_location,
         fetch=conversion.fetch,
         names=tuple(asked),
         locations=locations,
         is_anew=conversion.overwrite,
+    )
+    names = wanted.names if conversion.members else ()
+    return dataclasses.replace(
+        wanted, files={name: read_one(wanted, name, journal, conversion.splits) for name in names}
     )
 
 

@@ -36,10 +36,6 @@ class Members:
         """Of the files of each, by what `--with` calls them: they decide bytes."""
         return {name: files.sha256 for name, files in self._files.items()}
 
-    def files(self) -> Mapping[str, SupplementFiles]:
-        """Those that it was given."""
-        return self._files
-
     def of(self, split: str, name: str) -> Annotations:
         """The annotations of a clip of an official name; lists that are empty where there are none."""
         if not self._files:

@@ -41,7 +41,7 @@ class WantedSupplements:
     locations: Mapping[str, str] = field(default_factory=dict)
     """Where a person says that they are, by name; the others are the origin's."""
     files: Mapping[str, SupplementFiles] = field(default_factory=dict)
-    """What of it is read already, by name."""
+    """Of those that samples have themselves, which are read already, by name."""
     is_anew: bool = False
     """Whether what an earlier run has kept counts for nothing."""
 

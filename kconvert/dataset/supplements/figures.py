@@ -80,7 +80,8 @@ def frames_to_show(out: StorePath, num: int) -> Iterator[AnnotatedFrame]:
             & (pc.field("youtube_id") == row["youtube_id"])
             & (pc.field("timestamp_seconds") == row["timestamp_seconds"])
         )
-        shown = [Box(*(one[name] for name in Box._fields)) for one in own.to_pylist()]
+        columns = zip(*(own[name].to_pylist() for name in ("x1", "y1", "x2", "y2", "action_ids")), strict=True)
+        shown = [Box(*one) for one in columns]
         yield AnnotatedFrame(row["split"], row["key"], row["frame_index"], row["seconds_in_clip"], shown)
 
 

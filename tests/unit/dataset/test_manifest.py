@@ -33,7 +33,7 @@ def test_the_documented_keys_stand_there() -> None:
     content = json.loads(MANIFEST.to_json())
     assert list(content) == [
         "format_version", "kconvert_version", "release", "options", "splits", "shards", "tables", "damaged",
-        "labels", "tools",
+        "supplements", "labels", "tools",
     ]  # fmt: skip
     documented = {
         "num_annotations", "num_archives", "num_members", "num_ignored_members", "num_written", "num_short",
