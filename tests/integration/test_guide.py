@@ -66,9 +66,10 @@ def test_the_commands_of_the_readme_run(desk: Path) -> None:
     assert re.fullmatch(r"\d+ \S.* \d+\n", said.stdout)
 
 
-@pytest.mark.parametrize("topic", ["reading", "training"])
+@pytest.mark.parametrize("topic", ["reading", "training", "supplements"])
 def test_the_lines_of_python_of_a_page_work(topic: str, desk: Path) -> None:
-    run("kconvert k700-2020 --split train", desk)
+    for command in commands(TEXTS[topic]) if topic == "supplements" else ["kconvert k700-2020 --split train"]:
+        run(command, desk)
     for block in blocks(TEXTS[topic], "python"):
         script = desk / "script.py"
         script.write_text(block)
@@ -134,7 +135,7 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
         assert link.startswith("https://") or (ROOT / link).exists(), link
 
 
-@pytest.mark.parametrize("topic", ["README", "speed", "disk", "trust"])
+@pytest.mark.parametrize("topic", ["README", "speed", "disk", "trust", "supplements"])
 def test_figures_say_when_they_were_measured(topic: str) -> None:
     found = re.findall(r"(20\d\d-\d\d-\d\d)[^.:]{0,30}?commits? ([0-9a-f]{7})", TEXTS[topic])
     assert found, topic
