@@ -16,9 +16,10 @@ from pathlib import Path
 
 from faults import Faults, Operation
 from harness import COMMAND, kconvert, tree
-from miniature.build import Archive, write
+from miniature.build import Archive, annotation_csv, write
 from miniature.made import make_clip
 from miniature.sources import Row, Video
+from miniature.supplements import ava_archive, countix_archive
 
 OFFICIAL = "https://s3.amazonaws.com/kinetics/"
 ERRORS = ("ENOSPC", "EDQUOT", "EROFS", "EIO")
@@ -44,6 +45,24 @@ def tiny_origin(root: Path) -> None:
     better.write(root)
 
 
+def joined_origin(root: Path) -> None:
+    """An origin of k700-2020's val, with further annotations of its clips."""
+    labels = ("abseiling", "acting in play")
+    rows = [Row(f"val__clip{n:02d}", n, n + 10, labels[n % 2]) for n in range(6)]
+    archives = [Archive(f"700_2020/val/k700_val_{rank:03d}.tar.gz", f"{labels[rank - 1]}/") for rank in (1, 2)]
+    for number, row in enumerate(rows[:5]):
+        kind = "cut" if number == 1 else "good"
+        archives[number % 2].clips.append((row, Video(make_clip(kind, row.name), ())))
+    for archive in archives:
+        archive.write(root)
+    lines = "".join(f"{OFFICIAL}{archive.name}\n" for archive in archives)
+    write(root / "700_2020/val/k700_2020_val_path.txt", lines.encode())
+    write(root / "700_2020/annotations/val.csv", annotation_csv(rows, "validate"))
+    of_splits = dict.fromkeys(("train", "val", "test"), rows)
+    write(root / "700_2020/annotations/ava_kinetics_v1_0.tar.gz", ava_archive(of_splits))
+    write(root / "700_2020/annotations/countix.tar.gz", countix_archive(of_splits))
+
+
 @dataclass
 class Watch:
     """Looks, as long as a run goes on, at everything that a reader might glob."""
@@ -54,7 +73,10 @@ class Watch:
     problems: list[str] = field(default_factory=list)
 
     def look(self) -> None:
-        for path in [*self.out.glob("*/*.tar"), *self.out.glob("metadata/*.parquet"), self.out / "manifest.json"]:
+        patterns = ("*/*.tar", "metadata/*.parquet", "ava_*", "manifest.json")
+        for path in [path for pattern in patterns for path in self.out.glob(pattern)]:
+            if path.name.endswith(".kconvert-tmp"):
+                continue
             try:
                 data = path.read_bytes()
             except FileNotFoundError:
@@ -216,6 +238,13 @@ def tiny_job(folder: Path) -> Job:
     tiny_origin(folder / "origin")
     words = ["k400", "--split", "train,val", "--origin", str(folder / "origin"), "--shard.max_samples", "2"]
     return Job([*words, "--shuffle.window", "1"], folder / "job")
+
+
+def joined_job(folder: Path) -> Job:
+    """A conversion of clips with further annotations, in tables and in samples."""
+    joined_origin(folder / "origin")
+    words = ["k700-2020", "--split", "val", "--origin", str(folder / "origin"), "--shard.max_samples", "2"]
+    return Job([*words, "--with", "ava,countix", "--members"], folder / "job")
 
 
 def boundaries(operations: Sequence[Operation]) -> list[tuple[Operation, str]]:

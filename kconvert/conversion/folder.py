@@ -284,6 +284,7 @@ def clear_temporaries(journal: Journal) -> Sequence[str]:
     notes = [note for folder in (out, journal.folder, journal.staging) for note in folder.remove_temporaries()]
     for name in (*SPLITS, *_folders(journal)):
         (out / name).remove_temporaries(is_deep=True)
+    journal.supplements_folder.remove_temporaries(is_deep=True)
     for split in SPLITS:
         for folder in (
             journal.staging / split,

@@ -239,33 +239,33 @@ class Journal:
 
     def supplement_names(self) -> frozenset[str]:
         """Those whose files are kept."""
-        return frozenset(name.removesuffix(".json") for name in self._supplements.children() if name.endswith(".json"))
+        return frozenset(name.removesuffix(".json") for name in self.supplements_folder.children() if name.endswith(".json"))
 
     def supplement(self, name: str) -> Mapping[str, bytes] | None:
         """The kept files of further annotations, by name; `None` if there are none, or they are not what they were."""
-        kept = _read_record(self._supplements / f"{name}.json", _KeptFiles)
+        kept = _read_record(self.supplements_folder / f"{name}.json", _KeptFiles)
         if kept is None:
             return None
-        found = {file: _content(self._supplements / name / file) for file in kept.sha256}
+        found = {file: _content(self.supplements_folder / name / file) for file in kept.sha256}
         contents = {file: data for file, data in found.items() if data is not None}
         digests = {file: hashlib.sha256(data).hexdigest() for file, data in contents.items()}
         return contents if digests == kept.sha256 else None
 
     def set_supplement(self, name: str, files: Mapping[str, bytes]) -> None:
         """Keeps the files of further annotations, instead of those that were kept before."""
-        (self._supplements / f"{name}.json").remove()
-        (self._supplements / name).remove_tree()
-        (self._supplements / name).make_folder()
+        (self.supplements_folder / f"{name}.json").remove()
+        (self.supplements_folder / name).remove_tree()
+        (self.supplements_folder / name).make_folder()
         for file, data in files.items():
-            (self._supplements / name / file).write_bytes(data)
+            (self.supplements_folder / name / file).write_bytes(data)
         digests = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
-        _write(self._supplements / f"{name}.json", {"sha256": digests})
+        _write(self.supplements_folder / f"{name}.json", {"sha256": digests})
 
     def forget_supplements(self) -> None:
-        self._supplements.remove_tree()
+        self.supplements_folder.remove_tree()
 
     @property
-    def _supplements(self) -> StorePath:
+    def supplements_folder(self) -> StorePath:
         return self.folder / "supplements"
 
     def split(self, name: str) -> SplitJournal:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from faults import Operation
 from harness import COMMAND, kconvert, tree
-from interrupting import Job, boundaries, one_of_each_kind
+from interrupting import Job, boundaries, joined_job, one_of_each_kind
 from miniature.server import Handler, serving
 
 from kconvert.staging.journal import Journal
@@ -64,6 +64,20 @@ def test_a_kill_at_a_commit_goes_on_to_the_same_bytes(job: Job, operations: list
     problems += [problem for place in halves[::10] for problem in job.kill_at(place, "half")]
     assert not problems, "\n".join(problems)
     assert job.num_looks > 1000
+
+
+def test_a_kill_while_annotations_are_joined_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    """Before they are kept, in the middle of their tables, before the dataset card and before the manifest."""
+    job = joined_job(tmp_path)
+    operations = job.run_undisturbed()
+    renames = [one for one in operations if one.what == "rename" and ("supplements" in one.path or "ava" in one.path)]
+    assert len(renames) > 8
+    last = [one for one in operations if one.what == "rename" and one.path.endswith(("README.md", "manifest.json"))]
+    problems = [problem for place in [*renames[::2], *last] for problem in job.kill_at(place, "kill")]
+    halves = [one for one in operations if one.what == "write" and "ava_keyframes" in one.path]
+    problems += job.kill_at(halves[0], "half")
+    problems += job.refuse_at(renames[-1], "ENOSPC")
+    assert not problems, "\n".join(problems)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness import kconvert
-from interrupting import ERRORS, Job, boundaries, one_of_each_kind, tiny_job
+from interrupting import ERRORS, Job, boundaries, joined_job, one_of_each_kind, tiny_job
 from miniature.build import build
 from miniature.server import serving
 from miniature.sources import MadeRows, MadeVideos
@@ -41,7 +41,8 @@ def main() -> int:
     problems: list[str] = []
     try:
         if options.only in (None, "boundaries", "disks"):
-            problems += at_operations(folder, options)
+            for job in (tiny_job(folder / "operations"), joined_job(folder / "joined")):
+                problems += at_operations(job, options)
         if options.only in (None, "moments"):
             problems += at_moments(folder, options)
     finally:
@@ -53,9 +54,8 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def at_operations(folder: Path, options: argparse.Namespace) -> list[str]:
+def at_operations(job: Job, options: argparse.Namespace) -> list[str]:
     """Kills at all boundaries, and has the disk refuse each kind of operation with each error."""
-    job = tiny_job(folder / "operations")
     operations = job.run_undisturbed()
     problems: list[str] = []
     if options.only != "disks":
