@@ -14,7 +14,8 @@ from kconvert.staging.journal import MAX_LISTED
 from kconvert.staging.part import NOT_STAGED, ClipSink
 from kconvert.text import printable
 from kconvert.video.metadata import MediaMetadata
-from kconvert.video.prober import Prober
+from kconvert.video.open import open_prober
+from kconvert.video.prober import Probing
 from kconvert.video.verdict import CheckOptions, Fault, Probed, clean_detail, judge, rejecting_defect
 
 _MAX_NAME_CHARS = 1000
@@ -23,50 +24,88 @@ _VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".3gp", ".flv
 
 
 @dataclass(frozen=True)
+class _Begun:
+    """A clip that is looked into."""
+
+    name: str
+    """The official one."""
+    member: Member
+    """That it is."""
+    data: bytes
+    """Its bytes; nothing if they were not loaded."""
+    sha256: str
+    """Of them; `""` if they were not loaded."""
+    probing: Probing
+    """Gives what was found."""
+
+
 class ClipChecking:
-    """What becomes of each clip of an archive: a row, and its bytes in a sink if they are good."""
+    """What becomes of each clip of an archive: a row, and its bytes in a sink if they are good.
 
-    prober: Prober
-    """Looks into clips."""
-    options: CheckOptions
-    """What is looked for."""
-    sink: ClipSink
-    """Takes the good ones."""
-    rows: StagedWriter
-    """Takes a row for each."""
-    on_clip: Callable[[tuple[str, ...]], None]
-    """Called with the defects of each."""
+    A clip is looked into while the next one is read.
+    """
 
-    def check(self, clip: Clip, member: Member) -> StagedClip:
-        """Checks a clip; returns its row."""
+    def __init__(
+        self, options: CheckOptions, sink: ClipSink, rows: StagedWriter, on_clip: Callable[[tuple[str, ...]], None]
+    ) -> None:
+        """`on_clip` is called with the defects of each."""
+        self._prober = open_prober(options)
+        self._options = options
+        self._sink = sink
+        self._rows = rows
+        self._on_clip = on_clip
+        self._begun: _Begun | None = None
+        self._by_member: dict[str, StagedClip] = {}
+
+    def begin(self, name: str, member: Member) -> None:
+        """Loads a clip of an official name, and has it looked into; the one before it gets its row."""
         if member.size_bytes > MAX_CLIP_BYTES:
+            self.finish()
             detail = f"declares {member.size_bytes:,} bytes, more than the limit of {MAX_CLIP_BYTES:,}; not read"
-            probed, data, digest = Probed(MediaMetadata(), Fault("unreadable", detail)), b"", ""
-        else:
-            data = member.load()
-            digest = hashlib.sha256(data).hexdigest()
-            probed = self.prober.probe(data)
-        verdict = judge(probed, self.options)
-        is_good = not rejecting_defect(verdict.defects, self.options.dropped)
-        staged = self.sink.append(data) if is_good else NOT_STAGED
+            probed = Probed(MediaMetadata(), Fault("unreadable", detail))
+            self._begun = _Begun(name, member, b"", "", lambda: probed)
+            return
+        data = member.load()
+        digest = hashlib.sha256(data).hexdigest()
+        self.finish()
+        self._begun = _Begun(name, member, data, digest, self._prober.begin(data))
+
+    def finish(self) -> None:
+        """Gives the last clip its row. To be called once more after all of them."""
+        begun, self._begun = self._begun, None
+        if begun is None:
+            return
+        probed = begun.probing()
+        verdict = judge(probed, self._options)
+        is_good = not rejecting_defect(verdict.defects, self._options.dropped)
+        staged = self._sink.append(begun.data) if is_good else NOT_STAGED
         row = StagedClip(
-            name=clip.name,
-            member=printable(member.name, _MAX_NAME_CHARS),
+            name=begun.name,
+            member=printable(begun.member.name, _MAX_NAME_CHARS),
             defects=verdict.defects,
             detail=verdict.detail,
-            size_bytes=member.size_bytes,
-            sha256=digest,
+            size_bytes=begun.member.size_bytes,
+            sha256=begun.sha256,
             metadata=probed.metadata,
             part_offset=staged.offset,
             crc32=staged.crc32,
         )
-        self.add(row)
-        return row
+        self._add(begun.member, row)
 
-    def add(self, row: StagedClip) -> None:
-        """Takes in the row of a clip."""
-        self.rows.add(row)
-        self.on_clip(row.defects)
+    def is_clip(self, member_name: str) -> bool:
+        """Whether a member of that name was a clip."""
+        return member_name in self._by_member or (self._begun is not None and self._begun.member.name == member_name)
+
+    def add_link(self, name: str, member: Member) -> None:
+        """Gives a clip its row whose bytes are those of an earlier one, by a hard link."""
+        self.finish()
+        shown = printable(member.name, _MAX_NAME_CHARS)
+        self._add(member, replace(self._by_member[member.link], name=name, member=shown))
+
+    def _add(self, member: Member, row: StagedClip) -> None:
+        self._by_member[member.name] = row
+        self._rows.add(row)
+        self._on_clip(row.defects)
 
 
 class MemberChecking:
@@ -75,8 +114,6 @@ class MemberChecking:
     def __init__(self, checking: ClipChecking, is_selected: Callable[[str], bool]) -> None:
         self._checking = checking
         self._is_selected = is_selected
-        self._rows: dict[str, StagedClip] = {}
-        """Of the clips so far, by the names of their members."""
         self.refused: list[str] = []
         self.num_members = 0
         self.num_ignored = 0
@@ -84,7 +121,7 @@ class MemberChecking:
         self.num_unselected = 0
 
     def read(self, member: Member) -> None:
-        """Sorts a member; if it is a clip, checks it.
+        """Sorts a member; if it is a clip, has it looked into.
 
         Raises: `ArchiveError` where its bytes cannot be read; it counts for nothing then.
         """
@@ -94,8 +131,8 @@ class MemberChecking:
     def _sort(self, member: Member) -> None:
         leaf = member.name.rstrip("/").rsplit("/", 1)[-1]
         is_video = leaf.lower().endswith(_VIDEO_ENDINGS) and not leaf.startswith("._")
-        linked = self._rows.get(member.link)
-        if not is_video or (not member.is_file and linked is None):
+        is_link = self._checking.is_clip(member.link)
+        if not is_video or (not member.is_file and not is_link):
             self.num_ignored += 1
             if is_video:
                 self._refuse(member, "not a file of its own (a link, a folder, a device, or sparse)")
@@ -109,12 +146,10 @@ class MemberChecking:
         if not self._is_selected(clip.name):
             self.num_unselected += 1
             return
-        if linked is None:
-            self._rows[member.name] = self._checking.check(clip, member)
-            return
-        # A hard link: the bytes are those of an earlier member, which were looked into.
-        self._rows[member.name] = replace(linked, name=clip.name, member=printable(member.name, _MAX_NAME_CHARS))
-        self._checking.add(self._rows[member.name])
+        if is_link:
+            self._checking.add_link(clip.name, member)
+        else:
+            self._checking.begin(clip.name, member)
 
     def _refuse(self, member: Member, why: str) -> None:
         if len(self.refused) < MAX_LISTED:

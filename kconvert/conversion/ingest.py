@@ -23,7 +23,6 @@ from kconvert.sources.origin import ArchiveRef
 from kconvert.staging.journal import ArchiveReceipt, Damage, SplitJournal, guarded
 from kconvert.staging.part import ClipSink, part_writer
 from kconvert.storage.store import StorePath
-from kconvert.video.open import open_prober
 from kconvert.video.verdict import CheckOptions
 
 
@@ -145,13 +144,14 @@ class _Ingest:
             staged_writer(task.journal.rows_path(task.archive_id)) as rows,
             ArchiveReader(stream, task.name) as archive,
         ):
-            clips = ClipChecking(open_prober(check), check, sink, rows, self.counted.clip_checked)
+            clips = ClipChecking(check, sink, rows, self.counted.clip_checked)
             checking = MemberChecking(clips, _is_selected(task.selection))
             try:
                 for member in archive:
                     checking.read(member)
             except ArchiveError as error:
                 damage = self._damage(error, DamagedPlace.of(error, archive, stream.remote), place)
+            clips.finish()
             remote, rows_sha256 = stream.remote, rows.finish()
         return ArchiveReceipt(
             archive=task.name,

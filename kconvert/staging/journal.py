@@ -239,7 +239,9 @@ class Journal:
 
     def supplement_names(self) -> frozenset[str]:
         """Those whose files are kept."""
-        return frozenset(name.removesuffix(".json") for name in self.supplements_folder.children() if name.endswith(".json"))
+        return frozenset(
+            name.removesuffix(".json") for name in self.supplements_folder.children() if name.endswith(".json")
+        )
 
     def supplement(self, name: str) -> Mapping[str, bytes] | None:
         """The kept files of further annotations, by name; `None` if there are none, or they are not what they were."""

@@ -3,17 +3,73 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from kconvert.video.limits import bound_memory, is_near_limit
 
 R = TypeVar("R")
-Clip = mmap.mmap
-"""A clip's bytes, as they are in the child: a slice is `bytes`."""
+
+
+class Clip:
+    """A clip's bytes, as they are in the child: a slice is `bytes`, what is not looked at is not copied."""
+
+    def __init__(self, memory: mmap.mmap | bytes, size: int) -> None:
+        """The first `size` bytes of the memory."""
+        self._memory = memory
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+
+    @overload
+    def __getitem__(self, index: slice[Any, Any, Any]) -> bytes: ...
+
+    def __getitem__(self, index: int | slice[Any, Any, Any]) -> int | bytes:
+        if isinstance(index, slice):
+            start, stop, _ = index.indices(self._size)
+            return self._memory[start:stop]
+        if not 0 <= index < self._size:
+            raise IndexError(f"byte {index:,} of {self._size:,}")
+        return self._memory[index]
+
+    def open(self) -> ClipFile:
+        """The same as a file, to be read."""
+        return ClipFile(self)
+
+
+class ClipFile:
+    """A clip as libraries read files. They seek beyond its end."""
+
+    def __init__(self, clip: Clip) -> None:
+        self._clip = clip
+        self._offset = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes: fewer at the end."""
+        data = self._clip[self._offset : len(self._clip) if size < 0 else self._offset + size]
+        self._offset += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Returns where the next bytes are read from then on."""
+        self._offset = max(
+            0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: len(self._clip)}[whence]
+        )
+        return self._offset
+
+    def tell(self) -> int:
+        """Where the next bytes are read from."""
+        return self._offset
+
+
 Work = Callable[..., R]
 """What the child does: a function of a module, of the clip, of what takes reports of what is known before the work is
 done, and of what else is sent along."""
@@ -52,21 +108,32 @@ def serve_clips(handles: list[int]) -> None:
     """The child's life: does what is sent, until nothing more can come."""
     bound_memory()
     connection = Connection(handles[0])
+    memory = _SharedMemory(handles[1]) if len(handles) > 1 else None
     with suppress(EOFError, ConnectionError):
         while True:
             work, more, size = connection.recv()
-            # Somebody who still looks at a clip keeps it from being closed.
-            with suppress(BufferError), _mapped(connection, handles, size) as clip:
-                connection.send(_outcome(work, clip, connection, more))
+            clip = memory.clip(size) if memory is not None else _received(connection)
+            connection.send(_outcome(work, clip, connection, more))
 
 
-def _mapped(connection: Connection, handles: list[int], size: int | None) -> Clip:
-    if size is not None:
-        return mmap.mmap(handles[1], size, access=mmap.ACCESS_READ)
+class _SharedMemory:
+    """The memory that clips come in, mapped once for all of them that have room there."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+        self._mapped: mmap.mmap | None = None
+
+    def clip(self, size: int) -> Clip:
+        """The clip of that size that is there now."""
+        if self._mapped is None or len(self._mapped) < size:
+            # Whatever was mapped goes once nobody looks at it any more.
+            self._mapped = mmap.mmap(self._handle, os.fstat(self._handle).st_size, access=mmap.ACCESS_READ)
+        return Clip(self._mapped, size)
+
+
+def _received(connection: Connection) -> Clip:
     data = connection.recv_bytes()
-    clip = mmap.mmap(-1, len(data))
-    clip[:] = data
-    return clip
+    return Clip(data, len(data))
 
 
 def _outcome(work: Work[Any], clip: Clip, connection: Connection, more: tuple[object, ...]) -> Done | Raised | Spent:

@@ -30,6 +30,7 @@ from kconvert.video.boxes import has_index, is_fragmented, major_brand
 from kconvert.video.containers import FORMATS, FROM_FILE, is_picture_format
 from kconvert.video.limits import TOO_MUCH_MEMORY, bound_program
 from kconvert.video.metadata import MediaMetadata, is_variable
+from kconvert.video.prober import Prober, Probing
 from kconvert.video.structure import decoded_fault, index_fault, no_video_fault, structure_fault, times_fault
 from kconvert.video.verdict import CheckOptions, Fault, Probed
 
@@ -108,7 +109,7 @@ class _Ran:
         return self.messages[-1] if self.messages else f"exit code {self.exit_code}"
 
 
-class FfprobeProber:
+class FfprobeProber(Prober):
     """Probes with ffprobe, and with ffmpeg for depth `decode`. Raises `UsageError` if they are missing."""
 
     def __init__(self, options: CheckOptions) -> None:
@@ -117,7 +118,11 @@ class FfprobeProber:
         for program in _programs(options):
             _require(program)
 
-    def probe(self, data: bytes) -> Probed:
+    def begin(self, data: bytes) -> Probing:
+        probed = self._probe(data)
+        return lambda: probed
+
+    def _probe(self, data: bytes) -> Probed:
         if not data:
             return Probed(_NOTHING, Fault("empty", "0 bytes"))
         with _file_of(data) as path:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import mmap
 import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import av
 
+from kconvert.video.child import Clip
 from kconvert.video.containers import FROM_MEMORY
 from kconvert.video.streams import best_video
 
@@ -17,14 +16,15 @@ if TYPE_CHECKING:
     import numpy
 
 
-def decode(video: bytes | mmap.mmap) -> Iterator[av.VideoFrame]:
+def decode(video: bytes | Clip) -> Iterator[av.VideoFrame]:
     """The frames of a video, in order, as they are coded (see `upright`).
 
     Raises `ValueError` if there are none, or one cannot be decoded.
     """
     try:
         options = dict(FROM_MEMORY)
-        with av.open(io.BytesIO(video), "r", metadata_errors="replace", container_options=options) as container:
+        file = Clip(video, len(video)).open() if isinstance(video, bytes) else video.open()
+        with av.open(file, "r", metadata_errors="replace", container_options=options) as container:
             stream = best_video(container)
             if stream is None:
                 raise ValueError("no video stream")

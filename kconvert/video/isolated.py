@@ -9,28 +9,33 @@ from typing import TYPE_CHECKING
 from kconvert.video.child import Clip
 from kconvert.video.limits import is_near_limit
 from kconvert.video.metadata import MediaMetadata
-from kconvert.video.process import ClipFault, VideoProcess
+from kconvert.video.prober import Prober, Probing
+from kconvert.video.process import ClipFault, Looking, VideoProcess
 from kconvert.video.verdict import CheckOptions, Fault, Probed
 
 if TYPE_CHECKING:
     from kconvert.video.libav import LibavProber
 
 
-class IsolatedProber:
+class IsolatedProber(Prober):
     """Probes as the options say."""
 
     def __init__(self, options: CheckOptions, process: VideoProcess) -> None:
         self._options = options
         self._process = process
 
-    def probe(self, data: bytes) -> Probed:
+    def begin(self, data: bytes) -> Probing:
         if not data:
-            return Probed(MediaMetadata(), Fault("empty", "0 bytes"))
-        try:
-            return self._process.run(_probe, data, self._options.timeout, self._options)
-        except ClipFault as fault:
-            metadata = fault.interim if isinstance(fault.interim, MediaMetadata) else MediaMetadata()
-            return Probed(metadata, Fault(fault.defect, fault.detail))
+            return lambda: Probed(MediaMetadata(), Fault("empty", "0 bytes"))
+        return functools.partial(_result, self._process.begin(_probe, data, self._options.timeout, self._options))
+
+
+def _result(looking: Looking[Probed]) -> Probed:
+    try:
+        return looking.result()
+    except ClipFault as fault:
+        metadata = fault.interim if isinstance(fault.interim, MediaMetadata) else MediaMetadata()
+        return Probed(metadata, Fault(fault.defect, fault.detail))
 
 
 def _probe(clip: Clip, report: Callable[[object], None], options: CheckOptions) -> Probed:

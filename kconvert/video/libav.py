@@ -11,7 +11,6 @@ slice gives the format. At the first oddity all is done again, the usual way, so
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -170,10 +169,8 @@ def _captured() -> Iterator[_Messages]:
 def _opened(data: Clip, **options: Any) -> InputContainer:
     # Given the format, the library need not ask all its 350 demuxers.
     kind = _MP4 if data[4:8] == b"ftyp" else None
-    # Not the clip itself: the libraries seek beyond its end, which memory that is mapped refuses.
-    file = io.BytesIO(data)
     container: InputContainer = av.open(
-        file,
+        data.open(),
         "r",
         format=kind,
         buffer_size=_BUFFER_BYTES,

@@ -7,16 +7,25 @@ A clip that crashes or hangs the libraries has a `Fault`, too: they are kept in 
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from kconvert.video.verdict import Probed
 
+Probing = Callable[[], Probed]
+"""Gives what was found in a clip, to be called once, before another clip is begun.
 
-class Prober(Protocol):
+Raises: `OutOfMemoryError` if the kernel killed what looked, for memory: that says nothing of the clip.
+"""
+
+
+class Prober(ABC):
     """One way to look into clips."""
 
-    def probe(self, data: bytes) -> Probed:
-        """The metadata of a clip, and the first fault found at the prober's depth.
+    @abstractmethod
+    def begin(self, data: bytes) -> Probing:
+        """Begins to look into a clip; where that is another process, the caller goes on meanwhile."""
 
-        Raises: `OutOfMemoryError` if the kernel killed what looked, for memory: that says nothing of the clip.
-        """
+    def probe(self, data: bytes) -> Probed:
+        """The metadata of a clip, and the first fault found at the prober's depth. Raises: as `Probing` does."""
+        return self.begin(data)()

@@ -16,9 +16,10 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from kconvert.errors import OutOfMemoryError, WorkerDiedError, describe_exit
 from kconvert.machine_limits import MemoryKills
@@ -61,6 +62,28 @@ class _Patience:
         return False
 
 
+class Looking(Generic[R]):
+    """A clip that is looked into."""
+
+    def __init__(
+        self, process: VideoProcess, work: Work[R], clip: bytes, seconds: float, more: tuple[object, ...]
+    ) -> None:
+        self._process = process
+        self.work = work
+        self.clip = clip
+        self.seconds = seconds
+        """How long the child may take, from when the result is asked for."""
+        self.more = more
+
+    def result(self) -> R:
+        """What the work came to, to be asked for once.
+
+        Raises: what it raises; `ClipFault` if it crashed, takes longer, or needs too much memory; `OutOfMemoryError` if
+        the kernel killed it for memory that others have.
+        """
+        return self._process.finish(self)
+
+
 class VideoProcess:
     """One child at a time, begun when it is needed. To be closed; it ends with this process in any case."""
 
@@ -71,7 +94,11 @@ class VideoProcess:
         self._memory = SharedClip()
         self._num_done = 0
         """Clips that the child that is there has seen to their end."""
+        self._is_fresh = True
+        """Whether the child had seen no other clip when it was given this one."""
         self._interim: object = None
+        self._looking: Looking[Any] | None = None
+        """The clip that it is at; `None` if its last word was heard."""
         self._kills = MemoryKills()
 
     def prepare(self) -> None:
@@ -80,36 +107,65 @@ class VideoProcess:
             self._forker = Forker(self._preload)
 
     def run(self, work: Work[R], clip: bytes, seconds: float, *more: object) -> R:
-        """What the work comes to for a clip: `work(clip, report, *more)`, done in the child.
+        """What the work comes to for a clip: `work(clip, report, *more)`, done in the child. Raises: as `begin`, and
+        `Looking.result`."""
+        return self.begin(work, clip, seconds, *more).result()
 
-        Raises: what it raises, `ValueError` for a clip without bytes; `ClipFault` if it crashes, takes longer, or needs
-        too much memory; `OutOfMemoryError` if the kernel killed it for memory that others have.
-        """
+    def begin(self, work: Work[R], clip: bytes, seconds: float, *more: object) -> Looking[R]:
+        """The same, while the caller does something else; one clip at a time: a clip that is begun before the result of
+        another was asked for is the only one from then on. Raises: `ValueError` for a clip without bytes."""
         if not clip:
             raise ValueError("has no bytes")
-        for _ in range(_MAX_LOOKS):
+        if self._looking is not None:
+            # Nobody hears what is said of that clip.
+            self._end()
+        looking = self._looking = Looking(self, work, clip, seconds, more)
+        self._send(looking)
+        return looking
+
+    def finish(self, looking: Looking[R]) -> R:
+        """See `Looking.result`."""
+        if looking is not self._looking:
+            raise RuntimeError("the result of a clip was asked for twice, or after another clip was begun")
+        try:
             # Where the first is ended by what came before, perhaps: in a fresh child it is the clip's own doing.
-            found = self._answer(work, clip, seconds, more)
-            if found is not None:
-                break
-        else:
+            found = self._answer(looking)
+            for _ in range(_MAX_LOOKS - 1):
+                if found is not None:
+                    break
+                self._send(looking)
+                found = self._answer(looking)
+        finally:
+            self._looking = None
+        if found is None:
             raise WorkerDiedError("the check of a clip", "its processes were killed from outside")
         if isinstance(found, Raised):
             raise found.error
         result: R = found.result
         return result
 
-    def _answer(self, work: Work[Any], clip: bytes, seconds: float, more: tuple[object, ...]) -> Done | Raised | None:
-        """What the child says; `None` if it is no more, and that may not be the clip's doing."""
+    def _send(self, looking: Looking[Any]) -> None:
+        """Gives the child a clip."""
         connection = self._connected()
-        is_fresh, self._interim = self._num_done == 0, None
+        self._is_fresh, self._interim = self._num_done == 0, None
         # Were there no memory for it, the child would have no part in that.
-        self._memory.put(clip)
+        self._memory.put(looking.clip)
         try:
-            connection.send((work, more, len(clip) if self._memory.is_shared else None))
-            if not self._memory.is_shared:
-                connection.send_bytes(clip)
-            found = self._hear(connection, seconds)
+            # One that is dead is found so when it is listened to.
+            with suppress(OSError):
+                size = len(looking.clip) if self._memory.is_shared else None
+                connection.send((looking.work, looking.more, size))
+                if size is None:
+                    connection.send_bytes(looking.clip)
+        except BaseException:
+            self._end()
+            raise
+
+    def _answer(self, looking: Looking[Any]) -> Done | Raised | None:
+        """What the child says; `None` if it is no more, and that may not be the clip's doing."""
+        is_fresh = self._is_fresh
+        try:
+            found = self._hear(self._connected(), looking.seconds)
         except (EOFError, OSError):
             self._died(is_fresh)
             return None
@@ -122,7 +178,7 @@ class VideoProcess:
             return found
         self._end()
         if found is None:
-            raise ClipFault("timeout", f"the check took longer than {seconds:g} s", self._interim)
+            raise ClipFault("timeout", f"the check took longer than {looking.seconds:g} s", self._interim)
         if is_fresh:
             raise ClipFault("crashed", TOO_MUCH_MEMORY, self._interim)
         return None
@@ -185,12 +241,14 @@ class VideoProcess:
 
     def close(self) -> None:
         """Ends the child; nothing can be run any more."""
+        self._looking = None
         self._end()
         self._forget_forker()
         self._memory.close()
 
     def abandon(self) -> None:
         """Leaves it to the process that this one was forked off."""
+        self._looking = None
         self._disconnect()
         if self._forker is not None:
             self._forker.abandon()

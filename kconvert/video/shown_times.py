@@ -7,7 +7,6 @@ later, libavformat has to read all packets, in the video process.
 from __future__ import annotations
 
 import bisect
-import io
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -112,7 +111,7 @@ def _packet_times(clip: Clip, report: Callable[[object], None]) -> tuple[list[in
 
     try:
         options = dict(FROM_MEMORY)
-        with av.open(io.BytesIO(clip), "r", metadata_errors="replace", container_options=options) as container:
+        with av.open(clip.open(), "r", metadata_errors="replace", container_options=options) as container:
             stream = best_video(container)
             if stream is None or not stream.time_base:
                 raise ValueError("no video stream with times")

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import functools
-import mmap
 import subprocess
 import tempfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from miniature.made import KINDS, make_clip
 from miniature.oracle import duration_seconds, ffprobe, num_shown, probe_defects
 
+from kconvert.video.child import Clip
 from kconvert.video.frames import decode
 from kconvert.video.libav import LibavProber
 from kconvert.video.open import open_prober
@@ -367,7 +367,7 @@ def test_a_good_clip_is_known_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> No
     open_container, clips = av.open, glanceable()[:4]
     monkeypatch.setattr(av, "open", counting)
     for number, clip in enumerate(clips, start=1):
-        assert LibavProber(CheckOptions()).probe(clip, lambda what: None).fault is None  # type: ignore[arg-type]
+        assert LibavProber(CheckOptions()).probe(Clip(clip, len(clip)), lambda what: None).fault is None
         assert len(opened) == number
         assert "stream_options" in opened[-1]
 
@@ -379,10 +379,8 @@ def test_a_glance_at_a_wrong_index_gives_what_opening_in_full_gives(depth: Depth
     """Found by `tools/campaign clips`: at depth `header` the pixel format was known where the libraries do not find it."""
     clip = bytearray(make_clip("good", "x"))
     clip[clip.find(b"stsz") + 16 + 4 * entry] = first_byte
-    with mmap.mmap(-1, len(clip)) as mapped:
-        mapped[:] = bytes(clip)
-        options = CheckOptions(depth=depth)
-        assert answer(LibavProber(options), mapped) == answer(FullProber(options), mapped)
+    changed, options = Clip(bytes(clip), len(clip)), CheckOptions(depth=depth)
+    assert answer(LibavProber(options), changed) == answer(FullProber(options), changed)
 
 
 BOXES = ("", "moov", "avcC", "mdat", "esds", "stsz", "stts", "elst")

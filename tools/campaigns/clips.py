@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import mmap
 import random
 import subprocess
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from miniature.made import make_clip
 from smoke import parse
 
+from kconvert.video.child import Clip
 from kconvert.video.libav import LibavProber
 from kconvert.video.metadata import MediaMetadata
 from kconvert.video.open import open_prober
@@ -94,13 +94,12 @@ def glance(clips: Sequence[bytes], draw: random.Random) -> tuple[str, str]:
     """Whether a glance gives what opening in full gives."""
     data = damaged_head(clips, draw)
     options = CheckOptions(depth=draw.choice(["header", "index"]))
-    with mmap.mmap(-1, len(data)) as clip:
-        clip[:] = data
-        quick, full = (answer(kind(options), clip) for kind in (LibavProber, FullProber))
+    clip = Clip(data, len(data))
+    quick, full = (answer(kind(options), clip) for kind in (LibavProber, FullProber))
     return ("equal", "") if quick == full else ("WRONG", difference(quick, full))
 
 
-def answer(prober: LibavProber, clip: mmap.mmap) -> Probed:
+def answer(prober: LibavProber, clip: Clip) -> Probed:
     """What a prober says; the video process says of a clip that needs too much memory that it crashed."""
     try:
         return prober.probe(clip, lambda what: None)
