@@ -118,9 +118,11 @@ class VideoProcess:
             raise ValueError("has no bytes")
         if self._looking is not None:
             # Nobody hears what is said of that clip.
+            self._looking = None
             self._end()
-        looking = self._looking = Looking(self, work, clip, seconds, more)
+        looking = Looking(self, work, clip, seconds, more)
         self._send(looking)
+        self._looking = looking
         return looking
 
     def finish(self, looking: Looking[R]) -> R:

@@ -94,8 +94,38 @@ def test_too_little_memory_to_share_a_clip_is_not_blamed_on_it() -> None:
 
 
 def test_the_clip_is_for_reading(log: Path) -> None:
-    with VideoProcess() as process, pytest.raises(TypeError, match="readonly"):
+    with VideoProcess() as process, pytest.raises(TypeError, match="does not support item assignment"):
         process.run(do, b"clip", 20.0, "write into the clip", log)
+
+
+def test_a_clip_is_looked_into_while_its_owner_does_something_else(process: VideoProcess, log: Path) -> None:
+    process.run(whoami, b"x", 20.0)
+    start = time.monotonic()
+    looking = process.begin(do, b"clip", 20.0, "take a second", log)
+    assert time.monotonic() - start < 0.5
+    time.sleep(1)
+    assert looking.result() == "take a second"
+    assert time.monotonic() - start < 1.8
+    with pytest.raises(RuntimeError, match="asked for twice"):
+        looking.result()
+
+
+def test_a_clip_whose_result_nobody_asked_for_says_nothing_of_the_next(process: VideoProcess, log: Path) -> None:
+    process.begin(do, b"clip", 20.0, "hang", log)
+    assert process.run(measure, b"another", 20.0) == (7, b"anot", b"ther")
+    looking = process.begin(do, b"clip", 20.0, "well", log)
+    assert process.run(measure, b"a third", 20.0) == (7, b"a th", b"hird")
+    with pytest.raises(RuntimeError, match="after another clip was begun"):
+        looking.result()
+
+
+def test_a_child_that_is_killed_while_nobody_listens_is_replaced(process: VideoProcess, log: Path) -> None:
+    child = psutil.Process(process.run(whoami, b"x", 20.0))
+    looking = process.begin(measure, b"clip", 20.0)
+    child.kill()
+    while child.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert looking.result() == (4, b"clip", b"clip")
 
 
 def test_it_prints_nothing(process: VideoProcess, log: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -21,12 +21,12 @@ def whoami(clip: Clip, tell: Tell) -> int:
     return os.getpid()
 
 
-_kept: list[memoryview] = []
+_kept: list[Clip] = []
 
 
 def keep(clip: Clip, tell: Tell) -> int:
     """Does not let go of the clip."""
-    _kept.append(memoryview(clip))
+    _kept.append(clip)
     return os.getpid()
 
 
@@ -39,6 +39,8 @@ def do(clip: Clip, tell: Tell, what: str, log: Path) -> str:
             os.kill(os.getpid(), signal.SIGSEGV)
         case "hang":
             time.sleep(1000)
+        case "take a second":
+            time.sleep(1)
         case "hang for good":
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             while True:
@@ -52,7 +54,7 @@ def do(clip: Clip, tell: Tell, what: str, log: Path) -> str:
             os.write(1, b"\x1b[31mmoov atom not found\n")
             os.write(2, b"\x1b[31mmoov atom not found\n")
         case "write into the clip":
-            clip[0] = 1
+            clip[0] = 1  # type: ignore[index]
         case "crash if others came before" if len(log.read_text().splitlines()) == 2:
             os.kill(os.getpid(), signal.SIGABRT)
     return what

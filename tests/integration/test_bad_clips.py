@@ -50,7 +50,8 @@ class Finder(importlib.abc.MetaPathFinder):
             execute(module)
             real = module.av.open
             def open_(file, *args, **kwargs):
-                data = file.getvalue()
+                data = file.read()
+                file.seek(0)
                 with open({calls!r}, "a") as log:
                     log.write(f"{data[-8:].decode('latin-1')} {zlib.crc32(data):08x}\\n")
                 if data.endswith(b"CRASHING"):
