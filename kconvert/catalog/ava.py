@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import NamedTuple
 
 from kconvert.catalog.clip import MAX_SECONDS, YOUTUBE_ID
@@ -108,6 +108,9 @@ def parse_ava(data: bytes, path: str) -> AvaRows:
 
 def _lines(data: bytes) -> Iterator[bytes]:
     """The lines of a file, with what ends them."""
+    if b"\n" not in data:
+        # As old systems wrote them.
+        return iter(data.removeprefix(_BOM).splitlines(keepends=True))
     return iter(io.BytesIO(data.removeprefix(_BOM)))
 
 
@@ -119,7 +122,8 @@ def _add_row(collector: _Collector, number: int, line: bytes) -> int:
     if len(fields) not in (2, 7):
         collector.problem(number, line, _EXPECTED)
         return -1
-    keyframe = collector.keyframe(fields[0], fields[1])
+    # Python takes 1_0 for a number.
+    keyframe = -1 if line.find(b"_", line.find(b",")) >= 0 else collector.keyframe(fields[0], fields[1])
     if keyframe < 0:
         expected = f"an id of 11 of A-Z a-z 0-9 _ -, and 0 to {MAX_SECONDS} seconds"
         collector.problem(number, line, expected)
@@ -154,7 +158,8 @@ def _keyframe(youtube_id: bytes, timestamp: bytes) -> Keyframe | None:
         return None
     if not YOUTUBE_ID.fullmatch(text) or not 0 <= seconds <= MAX_SECONDS:
         return None
-    return Keyframe(text, round(seconds * _SECOND))
+    # As the official evaluation writes it, to six decimals.
+    return Keyframe(text, int(f"{seconds:.6f}".replace(".", "")))
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,7 @@ def _by_keyframe(rows: AvaRows) -> tuple[array[int], array[int]]:
     counts = array("i", bytes(4 * len(rows.keyframes)))
     for number in rows.keyframe_of_box:
         counts[number] += 1
-    starts = array("i", accumulate(counts, initial=0))
+    starts = array("i", itertools.accumulate(counts, initial=0))
     lines = array("i", bytes(4 * len(rows.keyframe_of_box)))
     for line, number in enumerate(rows.keyframe_of_box):
         lines[starts[number]] = line
@@ -261,9 +266,8 @@ def lines_of(data: bytes, rows: AvaRows, wanted: Sequence[bool]) -> Iterator[byt
             yield line
 
 
-_ITEM = re.compile(r"\b(?:item|label)\s*\{(.*?)\}", re.DOTALL)
-_NAME = re.compile(r'\bname:\s*"((?:[^"\\]|\\.)*)"')
-_ID = re.compile(r"\b(?:id|label_id):\s*([0-9]{1,4})\b")
+_TOKEN = re.compile(r"""#[^\n]*|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[A-Za-z_][A-Za-z_0-9]*|[0-9]+|[{}]|[^\s:;,]""")
+_MAX_ITEMS = 10_000
 
 
 def parse_actions(data: bytes, path: str) -> Mapping[int, str]:
@@ -274,14 +278,35 @@ def parse_actions(data: bytes, path: str) -> Mapping[int, str]:
     text = data.decode("utf-8-sig", "replace")
     actions: dict[int, str] = {}
     problems: list[Problem] = []
-    for item in _ITEM.finditer(text):
-        name, number = _NAME.search(item[1]), _ID.search(item[1])
-        if name is None or number is None or actions.setdefault(int(number[1]), name[1]) != name[1]:
-            line = text.count("\n", 0, item.start()) + 1
-            problems.append(Problem(f"line {line}", " ".join(item[0].split())[:80], "a name and an id, each once"))
-
+    for line, tokens in itertools.islice(_items(text), _MAX_ITEMS):
+        fields = dict(zip(tokens[::2], tokens[1::2], strict=False))
+        name, number = fields.get("name", ""), fields.get("id", fields.get("label_id", ""))
+        is_one = name[:1] in ("'", '"') and number.isdecimal() and len(number) <= 4 and len(tokens) % 2 == 0
+        if not is_one or actions.setdefault(int(number), name[1:-1]) != name[1:-1]:
+            problems.append(Problem(f"line {line}", " ".join(tokens)[:80], "a name and an id, each once"))
     if not actions and not problems:
         problems.append(Problem("line 1", text[:60], 'item { name: "..." id: 1 }'))
     if problems:
         raise AnnotationError(path, tuple(problems), "")
     return dict(sorted(actions.items()))
+
+
+def _items(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The line that each item begins in, and what stands between its braces; one that another begins in ends there."""
+    line, at, begun = 1, 0, 0
+    tokens: list[str] = []
+    for token in _TOKEN.finditer(text):
+        line, at = line + text.count("\n", at, token.start()), token.start()
+        if token[0].startswith("#"):
+            continue
+        if token[0] == "{":
+            if begun:
+                yield begun, tokens
+            begun, tokens = line, []
+        elif token[0] == "}" and begun:
+            yield begun, tokens
+            begun = 0
+        elif begun:
+            tokens.append(token[0])
+    if begun:
+        yield begun, tokens

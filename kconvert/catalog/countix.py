@@ -16,6 +16,8 @@ from kconvert.errors import AnnotationError, Problem
 
 _COLUMNS = ("video_id", "class", "kinetics_start", "kinetics_end", "repetition_start", "repetition_end", "count")
 _NUMBERS = _COLUMNS[2:]
+_MAX_TIMES = 1_000_000
+"""More than anything is repeated in ten seconds."""
 
 
 class Repetition(NamedTuple):
@@ -77,12 +79,16 @@ def _columns(first: Sequence[str]) -> Sequence[str]:
 def _repetition(row: Mapping[str, str]) -> Repetition | None:
     """`None` if it cannot be one."""
     try:
+        if any("_" in row[name] for name in _NUMBERS):
+            return None
         numbers = [float(row[name]) for name in _NUMBERS]
     except (ValueError, KeyError):
         return None
     clip_start, clip_end, start, end, count = numbers
     are_whole = all(number.is_integer() for number in (clip_start, clip_end, count))
-    are_in_order = 0 <= clip_start < clip_end <= MAX_SECONDS and 0 <= start <= end <= MAX_SECONDS and count >= 1
+    are_in_order = (
+        0 <= clip_start < clip_end <= MAX_SECONDS and 0 <= start <= end <= MAX_SECONDS and 1 <= count <= _MAX_TIMES
+    )
     if not are_whole or not are_in_order or not YOUTUBE_ID.fullmatch(row["video_id"]):
         return None
     label = row.get("class", "")
@@ -112,7 +118,7 @@ def place_repetitions(
     repetitions: Sequence[Repetition], clips: Mapping[str, Sequence[TableClip]]
 ) -> Iterator[PlacedRepetition]:
     """Each repetition with the clip of exactly its times, in the order of videos and of times."""
-    for one in sorted(repetitions):
+    for one in sorted(repetitions, key=lambda one: (one.youtube_id, *one[2:], one.label)):
         there = clips.get(one.youtube_id, ())
         wanted = (one.clip_start_seconds, one.clip_end_seconds)
         clip = next((clip for clip in there if (clip.start_seconds, clip.end_seconds) == wanted), None)

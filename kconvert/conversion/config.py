@@ -314,5 +314,5 @@ def _words(option: str, value: list[str] | str | None) -> list[str]:
     pieces = value.split(",") if isinstance(value, str) else value or []
     words = [word for piece in pieces if (word := piece.strip())]
     if value is not None and not words:
-        raise UsageError(f"{option}: is empty; leave it out to have all")
+        raise UsageError(f"{option}: is empty; leave it out to have {'none' if option == '--with' else 'all'}")
     return words

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from kconvert.catalog.release import SPLITS
+from kconvert.catalog.release import SPLITS, SUPPLEMENT_NAMES
 from kconvert.conversion.dataset_card import CARD_NAME, names_other_manifest
 from kconvert.conversion.finish import LABELS_NAME
 from kconvert.dataset.croissant import CROISSANT_NAME
@@ -263,13 +263,26 @@ def keep_records(journal: Journal, records: Mapping[str, SplitRecord]) -> None:
             journal.split(split).set_record(record)
 
 
+def supplement_paths(journal: Journal) -> set[str]:
+    """The files of further annotations that the folder has by its manifest, or may have by its journal."""
+    found: set[str] = set()
+    with suppress(ManifestError):
+        manifest = read_manifest(journal.out)
+        found |= {file.path for entry in (manifest.supplements if manifest else ()) for file in entry.files}
+    for name in SUPPLEMENT_NAMES:
+        with suppress(UsageError):
+            if kept := journal.supplement_files(name):
+                found |= supplement_files(name, kept)
+    return found
+
+
 def clear(journal: Journal) -> None:
     """Removes what kconvert made: the manifest first, the identity last, so that a half-cleared folder is refused to
     any other conversion. The lock stays."""
-    folders = _folders(journal)
+    folders, further = _folders(journal), supplement_paths(journal)
     for name in (MANIFEST_NAME, CARD_NAME, CROISSANT_NAME, LABELS_NAME, REPORT_NAME):
         (journal.out / name).remove()
-    for path in supplement_files(journal.out):
+    for path in further:
         (journal.out / path).remove()
     journal.forget_supplements()
     for name in (*SPLITS, *folders):

@@ -255,7 +255,9 @@ def _supplements(conversion: Conversion, release: Release, journal: Journal) -> 
     )
     names = wanted.names if conversion.members else ()
     return dataclasses.replace(
-        wanted, files={name: read_one(wanted, name, journal, conversion.splits) for name in names}
+        # Of all splits: what is in them belongs to what the folder is.
+        wanted,
+        files={name: read_one(wanted, name, journal, tuple(release.splits)) for name in names},
     )
 
 

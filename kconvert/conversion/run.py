@@ -28,6 +28,7 @@ from kconvert.conversion.folder import (
     holds_nothing,
     keep_records,
     require_writable,
+    supplement_paths,
 )
 from kconvert.conversion.job import Job, resolve
 from kconvert.conversion.plan import Selection, Source, SplitPlan, measure
@@ -35,7 +36,6 @@ from kconvert.conversion.record import done_event
 from kconvert.conversion.supplements import SupplementJob, Supplements, make_supplements, read_supplements
 from kconvert.conversion.tasks import FailedTasksError, Failure, Tasks
 from kconvert.dataset.manifest import DamagedEntry, Manifest, SplitRecord, SupplementEntry, read_manifest
-from kconvert.dataset.supplements.open import supplement_files
 from kconvert.engines.engine import Engine, TaskNeeds
 from kconvert.engines.node_check import checked_nodes
 from kconvert.engines.open import EngineChoice, open_engine
@@ -398,10 +398,9 @@ def _finish(job: Job, records: Mapping[str, SplitRecord], supplements: Sequence[
     if not is_finished(job.out, manifest):
         keep_records(job.journal, records)
         known = {file.path for entry in supplements for file in entry.files}
-        for path in supplement_files(job.out):
-            if path not in known:
-                # Of a split that is no more.
-                (job.out / path).remove()
+        for path in supplement_paths(job.journal) - known:
+            # Of a split that is no more.
+            (job.out / path).remove()
         finish(job.out, manifest)
     if job.staging is not None:
         job.journal.staging.remove_empty()

@@ -15,7 +15,7 @@ from kconvert.conversion.folder import FolderState
 from kconvert.conversion.moments import find_frames
 from kconvert.conversion.tasks import Tasks
 from kconvert.dataset.layout import Layout
-from kconvert.dataset.manifest import SupplementEntry
+from kconvert.dataset.manifest import FileEntry, SupplementEntry
 from kconvert.dataset.reader import read_split_table
 from kconvert.dataset.supplements.open import open_supplement
 from kconvert.dataset.supplements.supplement import Material, Moments
@@ -24,6 +24,7 @@ from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origin import open_origin
 from kconvert.sources.supplements import SupplementFiles, read_supplement
 from kconvert.staging.journal import Journal
+from kconvert.storage.store import StorePath
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,12 @@ def _in_place(state: FolderState) -> dict[str, SupplementEntry]:
     return {
         entry.name: entry
         for entry in manifest.supplements
-        if all((state.out / file.path).size_bytes() == file.size_bytes for file in entry.files)
+        if all(_is_in_place(state.out / file.path, file) for file in entry.files)
     }
+
+
+def _is_in_place(path: StorePath, file: FileEntry) -> bool:
+    return path.size_bytes() == file.size_bytes and path.sha256() == file.sha256
 
 
 def read_one(wanted: WantedSupplements, name: str, journal: Journal, splits: Sequence[str]) -> SupplementFiles:

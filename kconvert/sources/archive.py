@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 
 from kconvert.errors import ArchiveError
 from kconvert.sources.fetch.stream import ByteStream
-from kconvert.sources.inflate import GZIP_MAGIC, InflatedStream
+from kconvert.sources.inflate import GZIP_MAGIC, VIDEOS_EXPANSION, InflatedStream
 from kconvert.sources.members import Member, Members
 
 BLOCK_BYTES = 512
@@ -54,9 +54,10 @@ class ArchiveReader(Members):
     raises. Every byte of the stream has been read and checked when the iteration ends by itself.
     """
 
-    def __init__(self, stream: ByteStream, name: str) -> None:
+    def __init__(self, stream: ByteStream, name: str, max_expansion: float = VIDEOS_EXPANSION) -> None:
+        """`max_expansion` is how many times as large its gzip may be when it is unpacked."""
         self._name = name
-        self._bytes = InflatedStream(stream, name)
+        self._bytes = InflatedStream(stream, name, max_expansion)
         self._num_pending = 0
         """Bytes of the current member, padding included, that are not read yet."""
         self._loadable = 0

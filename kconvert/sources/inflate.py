@@ -16,10 +16,10 @@ GZIP_MAGIC = b"\x1f\x8b"
 _MIN_BYTES = 512
 """Of a tar: one block."""
 _PIECE_BYTES = 1 << 20
-_MAX_EXPANSION = 1.5
+VIDEOS_EXPANSION, TEXTS_EXPANSION = 1.5, 100.0
 _MAX_EXPANSION_BYTES = 1 << 24
-"""What unpacks to more than so many times what was read of it, and so many bytes, is no archive of videos: those do
-not compress."""
+"""What unpacks to more than so many times what was read of it, and so many bytes, is no archive of videos, which do not
+compress, or of texts."""
 
 
 class InflatedStream:
@@ -29,8 +29,9 @@ class InflatedStream:
     checksums, its lengths, what follows it. Whatever the stream raises goes through.
     """
 
-    def __init__(self, stream: ByteStream, name: str) -> None:
+    def __init__(self, stream: ByteStream, name: str, max_expansion: float = VIDEOS_EXPANSION) -> None:
         self._name = name
+        self._max_expansion = max_expansion
         self._packed = _Packed(stream)
         first = self._packed.peek(_MIN_BYTES)
         if not first:
@@ -66,11 +67,13 @@ class InflatedStream:
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self.num_read += len(data)
         self.num_short = size - len(data)
-        if self.is_gzip and self.num_read > self._packed.num_read * _MAX_EXPANSION + _MAX_EXPANSION_BYTES:
+        if self.is_gzip and self.num_read > self._packed.num_read * self._max_expansion + _MAX_EXPANSION_BYTES:
+            is_video = self._max_expansion == VIDEOS_EXPANSION
+            why = "videos never do, as videos do not compress" if is_video else "texts never do"
             raise ArchiveError(
                 self._name,
-                f"its first {self._packed.num_read:,} bytes unpack to more than {self.num_read:,}, which those of an "
-                "archive of videos never do, as videos do not compress; read no further",
+                f"its first {self._packed.num_read:,} bytes unpack to more than {self.num_read:,}, which those of "
+                f"an archive of {why}; read no further",
             )
         return data
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,11 @@ from kconvert.errors import ArchiveError, FetchError, OriginError
 from kconvert.sources.archive import ArchiveReader
 from kconvert.sources.fetch.open import open_stream, read_small
 from kconvert.sources.fetch.stream import FetchOptions, is_remote, with_few_retries
+from kconvert.sources.inflate import TEXTS_EXPANSION
 from kconvert.storage.open import meant_location
 
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+"""Of the files that count; others are none of theirs."""
 _MAX_FILE_BYTES = 1 << 30
 
 
@@ -45,16 +50,18 @@ def read_supplement(
     wanted = {info.rows.format(split=split) for split in splits}
     where = meant_location(location)
     here = None if is_remote(where) else Path(os.path.expanduser(where))
+    if here is not None and here.exists() and not here.is_file() and not here.is_dir():
+        raise OriginError(f"{option}: {here}: is neither a file nor a folder; give the archive, or its files")
     try:
         found = list(_files(info, str(here or where), options))
     except (FetchError, ArchiveError) as error:
-        raise OriginError(f"{option}: {error}; check --origin, or give it as --annotations.{info.name} FILE") from error
+        advice = f"check --origin, or give it as --annotations.{info.name} FILE" if "--with" in option else "check it"
+        raise OriginError(f"{option}: {error}; {advice}") from error
     except OSError as error:
         raise OriginError(f"{option}: {error.filename or location}: {error.strerror}; make it readable") from error
     by_name = dict(found)
-    if len(by_name) < len(found):
-        twice = next(name for name, data in found if by_name[name] is not data)
-        raise OriginError(f"{option}: {location}: has {twice} twice, in two folders; leave one of them")
+    if twice := [name for name, times in Counter(name for name, _ in found).items() if times > 1]:
+        raise OriginError(f"{option}: {location}: has {twice[0]} twice; leave one of them")
     if lacking := sorted(wanted - set(by_name)):
         raise OriginError(
             f"{option}: {location}: looked for {', '.join(lacking)}, not found in it; expected the archive of "
@@ -68,6 +75,8 @@ def _files(info: SupplementInfo, where: str, options: FetchOptions) -> Iterator[
     rows = {info.rows.format(split=split) for split in SPLITS}
 
     def counts(name: str) -> bool:
+        if not _NAME.fullmatch(name):
+            return False
         return name in rows or (info.actions != "" and fnmatch.fnmatchcase(name, info.actions))
 
     early, here = with_few_retries(options), Path(where)
@@ -77,7 +86,7 @@ def _files(info: SupplementInfo, where: str, options: FetchOptions) -> Iterator[
     elif counts(leaf := where.rpartition("/")[2]):
         yield leaf, read_small(where, early, _MAX_FILE_BYTES)
     else:
-        with open_stream(where, early) as stream, ArchiveReader(stream, where) as archive:
+        with open_stream(where, early) as stream, ArchiveReader(stream, where, TEXTS_EXPANSION) as archive:
             for member in archive:
                 name = member.name.rpartition("/")[2]
                 if member.is_file and counts(name):

@@ -243,6 +243,11 @@ class Journal:
             name.removesuffix(".json") for name in self.supplements_folder.children() if name.endswith(".json")
         )
 
+    def supplement_files(self, name: str) -> Sequence[str]:
+        """The names of the files that are kept of it; nothing if none are."""
+        kept = _read_record(self.supplements_folder / f"{name}.json", _KeptFiles)
+        return [] if kept is None else list(kept.sha256)
+
     def supplement(self, name: str) -> Mapping[str, bytes] | None:
         """The kept files of further annotations, by name; `None` if there are none, or they are not what they were."""
         kept = _read_record(self.supplements_folder / f"{name}.json", _KeptFiles)

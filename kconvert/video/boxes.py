@@ -6,7 +6,8 @@ is to the end of what holds it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -150,6 +151,8 @@ class IndexedTrack:
     """The runs of `ctts`; nothing without one."""
     edits: Sequence[Edit]
     """In their order."""
+    has_all_samples: bool
+    """Whether each sample has some bytes, and the file is long enough for all of them."""
 
 
 def video_tracks(data: Bytes) -> Iterator[IndexedTrack]:
@@ -166,7 +169,19 @@ def video_tracks(data: Bytes) -> Iterator[IndexedTrack]:
             durations=_entries(data, tables.get(b"stts"), 8),
             offsets=_entries(data, tables.get(b"ctts"), 8),
             edits=[edit for box in _below(data, track, (b"edts", b"elst")) for edit in _edits(data, box)],
+            has_all_samples=sizes is not None and _has_all_samples(data, tables, sizes),
         )
+
+
+def _has_all_samples(data: Bytes, tables: Mapping[bytes, Box], sizes: Box) -> bool:
+    """By the sizes of the samples (`stsz`) and by where their chunks begin (`stco`, `co64`, 8.7.5)."""
+    common, num = (int.from_bytes(data[sizes.start + at : sizes.start + at + 4], "big") for at in (4, 8))
+    content = data[sizes.start + 12 : min(sizes.start + 12 + 4 * min(num, _MAX_ENTRIES), sizes.end)]
+    found = [common] if common else [size for (size,) in struct.iter_unpack(">I", content[: len(content) // 4 * 4])]
+    total = common * num if common else sum(found)
+    short, long = _entries(data, tables.get(b"stco"), 4), _entries(data, tables.get(b"co64"), 8)
+    chunks = [at for (at,) in struct.iter_unpack(">I", short)] + [at for (at,) in struct.iter_unpack(">Q", long)]
+    return min(found, default=0) > 0 and total <= len(data) and 0 < max(chunks, default=0) < len(data)
 
 
 def _entries(data: Bytes, box: Box | None, entry_bytes: int) -> bytes:
@@ -193,7 +208,7 @@ def indexed_end(data: Bytes) -> int:
 
 def _movie_boxes(data: Bytes, kind: bytes) -> Iterator[Box]:
     movies = (box for box in boxes(data) if box.kind == b"moov")
-    return (box for movie in movies for box in boxes(data, movie.start, movie.end) if box.kind == kind)
+    return (box for movie in movies for box in _inside(data, movie) if box.kind == kind)
 
 
 def _tracks(data: Bytes) -> Iterator[Box]:
@@ -210,13 +225,18 @@ def _below(data: Bytes, box: Box, kinds: Sequence[bytes]) -> list[Box]:
     """The boxes that stand in a box by way of these kinds, the last of which is theirs."""
     found = [box]
     for kind in kinds:
-        found = [one for above in found for one in boxes(data, above.start, above.end) if one.kind == kind]
+        found = [one for above in found for one in _inside(data, above) if one.kind == kind]
     return found
+
+
+def _inside(data: Bytes, above: Box) -> Iterator[Box]:
+    """The boxes in a box, which end with it."""
+    return (Box(one.kind, one.start, min(one.end, above.end)) for one in boxes(data, above.start, above.end))
 
 
 def _tables(data: Bytes, track: Box) -> Iterator[Box]:
     """The boxes of a track's sample table (8.5.1)."""
-    return (box for table in _below(data, track, _TO_TABLES) for box in boxes(data, table.start, table.end))
+    return (box for table in _below(data, track, _TO_TABLES) for box in _inside(data, table))
 
 
 def _timescale_and_duration(data: Bytes, box: Box) -> tuple[int, int]:

@@ -84,16 +84,84 @@ class Looking(Generic[R]):
         return self._process.finish(self)
 
 
+class _Child:
+    """The child that is there, what forks it, and the memory that it sees clips in."""
+
+    def __init__(self, preload: tuple[str, ...]) -> None:
+        self._preload = preload
+        self._forker: Forker | None = None
+        self._connection: Connection | None = None
+        self.memory = SharedClip()
+        self.num_done = 0
+        """Clips that it has seen to their end."""
+
+    def prepare(self) -> None:
+        """Starts what forks the children: best before this process has threads, as it is forked itself then."""
+        if self._forker is None:
+            self._forker = Forker(self._preload)
+
+    def connected(self) -> Connection:
+        """The way to it; it is begun if there is none."""
+        if self._connection is not None:
+            return self._connection
+        self.num_done = 0
+        ours, theirs = socket.socketpair()
+        with theirs, ours:
+            handles = [theirs.fileno(), *self.memory.handles]
+            try:
+                self._fork(handles)
+            except OSError:
+                # Somebody has killed it.
+                self._forget_forker()
+                self._fork(handles)
+            self._connection = Connection(ours.detach())
+        return self._connection
+
+    def _fork(self, handles: list[int]) -> None:
+        if self._forker is None:
+            self._forker = Forker(self._preload)
+        self._forker.fork(handles)
+
+    def end(self) -> int | None:
+        """Ends the child; returns its exit code, `None` if nobody knows it any more."""
+        self._disconnect()
+        try:
+            return self._forker.end() if self._forker is not None else 0
+        except OSError:
+            # Who could say it was killed, and the child with it.
+            self._forget_forker()
+            return None
+
+    def _forget_forker(self) -> None:
+        if self._forker is not None:
+            self._forker.close()
+            self._forker = None
+
+    def close(self) -> None:
+        """Ends it, and what forks others."""
+        self.end()
+        self._forget_forker()
+        self.memory.close()
+
+    def abandon(self) -> None:
+        """Leaves it to the process that this one was forked off."""
+        self._disconnect()
+        if self._forker is not None:
+            self._forker.abandon()
+            self._forker = None
+        self.memory.close()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
 class VideoProcess:
     """One child at a time, begun when it is needed. To be closed; it ends with this process in any case."""
 
     def __init__(self, preload: tuple[str, ...] = ()) -> None:
-        self._preload = preload
-        self._forker: Forker | None = None
-        self._connection: Connection | None = None
-        self._memory = SharedClip()
-        self._num_done = 0
-        """Clips that the child that is there has seen to their end."""
+        self._child = _Child(preload)
         self._is_fresh = True
         """Whether the child had seen no other clip when it was given this one."""
         self._interim: object = None
@@ -103,8 +171,7 @@ class VideoProcess:
 
     def prepare(self) -> None:
         """Starts what forks the children: best before this process has threads, as it is forked itself then."""
-        if self._forker is None:
-            self._forker = Forker(self._preload)
+        self._child.prepare()
 
     def run(self, work: Work[R], clip: bytes, seconds: float, *more: object) -> R:
         """What the work comes to for a clip: `work(clip, report, *more)`, done in the child. Raises: as `begin`, and
@@ -119,7 +186,7 @@ class VideoProcess:
         if self._looking is not None:
             # Nobody hears what is said of that clip.
             self._looking = None
-            self._end()
+            self._child.end()
         looking = Looking(self, work, clip, seconds, more)
         self._send(looking)
         self._looking = looking
@@ -148,37 +215,37 @@ class VideoProcess:
 
     def _send(self, looking: Looking[Any]) -> None:
         """Gives the child a clip."""
-        connection = self._connected()
-        self._is_fresh, self._interim = self._num_done == 0, None
+        connection = self._child.connected()
+        self._is_fresh, self._interim = self._child.num_done == 0, None
         # Were there no memory for it, the child would have no part in that.
-        self._memory.put(looking.clip)
+        self._child.memory.put(looking.clip)
         try:
             # One that is dead is found so when it is listened to.
             with suppress(OSError):
-                size = len(looking.clip) if self._memory.is_shared else None
+                size = len(looking.clip) if self._child.memory.is_shared else None
                 connection.send((looking.work, looking.more, size))
                 if size is None:
                     connection.send_bytes(looking.clip)
         except BaseException:
-            self._end()
+            self._child.end()
             raise
 
     def _answer(self, looking: Looking[Any]) -> Done | Raised | None:
         """What the child says; `None` if it is no more, and that may not be the clip's doing."""
         is_fresh = self._is_fresh
         try:
-            found = self._hear(self._connected(), looking.seconds)
+            found = self._hear(self._child.connected(), looking.seconds)
         except (EOFError, OSError):
             self._died(is_fresh)
             return None
         except BaseException:
             # Whoever is interrupted does not hear the answer, which is not to be taken for that of the next clip.
-            self._end()
+            self._child.end()
             raise
         if isinstance(found, Done | Raised):
-            self._num_done += 1
+            self._child.num_done += 1
             return found
-        self._end()
+        self._child.end()
         if found is None:
             raise ClipFault("timeout", f"the check took longer than {looking.seconds:g} s", self._interim)
         if is_fresh:
@@ -197,7 +264,7 @@ class VideoProcess:
 
     def _died(self, is_fresh: bool) -> None:
         """Raises what the death of a fresh child means."""
-        code = self._end()
+        code = self._child.end()
         if code == -signal.SIGKILL and self._kills.is_another():
             raise OutOfMemoryError("the check of a clip", self._kills.limit())
         if is_fresh and code in (0, UNFORESEEN):
@@ -205,62 +272,15 @@ class VideoProcess:
         if is_fresh and code is not None:
             raise ClipFault("crashed", f"the check was ended by {describe_exit(code)}", self._interim)
 
-    def _connected(self) -> Connection:
-        if self._connection is not None:
-            return self._connection
-        self._num_done = 0
-        ours, theirs = socket.socketpair()
-        with theirs, ours:
-            handles = [theirs.fileno(), *self._memory.handles]
-            try:
-                self._fork(handles)
-            except OSError:
-                # Somebody has killed it.
-                self._forget_forker()
-                self._fork(handles)
-            self._connection = Connection(ours.detach())
-        return self._connection
-
-    def _fork(self, handles: list[int]) -> None:
-        if self._forker is None:
-            self._forker = Forker(self._preload)
-        self._forker.fork(handles)
-
-    def _end(self) -> int | None:
-        """Ends the child; returns its exit code, `None` if nobody knows it any more."""
-        self._disconnect()
-        try:
-            return self._forker.end() if self._forker is not None else 0
-        except OSError:
-            # Who could say it was killed, and the child with it.
-            self._forget_forker()
-            return None
-
-    def _forget_forker(self) -> None:
-        if self._forker is not None:
-            self._forker.close()
-            self._forker = None
-
     def close(self) -> None:
         """Ends the child; nothing can be run any more."""
         self._looking = None
-        self._end()
-        self._forget_forker()
-        self._memory.close()
+        self._child.close()
 
     def abandon(self) -> None:
         """Leaves it to the process that this one was forked off."""
         self._looking = None
-        self._disconnect()
-        if self._forker is not None:
-            self._forker.abandon()
-            self._forker = None
-        self._memory.close()
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._child.abandon()
 
     def __enter__(self) -> Self:
         return self

@@ -58,7 +58,7 @@ def _indexed(video: Bytes) -> ShownTimes | None:
 
 
 def _times(track: IndexedTrack) -> ShownTimes | None:
-    if not 0 < track.num_samples <= _MAX_SAMPLES or not track.timescale:
+    if not 0 < track.num_samples <= _MAX_SAMPLES or not track.timescale or not track.has_all_samples:
         return None
     durations = list(_runs(track.durations, signed=False))
     offsets = list(_runs(track.offsets, signed=True)) if track.offsets else [0] * len(durations)
@@ -82,14 +82,15 @@ def _shift(track: IndexedTrack, times: Sequence[int]) -> int | None:
     """By how much the edit list moves all samples, in ticks; `None` if it leaves out some, or does more than that."""
     edits = list(track.edits)
     if not edits:
-        return 0
+        # libavformat moves some tracks that begin later.
+        return 0 if times[0] == 0 else None
     delay = edits.pop(0).duration if edits[0].media_time < 0 else 0
     if len(edits) != 1 or not track.movie_timescale:
         return None
     duration, start, rate = edits[0]
     end = start + duration * track.timescale // track.movie_timescale
     # What begins within a tick of the movie before the end may be shown, or not.
-    is_all = start <= times[0] and times[-1] + track.timescale // track.movie_timescale < end
+    is_all = start == times[0] and times[-1] + track.timescale // track.movie_timescale < end
     if rate != _WHOLE_RATE or not is_all:
         return None
     return round(Fraction(delay * track.timescale, track.movie_timescale)) - start

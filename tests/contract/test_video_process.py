@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from video_work import do, keep, measure, whoami
+from video_work import do, keep, measure, slowly, whoami
 
 from kconvert.video.process import ClipFault, VideoProcess
 
@@ -98,13 +98,13 @@ def test_the_clip_is_for_reading(log: Path) -> None:
         process.run(do, b"clip", 20.0, "write into the clip", log)
 
 
-def test_a_clip_is_looked_into_while_its_owner_does_something_else(process: VideoProcess, log: Path) -> None:
+def test_a_clip_is_looked_into_while_its_owner_does_something_else(process: VideoProcess) -> None:
     process.run(whoami, b"x", 20.0)
     start = time.monotonic()
-    looking = process.begin(do, b"clip", 20.0, "take a second", log)
+    looking = process.begin(slowly, b"clip", 20.0)
     assert time.monotonic() - start < 0.5
     time.sleep(1)
-    assert looking.result() == "take a second"
+    assert looking.result() == "done"
     assert time.monotonic() - start < 1.8
     with pytest.raises(RuntimeError, match="asked for twice"):
         looking.result()

@@ -30,6 +30,11 @@ def keep(clip: Clip, tell: Tell) -> int:
     return os.getpid()
 
 
+def slowly(clip: Clip, tell: Tell) -> str:
+    time.sleep(1)
+    return "done"
+
+
 def do(clip: Clip, tell: Tell, what: str, log: Path) -> str:
     with open(log, "a") as file:
         file.write(f"{what}\n")
@@ -39,8 +44,6 @@ def do(clip: Clip, tell: Tell, what: str, log: Path) -> str:
             os.kill(os.getpid(), signal.SIGSEGV)
         case "hang":
             time.sleep(1000)
-        case "take a second":
-            time.sleep(1)
         case "hang for good":
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             while True:

@@ -1,9 +1,9 @@
 """Samples that have their annotations themselves (`--members`), as each library reads them."""
 
 import json
-import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,17 @@ def read(reader: str, out: Path) -> dict[str, Any]:
     return found
 
 
+def unpack(mini: Path, folder: Path) -> Path:
+    """The rows of AVA-Kinetics, a file a split."""
+    folder.mkdir()
+    with tarfile.open(mini / "700_2020/annotations/ava_kinetics_v1_0.tar.gz") as tar:
+        for split in ("train", "val", "test"):
+            found = tar.extractfile(f"ava_kinetics_v1_0/kinetics_{split}_v1.0.csv")
+            assert found is not None
+            (folder / f"kinetics_{split}_v1.0.csv").write_bytes(found.read())
+    return folder
+
+
 def expected(out: Path) -> dict[str, Any]:
     """The same from the tables."""
     tables = {
@@ -125,7 +136,7 @@ def test_libraries_read_what_the_tables_have(mini: Path, tmp_path: Path, to: str
 def test_lists_that_are_empty_in_the_first_samples_have_their_type_nevertheless(mini: Path, tmp_path: Path) -> None:
     """Hugging Face datasets guesses from the first five samples where nothing is declared."""
     files, out = tmp_path / "files", tmp_path / "out"
-    files.mkdir()
+    unpack(mini, files)
     assert convert("webdataset", tmp_path / "first", mini, "--split", "val").code == 0
     rows = pq.read_table(tmp_path / "first/metadata/val.parquet").to_pylist()
     last = max((row for row in rows if row["status"] == "written"), key=lambda row: (row["shard"], row["sample_index"]))
@@ -185,10 +196,9 @@ def test_a_finished_folder_gets_none_and_loses_none(mini: Path, tmp_path: Path) 
     ran = convert("webdataset", out, mini, "--split", "val", "--with", "ava")
     assert (ran.code, "members.ava was" in one_line(ran)) == (2, True), ran.err
     # What other files say would be other bytes.
-    other = tmp_path / "other"
-    shutil.copytree(mini, other)
+    other = unpack(mini, tmp_path / "other")
     (other / "kinetics_val_v1.0.csv").write_text("twicewrite_,107\n")
-    words = ("--split", "val", "--with", "ava", "--members", "--annotations.ava", other / "kinetics_val_v1.0.csv")
+    words = ("--split", "val", "--with", "ava", "--members", "--annotations.ava", other)
     ran = convert("webdataset", out, mini, *words)
     assert (ran.code, "members.ava was" in one_line(ran)) == (2, True), ran.err
 

@@ -380,3 +380,58 @@ def test_the_real_files_are_joined_as_duckdb_does(of_real_lists: tuple[Path, Pat
     for one, other in ((own, wanted), (wanted, own)):
         assert base.execute(f"select count(*) from ({one} except all {other})").fetchone() == (0,)
     assert not (out / "ava_val.csv").read_bytes()
+
+
+def test_an_archive_of_texts_may_unpack_to_many_times_its_size(mini: Path, tmp_path: Path) -> None:
+    files = unpacked(mini, tmp_path / "files")
+    films = "".join(f"1j20qq1JyX4,{number:07d},0.002,0.118,0.714,0.977,12,1\n" for number in range(1_000_000))
+    (files / "ava_kinetics_v1_0/ava_train_v2.2.csv").write_text(films)
+    packed = tmp_path / "ava.tar.gz"
+    with tarfile.open(packed, "w:gz") as tar:
+        tar.add(files / "ava_kinetics_v1_0", "ava_kinetics_v1_0")
+    assert packed.stat().st_size * 1.5 + (1 << 24) < len(films)
+    ran = convert(tmp_path / "out", mini, "--split", "val", "--with", "ava", "--annotations.ava", packed)
+    assert ran.code == 0, ran.err
+
+
+def test_files_of_a_persons_own_stay(mini: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert convert(out, mini, "--split", "val").code == 0
+    own = [
+        out / "ava_val_excluded_timestamps_v2.2.csv",
+        out / "ava_predictions.csv",
+        out / "ava_action_list_mine.pbtxt",
+    ]
+    for path in own:
+        path.write_text("mine")
+    assert convert(out, mini, "--split", "val", "--with", "ava").code == 0
+    assert convert(out, mini, "--split", "val,test").code == 0
+    assert convert(out, mini, "--split", "val", "--overwrite").code == 0
+    assert all(path.read_text() == "mine" for path in own)
+    assert not (out / "ava_val.csv").exists()
+
+
+def test_a_table_that_was_changed_is_made_anew(joined: Path, mini: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(joined, out)
+    with open(out / "metadata/ava_boxes.parquet", "r+b") as file:
+        file.seek(100)
+        file.write(b"X")
+    assert kconvert("verify", out).code == 4
+    assert convert(out, mini).code == 0
+    assert tree(out) == tree(joined)
+
+
+def test_counts_and_lists_that_make_no_sense_are_refused_before_anything_is_fetched(mini: Path, tmp_path: Path) -> None:
+    files = unpacked(mini, tmp_path / "files")
+    path = next(files.rglob("countix_val.csv"))
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0].rpartition(",")[0] + ",3000000000\n", *lines[1:]]))
+    ran = convert(tmp_path / "out", mini, "--with", "countix", "--annotations.countix", files)
+    assert (ran.code, "line 1" in one_line(ran)) == (2, True), ran.err
+    (files / "again").mkdir()
+    for folder in (files / "again", files):
+        (folder / "ava_action_list_v9.pbtxt").write_bytes(b"")
+    ran = convert(tmp_path / "out", mini, "--with", "ava", "--annotations.ava", files)
+    assert (ran.code, "has ava_action_list_v9.pbtxt twice" in one_line(ran)) == (2, True), ran.err
+    assert not list((tmp_path / "out").rglob("*.part"))

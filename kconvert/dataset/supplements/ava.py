@@ -23,7 +23,7 @@ from kconvert.catalog.ava import (
     place_keyframes,
 )
 from kconvert.catalog.clip import Clip
-from kconvert.catalog.release import Release
+from kconvert.catalog.release import SPLITS, Release
 from kconvert.dataset.manifest import FileEntry
 from kconvert.dataset.supplements.supplement import (
     FrameFinder,
@@ -42,7 +42,6 @@ from kconvert.storage.store import StorePath
 _SECOND = 1_000_000
 _KEYFRAMES_PATH, _BOXES_PATH = "metadata/ava_keyframes.parquet", "metadata/ava_boxes.parquet"
 _LINES_AT_ONCE = 10_000
-_ACTIONS_PATTERN = "ava_action_list*.pbtxt"
 _CORNERS = [(name, pa.float64()) for name in ("x1", "y1", "x2", "y2")]
 KEYFRAMES = pa.schema(
     [
@@ -84,7 +83,7 @@ class Ava(Supplement):
         ]
     )
     tables: Mapping[str, pa.Schema] = {_KEYFRAMES_PATH: KEYFRAMES, _BOXES_PATH: BOXES}
-    patterns = (_KEYFRAMES_PATH, _BOXES_PATH, "ava_*.csv", _ACTIONS_PATTERN)
+    paths = (_KEYFRAMES_PATH, _BOXES_PATH, *(f"ava_{split}.csv" for split in SPLITS))
 
     def require(self, files: SupplementFiles, splits: Iterable[str], release: Release) -> None:
         for split in splits:

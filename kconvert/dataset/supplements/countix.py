@@ -52,7 +52,7 @@ class Countix(Supplement):
     name = "countix"
     row_type = pa.struct([*_TIMES, ("count", pa.int64()), ("is_inside", pa.bool_())])
     tables: Mapping[str, pa.Schema] = {_PATH: REPETITIONS}
-    patterns = (_PATH,)
+    paths = (_PATH,)
 
     def require(self, files: SupplementFiles, splits: Iterable[str], release: Release) -> None:
         for split in splits:
@@ -60,7 +60,7 @@ class Countix(Supplement):
 
     def rows_of(self, files: SupplementFiles, split: str, release: Release) -> RowsOfClip:
         found: dict[Clip, list[Repetition]] = {}
-        for one in sorted(_parsed(files, split, release)):
+        for one in sorted(_parsed(files, split, release), key=lambda one: (one.youtube_id, *one[2:], one.label)):
             clip = Clip(one.youtube_id, one.clip_start_seconds, one.clip_end_seconds)
             found.setdefault(clip, []).append(one)
         return lambda clip: [_row(one, clip) for one in found.get(clip, ())]

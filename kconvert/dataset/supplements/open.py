@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 import importlib
+from collections.abc import Iterable
 
 from kconvert.catalog.release import SUPPLEMENT_NAMES
 from kconvert.dataset.supplements.supplement import Supplement
-from kconvert.storage.store import StorePath
 
 
 def open_supplement(name: str) -> Supplement:
@@ -18,8 +17,6 @@ def open_supplement(name: str) -> Supplement:
     return found
 
 
-def supplement_files(out: StorePath) -> list[str]:
-    """The files of a folder that are called as those of supplements are, by path."""
-    patterns = [pattern for name in SUPPLEMENT_NAMES for pattern in open_supplement(name).patterns]
-    names = [*out.children(), *(f"metadata/{name}" for name in (out / "metadata").children())]
-    return sorted(name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
+def supplement_files(name: str, kept: Iterable[str]) -> set[str]:
+    """The files that a folder may have of a supplement, by path; `kept` are the names of those that it is made from."""
+    return {*open_supplement(name).paths, *(file for file in kept if file.endswith(".pbtxt"))}

@@ -62,8 +62,8 @@ class Supplement(ABC):
     """Of each row that a sample has itself."""
     tables: Mapping[str, pa.Schema]
     """Its tables and their columns, by path below the output folder."""
-    patterns: Sequence[str]
-    """Of the names of all files that it may write, below the output folder."""
+    paths: Sequence[str]
+    """Of all files that it may write, below the output folder; beside these, it gives out some as they are."""
 
     @abstractmethod
     def require(self, files: SupplementFiles, splits: Iterable[str], release: Release) -> None:
