@@ -17,7 +17,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,17 +153,21 @@ class GcsLocation(Location):
 
 
 def race_for(paths: Sequence[StorePath]) -> list[list[bool]]:
-    """Has two takers at each of these dead leases, all at the same time; returns who of each two had it."""
+    """Has two takers at each of these dead leases, all at the same time; returns who of each two has it in the end."""
     at_once(lambda path: path.show(DEAD), paths)
     held: dict[str, list[bool]] = {str(path): [] for path in paths}
     all_have_tried = threading.Barrier(2 * len(paths))
 
     def take(path: StorePath) -> None:
         time.sleep(random.random())
-        # So many at once may come too late to renew theirs; who had it is decided by then.
-        with suppress(LostLockError), leased(path, dead_seconds=3) as is_ours:
-            held[str(path)].append(is_ours)
-            all_have_tried.wait(120)
+        is_ours = False
+        try:
+            with leased(path, dead_seconds=3) as is_ours:
+                all_have_tried.wait(120)
+        except LostLockError as error:
+            # So many at once may come too late to renew theirs; who has it is decided by then.
+            is_ours = "taken it over" not in str(error)
+        held[str(path)].append(is_ours)
 
     threads = [threading.Thread(target=take, args=(path,)) for path in paths for _ in range(2)]
     for thread in threads:

@@ -24,8 +24,10 @@ from kconvert.errors import LostLockError
 from kconvert.storage.store import StorePath
 
 SETTLE_SECONDS = 2.5
-"""Between writing and reading back: what somebody else wrote at the same time is there by then. Requests that take
-longer than 2 s are not reckoned with; whoever loses by one of them ends at the next renewal."""
+"""Between writing and reading back: what somebody else wrote at the same time is there by then."""
+_PROMPT_SECONDS = 2.0
+"""Who takes longer from looking to having written may have written over somebody who has read back already. That one
+ends by itself, within `LOST_SECONDS`, and is waited for."""
 RENEW_SECONDS = 5.0
 LOST_SECONDS = 20.0
 """Without a renewal that succeeded, a holder gives up: well before others take it for dead."""
@@ -69,10 +71,15 @@ def is_leased(path: StorePath) -> bool:
 
 
 def _take(path: StorePath, mine: str, dead_seconds: float) -> bool:
-    if (said := _said(path)) and not _is_dead(path, said, dead_seconds):
+    if (first := _said(path)) and not _is_dead(path, first, dead_seconds):
+        return False
+    looked = time.monotonic()
+    if _said(path) not in ("", first):
+        # Somebody else may have watched it as long, and taken it just now.
         return False
     path.show(_text(mine, 0))
-    time.sleep(SETTLE_SECONDS)
+    is_prompt = time.monotonic() - looked < _PROMPT_SECONDS
+    time.sleep(SETTLE_SECONDS if is_prompt else SETTLE_SECONDS + LOST_SECONDS)
     return _said(path).startswith(mine)
 
 
@@ -84,8 +91,7 @@ def _is_dead(path: StorePath, first: str, dead_seconds: float) -> bool:
         if (said := _said(path)) != first:
             # Given back, or renewed.
             return said == ""
-    # Somebody else may have watched it as long, and taken it just now.
-    return _said(path) in ("", first)
+    return True
 
 
 def _is_gone(said: str) -> bool:

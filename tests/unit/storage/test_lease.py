@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from buckets import Store, store
+from buckets import Asked, Store, store
 
 from kconvert.errors import LostLockError
 from kconvert.storage import lease
@@ -57,6 +57,39 @@ def test_of_many_at_once_one_has_it(path: StorePath) -> None:
     for thread in threads:
         thread.join()
     assert sorted(held) == [False, False, False, True]
+
+
+def test_one_that_writes_late_waits_for_whom_it_has_written_over(
+    path: StorePath, bucket: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written first comes three seconds after the other one has looked, written, and read back."""
+    for name, seconds in (("RENEW_SECONDS", 1.0), ("LOST_SECONDS", 4.0), ("SETTLE_SECONDS", 1.0)):
+        monkeypatch.setattr(lease, name, seconds)
+    writes = threading.Lock()
+
+    def late(asked: Asked) -> str:
+        if asked.method == "PUT" and writes.acquire(blocking=False):
+            time.sleep(3)
+        return ""
+
+    bucket.misbehave = late
+    ended: list[str] = []
+
+    def take() -> None:
+        try:
+            with leased(path) as is_ours:
+                time.sleep(9)
+        except LostLockError:
+            ended.append("lost it")
+        else:
+            ended.append("had it" if is_ours else "was refused")
+
+    threads = [threading.Thread(target=take) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ended == ["lost it", "had it"]
 
 
 def test_that_of_a_dead_process_of_this_machine_is_taken_at_once(path: StorePath) -> None:
