@@ -124,6 +124,25 @@ def video_seconds(data: Bytes) -> Iterator[tuple[float, float]]:
                 yield indexed / scale, duration / scale
 
 
+def num_descriptions(data: Bytes) -> int:
+    """How many descriptions of samples the video tracks have (`stsd`, 8.5.2): more than one each where what is coded
+    changes on the way."""
+    found = (
+        box
+        for track in _tracks(data)
+        if _is_video(data, track)
+        for box in _tables(data, track)
+        if box.kind == b"stsd"
+    )
+    return sum(int.from_bytes(data[box.start + 4 : box.start + 8], "big") for box in found)
+
+
+def is_index_first(data: Bytes) -> bool:
+    """Whether the movie box stands before the media, so that a reader of ranges finds it at once."""
+    kinds = [box.kind for box in boxes(data)]
+    return b"moov" in kinds and b"moov" in kinds[: kinds.index(b"mdat") if b"mdat" in kinds else None]
+
+
 class Edit(NamedTuple):
     """An entry of an edit list (`elst`, 8.6.6)."""
 

@@ -45,11 +45,12 @@ class ShownTimes:
 
 def shown_times(process: VideoProcess, video: Bytes) -> ShownTimes:
     """When the frames of a video are shown. Raises `ValueError` if nobody can say."""
-    return _indexed(video) or _read(process, video[:])
+    return indexed_times(video) or _read(process, video[:])
 
 
-def _indexed(video: Bytes) -> ShownTimes | None:
-    """By the index of an ISO file of one video track; `None` if that does not say all."""
+def indexed_times(video: Bytes) -> ShownTimes | None:
+    """The same by the index of an ISO file of one video track; `None` if that does not say all, or an edit list leaves
+    something out."""
     try:
         tracks = list(video_tracks(video)) if has_index(video) else []
         return _times(tracks[0]) if len(tracks) == 1 else None

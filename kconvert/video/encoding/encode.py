@@ -1,0 +1,292 @@
+"""The way of one clip through encoding, in the video process: from its bytes to those that are written instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.codec.context import Flags
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from kconvert.video.boxes import has_index
+from kconvert.video.child import Clip
+from kconvert.video.containers import FROM_MEMORY
+from kconvert.video.encoding.colour import UnknownColourError
+from kconvert.video.encoding.conforming import why_encoded, why_remuxed
+from kconvert.video.encoding.encoder import PictureFormat, UnencodableError, encoder_name, require_size, set_up
+from kconvert.video.encoding.mux import Mp4Writer
+from kconvert.video.encoding.options import Encoding, VideoSettings
+from kconvert.video.encoding.pictures import Conformer, Deinterlacer
+from kconvert.video.encoding.shape import usable_ratio
+from kconvert.video.encoding.sound import Sound, add_sound, best_audio
+from kconvert.video.encoding.timeline import Raw, Timed, Timeline, at_rate
+from kconvert.video.encoding.written import Expected, require_written
+from kconvert.video.limits import is_near_limit
+from kconvert.video.metadata import MediaMetadata
+from kconvert.video.streams import best_video
+from kconvert.video.verdict import Fault
+
+_NEARLY_ALL = 0.95
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What became of a clip."""
+
+    how: str
+    """`unchanged`, `remuxed` or `encoded`; `""` where it cannot be encoded."""
+    data: bytes = b""
+    """What is written; nothing where the clip stays as it is, or cannot be encoded."""
+    reasons: tuple[str, ...] = ()
+    """Why it does not stay as it is."""
+    notes: tuple[str, ...] = ()
+    """What is odd of it, and what was made of that."""
+    num_decoded_frames: int | None = None
+    """That the clip shows; `None` if it was not decoded."""
+    fault: Fault | None = None
+    """What is wrong with it, found on the way."""
+
+
+def encode(
+    clip: Clip, report: Callable[[object], None], encoding: Encoding, metadata: MediaMetadata
+) -> Encoded:
+    """What becomes of a clip; `metadata` are what its container states. For the video process."""
+    try:
+        with _opened(clip) as container:
+            video = best_video(container)
+            if video is None or video.codec_context is None:
+                return Encoded("", fault=Fault("unencodable", "no decoder for the codec of the video"))
+            return _encode(clip, container, video, encoding, metadata)
+    except MemoryError:
+        raise
+    except (UnknownColourError, UnencodableError) as error:
+        return Encoded("", fault=Fault("unencodable", str(error)))
+    except (av.FFmpegError, ValueError) as error:
+        if is_near_limit():
+            raise MemoryError from error
+        return Encoded("", fault=Fault("unencodable", getattr(error, "strerror", None) or str(error)))
+
+
+def _opened(clip: Clip) -> InputContainer:
+    container: InputContainer = av.open(
+        clip.open(), "r", metadata_errors="replace", container_options=dict(FROM_MEMORY)
+    )
+    return container
+
+
+def _encode(
+    clip: Clip, container: InputContainer, video: VideoStream, encoding: Encoding, metadata: MediaMetadata
+) -> Encoded:
+    settings = encoding.video
+    why = why_encoded(clip, container, video, settings) if settings is not None else ()
+    if settings is not None and (why or settings.reencode == "always"):
+        return _Work(clip, encoding.audio, metadata).encoded(settings, why or ("always",))
+    if why := why_remuxed(clip, container, video, encoding.audio):
+        return _Work(clip, encoding.audio, metadata).remuxed(why)
+    return Encoded("unchanged")
+
+
+@dataclass
+class _Work:
+    """How one clip is written anew."""
+
+    clip: Clip
+    """Its bytes."""
+    audio: Any
+    """What becomes of its sound: `AudioOptions`."""
+    metadata: MediaMetadata
+    """What its container states."""
+
+    def encoded(self, settings: VideoSettings, why: tuple[str, ...]) -> Encoded:
+        """The clip with its video encoded."""
+        writer = Mp4Writer()
+        with _opened(self.clip) as container:
+            pictures = _Pictures(container, settings)
+            stream = writer.add_encoder(encoder_name(settings))
+            packets = list(pictures.encoded(stream))
+        fault = pictures.fault(self.metadata.num_frames if has_index(self.clip) else None)
+        sound = self._sound(writer, pictures.origin)
+        data, lead = _written(writer, packets, sound)
+        conformer = pictures.conformer
+        assert conformer is not None
+        times = [int((time + lead) * 1_000_000) for time in pictures.times]
+        require_written(data, Expected(conformer.width, conformer.height, times, settings.keyframes))
+        if fault is None and sound.problem:
+            fault = Fault("undecodable", sound.problem)
+        return Encoded(
+            "encoded", data, why, (*pictures.notes(), *sound.notes), num_decoded_frames=pictures.num_shown, fault=fault
+        )
+
+    def remuxed(self, why: tuple[str, ...]) -> Encoded:
+        """The clip with the packets of its video as they are."""
+        writer = Mp4Writer()
+        with _opened(self.clip) as container:
+            video = best_video(container)
+            assert video is not None
+            stream = writer.add_copy(video)
+            packets = [packet for packet in container.demux(video) if packet.size]
+            origin = min((packet.pts for packet in packets if packet.pts is not None), default=0)
+            for packet in packets:
+                packet.pts, packet.dts, packet.stream = packet.pts - origin, packet.dts - origin, stream
+            sound = self._sound(writer, origin * video.time_base)
+            width, height = video.codec_context.width, video.codec_context.height
+            shown = sorted(packet.pts * packet.time_base for packet in packets)
+            data, lead = _written(writer, packets, sound)
+        times = [int((time + lead) * 1_000_000) for time in shown]
+        require_written(data, Expected(width, height, times, 0))
+        return Encoded("remuxed", data, why, tuple(sound.notes))
+
+    def _sound(self, writer: Mp4Writer, origin: Fraction) -> Sound:
+        if self.audio.track == "drop":
+            return Sound()
+        with _opened(self.clip) as container:
+            audio = best_audio(container)
+            return Sound() if audio is None else add_sound(writer, container, audio, self.audio, origin)
+
+
+def _written(writer: Mp4Writer, packets: list[Packet[Any]], sound: Sound) -> tuple[bytes, Fraction]:
+    """The file, and when its first picture is shown: later than at 0 where the sound begins before it."""
+    lead = max(Fraction(0), -sound.starts)
+    for packet in (*packets, *sound.packets):
+        shift = round(lead / packet.time_base)
+        packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+    if packets:
+        lead = round(lead / packets[0].time_base) * packets[0].time_base
+    return writer.write([*packets, *sound.packets]), lead
+
+
+class _Pictures:
+    """The pictures of a clip, from packets to packets."""
+
+    def __init__(self, container: InputContainer, settings: VideoSettings) -> None:
+        video = best_video(container)
+        assert video is not None
+        self._container = container
+        self._video = video
+        self._settings = settings
+        self._deinterlacer = Deinterlacer()
+        self._timeline = Timeline(_time_base(video), _rate(video))
+        self._problem = ""
+        self._num_undecoded = 0
+        self._num_before_key = 0
+        self.conformer: Conformer | None = None
+        self.num_shown = 0
+        """Frames that the source shows."""
+        self.times: list[Fraction] = []
+        """When the frames of the result are shown, in seconds after the first."""
+
+    @property
+    def origin(self) -> Fraction:
+        """When the first frame is shown, in seconds on the timeline of the source."""
+        return (self._timeline.start or 0) * self._timeline.time_base
+
+    def encoded(self, stream: Stream) -> Iterator[Packet[Any]]:
+        """Packets of a stream whose encoder is not set up yet."""
+        context: VideoCodecContext = stream.codec_context  # type: ignore[assignment]
+        time_base, durations = self._timeline.time_base, {}
+        timed = self._timeline.timed(self._deinterlacer.progressive(self._decoded()))
+        if self._settings.fps is not None:
+            timed = at_rate(timed, time_base, self._settings.fps)
+            time_base = 1 / self._settings.fps
+        for one in timed:
+            if self.conformer is None:
+                self._set_up(context, one.picture, time_base)
+            frame = self._conformed(one)
+            frame.pts, frame.time_base, frame.duration = one.time, time_base, one.duration
+            durations[one.time] = one.duration
+            self.times.append(one.time * time_base)
+            yield from _own(context.encode(frame), stream, durations)
+        if self.conformer is None:
+            raise UnencodableError("no frame was decoded")
+        yield from _own(context.encode(None), stream, durations)
+
+    def _decoded(self) -> Iterator[Raw[VideoFrame]]:
+        """The frames that are shown, in order."""
+        context = self._video.codec_context
+        context.thread_count = 1
+        context.flags |= Flags.unaligned
+        has_key = False
+        for packet in self._container.demux(self._video):
+            has_key |= packet.is_keyframe
+            try:
+                # What has no bytes asks for the rest.
+                frames = packet.decode()
+            except av.InvalidDataError as error:
+                self._num_undecoded += 1
+                if has_key:
+                    self._problem = self._problem or (error.strerror or str(error))
+                continue
+            self._num_before_key += bool(packet.size) and not has_key
+            for frame in frames:
+                self.num_shown += 1
+                yield Raw(frame, frame.pts, frame.duration or 0)
+
+    def _set_up(self, context: VideoCodecContext, first: VideoFrame, time_base: Fraction) -> None:
+        settings, video = self._settings, self._video
+        ratio = usable_ratio(video.sample_aspect_ratio or video.codec_context.sample_aspect_ratio)
+        self.conformer = Conformer(first, ratio, settings.short_side, settings.pix_fmt)
+        width, height = self.conformer.width, self.conformer.height
+        require_size(settings, width, height)
+        rate = settings.fps or _rate(video)
+        set_up(context, settings, PictureFormat(width, height, self.conformer.colour, time_base, rate))
+
+    def _conformed(self, timed: Timed[VideoFrame]) -> VideoFrame:
+        assert self.conformer is not None
+        return self.conformer.conform(timed.picture)
+
+    def fault(self, num_stated: int | None) -> Fault | None:
+        """What is wrong with the clip, by what decodes of the frames that its index states; `None` if it has none."""
+        if self._problem:
+            return Fault("undecodable", self._problem)
+        num_expected = (num_stated or 0) - self._num_before_key
+        if self.num_shown < _NEARLY_ALL * num_expected:
+            return Fault("undecodable", f"{self.num_shown:,} of {num_expected:,} frames decode")
+        return None
+
+    def notes(self) -> Iterator[str]:
+        """What is odd of the clip, and what was made of that."""
+        conformer, timeline = self.conformer, self._timeline
+        assert conformer is not None
+        colour = conformer.source_colour
+        found = {
+            "guessed_colour": colour.is_guessed,
+            "tone_mapped": colour.is_hdr,
+            "from_rgb": colour.is_rgb,
+            "nearest_turn": not conformer.orientation.is_exact,
+            "changing": conformer.num_kinds > 1,
+            "guessed_rate": timeline.num_guessed > 0,
+        }
+        yield from (note for note, is_true in found.items() if is_true)
+        counts = {
+            "deinterlaced": self._deinterlacer.num_frames,
+            "raised_times": timeline.num_raised,
+            "undecoded": self._num_undecoded,
+            "before_keyframe": self._num_before_key,
+        }
+        yield from (f"{note}={num}" for note, num in counts.items() if num)
+
+
+def _time_base(video: VideoStream) -> Fraction:
+    return video.time_base or Fraction(1, 90_000)
+
+
+def _rate(video: VideoStream) -> Fraction | None:
+    """Frames a second, as far as the libraries can guess it."""
+    return video.guessed_rate or video.average_rate
+
+
+def _own(packets: list[Packet[Any]], stream: Stream, durations: dict[int, int]) -> Iterator[Packet[Any]]:
+    """Packets that know their stream, and how long they last: not all encoders say it."""
+    for packet in packets:
+        packet.stream = stream
+        if packet.pts is not None:
+            packet.duration = durations.pop(packet.pts)
+        yield packet

@@ -1,0 +1,67 @@
+"""Writing an mp4: what stands in it depends on its tracks only, and its index stands first, for readers of ranges."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.packet import Packet
+from av.stream import Stream
+
+_OPTIONS = {
+    # Without an edit list for the reordering of frames, which some readers do not know.
+    "movflags": "+faststart+negative_cts_offsets",
+    "fflags": "+bitexact",
+    # Of edit lists, which begin a track later: finer than the milliseconds that they would have.
+    "movie_timescale": "90000",
+}
+
+
+class _Kept(io.BytesIO):
+    """Keeps its bytes when it is closed: the muxer closes what it was given."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Mp4Writer:
+    """A file in memory. First come its streams, then all packets at once."""
+
+    def __init__(self) -> None:
+        self._file = _Kept()
+        self._container = av.open(
+            self._file, "w", format="mp4", container_options=dict(_OPTIONS), io_open=self._opened_again
+        )
+
+    def _opened_again(self, url: str, flags: int, options: Any) -> Any:
+        """What the muxer reads what it has written by, when it makes room for the index."""
+        return io.BytesIO(self._file.getvalue())
+
+    def add_encoder(self, name: str) -> Stream:
+        """A stream that is encoded, and whose context is to be set up."""
+        return self._container.add_stream(name)  # type: ignore[call-overload,no-any-return]
+
+    def add_copy(self, template: Stream) -> Stream:
+        """A stream of packets as they are in another file."""
+        copy = self._container.add_stream_from_template(template, opaque=True)
+        copy.metadata.clear()
+        return copy
+
+    def write(self, packets: Sequence[Packet[Any]]) -> bytes:
+        """The file of these packets, each of which knows its stream, with times of 0 and more but for priming."""
+        for packet in sorted(packets, key=_when):
+            self._container.mux_one(packet)
+        self._container.close()
+        return self._file.getvalue()
+
+    def close(self) -> None:
+        """Frees what it holds, where nothing is written."""
+        self._container.close()
+
+
+def _when(packet: Packet[Any]) -> tuple[Fraction, int]:
+    dts = packet.dts if packet.dts is not None else packet.pts or 0
+    return dts * packet.time_base, packet.stream.index
