@@ -24,6 +24,9 @@ DRIVER_BYTES = 1280 << 20
 WORKER_BYTES = 512 << 20
 """What a worker needs of it: two clips of the largest size. The usual worker takes a fifth of that."""
 
+ENCODER_BYTES = 512 << 20
+"""What the encoding of a clip needs beside it; the usual clip takes a third of that."""
+
 
 @dataclass(frozen=True)
 class Grant:

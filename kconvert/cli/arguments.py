@@ -29,9 +29,11 @@ from kconvert.dataset.manifest import FORMAT_NAMES
 from kconvert.errors import UsageError
 from kconvert.text import did_you_mean
 from kconvert.units import ByteSize
+from kconvert.video.encoding.options import AudioTrack
 
 _FIELDS = dataclasses.fields(Conversion)
 _GROUPS = [field.name for field in _FIELDS if field.default_factory is not dataclasses.MISSING]
+_TRACKS = typing.get_args(AudioTrack)
 _FLAGS = ("overwrite", "members", "json", "quiet")
 _OVERWRITE_HELP = (
     "Start again: removes everything that kconvert made in the folder, all splits of it, once nothing can be refused "
@@ -176,7 +178,7 @@ def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Outp
     less than those that the words name, and these less than the words themselves.
     """
     parser.typed = words
-    configs, others = _without_configs(words)
+    configs, others = _without_configs(_with_tracks(words))
     release = [f"--release={_release(parser, others.pop(0))}"] if others and not others[0].startswith("-") else []
     given = Counter(word.partition("=")[0] for word in others if word.startswith("--"))
     if release and "--release" in given:
@@ -263,6 +265,17 @@ def _without_configs(words: list[str]) -> tuple[list[str], list[str]]:
         else:
             others.append(word)
     return configs, others
+
+
+def _with_tracks(words: list[str]) -> list[str]:
+    """The words, in which `--audio keep` is the option of its group that it means."""
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] == "--audio" and word in _TRACKS:
+            found[-1] = "--audio.track"
+        name, _, value = word.partition("=")
+        found.append(f"--audio.track={value}" if name == "--audio" and value in _TRACKS else word)
+    return found
 
 
 def _group_files(words: list[str]) -> list[tuple[str, str]]:

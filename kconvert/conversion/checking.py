@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from kconvert.catalog.clip import Clip
-from kconvert.dataset.table import StagedClip, StagedWriter
+from kconvert.conversion.preparing import Prepared, Preparer, Preparing
+from kconvert.dataset.table import SourceClip, StagedClip, StagedWriter
 from kconvert.sources.archive import MAX_CLIP_BYTES
 from kconvert.sources.members import Member
 from kconvert.staging.journal import MAX_LISTED
-from kconvert.staging.part import NOT_STAGED, ClipSink
+from kconvert.staging.part import ClipSink
 from kconvert.text import printable
 from kconvert.video.metadata import MediaMetadata
-from kconvert.video.open import open_prober
-from kconvert.video.prober import Probing
 from kconvert.video.verdict import CheckOptions, Fault, Probed, clean_detail, judge, rejecting_defect
 
+OnClip = Callable[[tuple[str, ...]], None]
+"""Is called with the defects of each clip."""
 _MAX_NAME_CHARS = 1000
 """What is kept of a member's name; official ones have 20 to 100."""
 _VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".3gp", ".flv")
@@ -35,50 +37,50 @@ class _Begun:
     """Its bytes; nothing if they were not loaded."""
     sha256: str
     """Of them; `""` if they were not loaded."""
-    probing: Probing
-    """Gives what was found."""
+    preparing: Preparing
+    """Gives what became of it."""
 
 
 class ClipChecking:
     """What becomes of each clip of an archive: a row, and its bytes in a sink if they are good.
 
-    A clip is looked into while the next one is read.
+    A clip is prepared while the next ones are read; rows and bytes come in the order of the archive.
     """
 
     def __init__(
-        self, options: CheckOptions, sink: ClipSink, rows: StagedWriter, on_clip: Callable[[tuple[str, ...]], None]
+        self, preparer: Preparer, options: CheckOptions, sink: ClipSink, rows: StagedWriter, on_clip: OnClip
     ) -> None:
-        """`on_clip` is called with the defects of each."""
-        self._prober = open_prober(options)
+        self._preparer = preparer
         self._options = options
         self._sink = sink
         self._rows = rows
         self._on_clip = on_clip
-        self._begun: _Begun | None = None
+        self._begun: deque[_Begun] = deque()
         self._by_member: dict[str, StagedClip] = {}
 
     def begin(self, name: str, member: Member) -> None:
-        """Loads a clip of an official name, and has it looked into; the one before it gets its row."""
+        """Loads a clip of an official name, and has it prepared; those before it get their rows, in time."""
         if member.size_bytes > MAX_CLIP_BYTES:
-            self.finish()
             detail = f"declares {member.size_bytes:,} bytes, more than the limit of {MAX_CLIP_BYTES:,}; not read"
-            probed = Probed(MediaMetadata(), Fault("unreadable", detail))
-            self._begun = _Begun(name, member, b"", "", lambda: probed)
+            prepared = Prepared(Probed(MediaMetadata(), Fault("unreadable", detail)))
+            self._begun.append(_Begun(name, member, b"", "", lambda: prepared))
             return
         data = member.load()
         digest = hashlib.sha256(data).hexdigest()
-        self.finish()
-        self._begun = _Begun(name, member, data, digest, self._prober.begin(data))
+        while not self._preparer.has_room(len(self._begun), sum(len(one.data) for one in self._begun)):
+            self._finish_first()
+        self._begun.append(_Begun(name, member, data, digest, self._preparer.begin(data, digest)))
 
     def finish(self) -> None:
-        """Gives the last clip its row. To be called once more after all of them."""
-        begun, self._begun = self._begun, None
-        if begun is None:
-            return
-        probed = begun.probing()
-        verdict = judge(probed, self._options)
+        """Gives all clips their rows that have none yet. To be called once more after all of them."""
+        while self._begun:
+            self._finish_first()
+
+    def _finish_first(self) -> None:
+        begun = self._begun.popleft()
+        prepared = begun.preparing()
+        verdict = judge(prepared.probed, self._options)
         is_good = not rejecting_defect(verdict.defects, self._options.dropped)
-        staged = self._sink.append(begun.data) if is_good else NOT_STAGED
         row = StagedClip(
             name=begun.name,
             member=printable(begun.member.name, _MAX_NAME_CHARS),
@@ -86,15 +88,37 @@ class ClipChecking:
             detail=verdict.detail,
             size_bytes=begun.member.size_bytes,
             sha256=begun.sha256,
-            metadata=probed.metadata,
-            part_offset=staged.offset,
-            crc32=staged.crc32,
+            metadata=prepared.probed.metadata,
         )
+        if is_good:
+            row = self._staged(begun, prepared, row)
         self._add(begun.member, row)
+
+    def _staged(self, begun: _Begun, prepared: Prepared, row: StagedClip) -> StagedClip:
+        """Puts what is written into the sink; returns the row of that."""
+        encoded, written = prepared.encoded, prepared.written
+        row = replace(
+            row,
+            encoding=encoded.how,
+            encoding_reasons=encoded.reasons,
+            encoding_notes=encoded.notes,
+        )
+        data = begun.data
+        if written is not None:
+            data = encoded.data
+            row = replace(
+                row,
+                size_bytes=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+                metadata=written.metadata,
+                source=SourceClip(begun.member.size_bytes, begun.sha256, prepared.probed.metadata),
+            )
+        staged = self._sink.append(data)
+        return replace(row, part_offset=staged.offset, crc32=staged.crc32)
 
     def is_clip(self, member_name: str) -> bool:
         """Whether a member of that name was a clip."""
-        return member_name in self._by_member or (self._begun is not None and self._begun.member.name == member_name)
+        return member_name in self._by_member or any(one.member.name == member_name for one in self._begun)
 
     def add_link(self, name: str, member: Member) -> None:
         """Gives a clip its row whose bytes are those of an earlier one, by a hard link."""

@@ -25,16 +25,18 @@ from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.pack import ShardOptions
 from kconvert.conversion.plan import Selection
 from kconvert.conversion.shuffle import ShuffleOptions
+from kconvert.conversion.split_job import Cores
 from kconvert.dataset.manifest import FormatName
 from kconvert.dataset.open import open_layout
 from kconvert.engines.engine import EngineName, RayOptions, SlurmOptions
 from kconvert.errors import UsageError
-from kconvert.machine_limits import WORKER_BYTES, Workers, default_workers
+from kconvert.machine_limits import ENCODER_BYTES, WORKER_BYTES, Workers, default_workers
 from kconvert.sources.clip_lists import ListName, parse_list_names
 from kconvert.sources.fetch.stream import FetchOptions, is_remote
 from kconvert.storage.open import meant_location, to_path
 from kconvert.storage.store import StorePath
 from kconvert.text import did_you_mean
+from kconvert.video.encoding.options import AudioOptions, Encoding, VideoOptions, encoding_of
 from kconvert.video.verdict import CheckOptions
 
 _SPLIT_NAMES = {"validation": "val"}
@@ -102,6 +104,10 @@ class Conversion:
     """Whether samples have these annotations themselves, too, not only the tables."""
     annotations: AnnotationFiles = field(default_factory=AnnotationFiles)
     """Annotations that are not the origin's."""
+    video: VideoOptions = field(default_factory=VideoOptions)
+    """How clips are encoded for training; they stay as they are hosted unless one of these is given."""
+    audio: AudioOptions = field(default_factory=AudioOptions)
+    """What becomes of the sound."""
     shard: ShardOptions = field(default_factory=ShardOptions)
     """How large shards are."""
     shuffle: ShuffleOptions = field(default_factory=ShuffleOptions)
@@ -189,7 +195,24 @@ class Conversion:
     @property
     def task_bytes(self) -> int:
         """The memory that a task needs."""
-        return WORKER_BYTES + open_layout(self.to).num_shards_in_memory * self.shard.max_bytes
+        encoder = ENCODER_BYTES if self.encoding.is_any else 0
+        return WORKER_BYTES + encoder + open_layout(self.to).num_shards_in_memory * self.shard.max_bytes
+
+    @property
+    def encoding(self) -> Encoding:
+        """What becomes of clips. Raises `UsageError` for what the codec does not take."""
+        try:
+            return encoding_of(self.video, self.audio)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    @property
+    def cores(self) -> Cores:
+        """How many cores tasks may use."""
+        workers = self.chosen_workers() if self.engine == "local" else None
+        if workers is not None:
+            return Cores(workers.number)
+        return Cores(None, self.slurm.cpus_per_task if self.engine == "slurm" else max(1, int(self.ray.cpus_per_task)))
 
     def chosen_workers(self) -> Workers | None:
         """How many tasks run at a time, and why; `None` if only the cluster knows."""
@@ -208,7 +231,7 @@ def require_known_words(conversion: Conversion) -> None:
     if conversion.match == "id" and selection.classes:
         raise UsageError("--match id: --classes chooses clips by their annotated names; leave out one of both")
     _require_members(conversion)
-    _ = conversion.splits, excluded_lists(conversion), asked_supplements(conversion)
+    _ = conversion.splits, excluded_lists(conversion), asked_supplements(conversion), conversion.encoding
     if conversion.exclude is None and conversion.exclude_by != "id":
         raise UsageError("--exclude_by: would be ignored, as nothing is excluded; leave it out, or give --exclude")
     for group, (why, mend) in conversion.ignored_groups().items():

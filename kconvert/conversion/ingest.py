@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from kconvert.conversion.checking import ClipChecking, MemberChecking
 from kconvert.conversion.damaged import DamagedError, DamagedPlace, DamagedPolicy, damage, is_accepted
+from kconvert.conversion.preparing import open_preparer
 from kconvert.dataset.table import staged_writer
 from kconvert.errors import ArchiveError, OutOfMemoryError, SourceChangedError
 from kconvert.events import Advance, Emit
@@ -23,6 +24,7 @@ from kconvert.sources.origin import ArchiveRef
 from kconvert.staging.journal import ArchiveReceipt, Damage, SplitJournal, guarded
 from kconvert.staging.part import ClipSink, part_writer
 from kconvert.storage.store import StorePath
+from kconvert.video.encoding.options import Encoding
 from kconvert.video.verdict import CheckOptions
 
 
@@ -54,6 +56,10 @@ class IngestTask:
     """How its bytes are had."""
     damaged: DamagedPolicy
     """What is made of it if it is damaged for good."""
+    encoding: Encoding
+    """What becomes of its clips."""
+    num_cores: int
+    """That it may use for that."""
     selection: ClipSelection | None = None
     """The clips that are read; `None` for all."""
 
@@ -143,8 +149,9 @@ class _Ingest:
             task.access.open(task.archive, task.fetch, self.counted.bytes_read) as stream,
             staged_writer(task.journal.rows_path(task.archive_id)) as rows,
             ArchiveReader(stream, task.name) as archive,
+            open_preparer(check, task.encoding, task.num_cores) as preparer,
         ):
-            clips = ClipChecking(check, sink, rows, self.counted.clip_checked)
+            clips = ClipChecking(preparer, check, sink, rows, self.counted.clip_checked)
             checking = MemberChecking(clips, _is_selected(task.selection))
             try:
                 for member in archive:

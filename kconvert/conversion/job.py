@@ -34,6 +34,7 @@ from kconvert.staging.journal import Journal
 from kconvert.storage.folders import local
 from kconvert.storage.store import StorePath
 from kconvert.version import FORMAT_VERSION
+from kconvert.video.encoding.tools import encoding_tools
 from kconvert.video.open import tool_versions
 
 
@@ -198,7 +199,9 @@ def _read_options(conversion: Conversion, strategy: Strategy) -> ReadOptions:
         # What is salvaged is decoded, whatever the depth.
         tool_versions(dataclasses.replace(conversion.check, depth="decode"))
     access = strategy.access(conversion.out_path, conversion.archive_cache)
-    return ReadOptions(conversion.check, conversion.fetch, access, conversion.damaged)
+    return ReadOptions(
+        conversion.check, conversion.fetch, access, conversion.damaged, conversion.encoding, conversion.cores
+    )
 
 
 def _require_apart(conversion: Conversion) -> None:
@@ -280,6 +283,7 @@ def _identity(
         "members": dict(digests["members"]),
         "shard": {"max_bytes": int(conversion.shard.max_bytes), "max_samples": conversion.shard.max_samples},
         "shuffle": dataclasses.asdict(conversion.shuffle),
+        **conversion.encoding.identity(),
     }
-    tools = {**tool_versions(conversion.check), **strategy.layout.tools()}
+    tools = {**tool_versions(conversion.check), **encoding_tools(conversion.encoding), **strategy.layout.tools()}
     return {"format_version": FORMAT_VERSION, "release": conversion.release, "options": options, "tools": tools}

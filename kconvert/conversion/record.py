@@ -20,7 +20,7 @@ from kconvert.staging.journal import ShardReceipt
 _STAGED_COLUMNS = (
     "defects", "detail", "member", "size_bytes", "sha256", "duration_seconds", "num_frames", "fps", "width", "height",
     "pix_fmt", "video_codec", "audio_codec", "rotation_degrees", "bit_rate", "sample_aspect_ratio",
-    "is_variable_frame_rate", "num_decoded_frames",
+    "is_variable_frame_rate", "num_decoded_frames", "encoding_reasons", "encoding_notes", *SOURCE_COLUMNS,
 )  # fmt: skip
 _MEMBER_COUNTS = ("num_members", "num_ignored_members", "num_unparsed_members", "num_unselected_members")
 
@@ -178,7 +178,5 @@ def _table_columns(
     yield "shard", [placement.shard for placement in placed]
     yield "sample_index", [placement.sample_index for placement in placed]
     yield "offset_bytes", [placement.offset_bytes for placement in placed]
-    yield "encoding", ["unchanged" if decision.status == "written" else "" for decision in decisions]
-    for name in SOURCE_COLUMNS:
-        # What is written is the official file.
-        yield name, [None] * len(decisions)
+    encodings = rows.column("encoding")
+    yield "encoding", [encodings[one.row] if one.status == "written" else "" for one in decisions]

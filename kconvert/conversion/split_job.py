@@ -23,12 +23,27 @@ from kconvert.sources.access import ArchiveAccess
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.staging.journal import ArchiveReceipt, SplitJournal
 from kconvert.storage.store import StorePath
+from kconvert.video.encoding.options import Encoding
 from kconvert.video.verdict import CheckOptions
 
 _MISSING_REASONS: Mapping[DamageHandling, MissingReason] = {
     "salvaged": "archive_damaged",
     "skipped": "archive_skipped",
 }
+
+
+@dataclass(frozen=True)
+class Cores:
+    """How many cores tasks may use."""
+
+    total: int | None
+    """Of this machine, for all tasks together; `None` where each has its own, on a cluster."""
+    each: int = 1
+    """Of a task, on a cluster."""
+
+    def of_each(self, num_tasks: int) -> int:
+        """Those of each of so many tasks, which run at the same time as far as there are cores."""
+        return self.each if self.total is None else max(1, self.total // max(1, min(num_tasks, self.total)))
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,10 @@ class ReadOptions:
     """Where their bytes are had from."""
     damaged: DamagedPolicy
     """What is made of those that are damaged for good."""
+    encoding: Encoding
+    """What becomes of clips."""
+    cores: Cores
+    """How many cores a task may use."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +146,9 @@ class SplitJob:
         sizes = [self.plan.sizes.get(name) for name in names]
         total = None if None in sizes else sum(size or 0 for size in sizes)
         text = f"{self.name}: reading {len(names):,} archive{'s' * (len(names) != 1)}"
-        tasks.run(Step(self.name, "reading", text, total), work, map(self._task, names), self._remember(tasks))
+        num_cores = self.read.cores.of_each(len(names))
+        given = (self._task(name, num_cores) for name in names)
+        tasks.run(Step(self.name, "reading", text, total), work, given, self._remember(tasks))
         for name, receipt in self.receipts(names).items():
             if (damage := receipt.damage) is not None:
                 tasks.note(f"{name} is damaged for good, and {damage.handling}: {damage.problem}")
@@ -137,7 +158,7 @@ class SplitJob:
         for archive_id in self.ids.values():
             self.journal.part_path(archive_id).remove()
 
-    def _task(self, name: str) -> IngestTask:
+    def _task(self, name: str, num_cores: int) -> IngestTask:
         return IngestTask(
             archive=self.plan.archives[name],
             archive_id=self.ids[name],
@@ -146,6 +167,8 @@ class SplitJob:
             fetch=self.read.fetch,
             access=self.read.access,
             damaged=self.read.damaged,
+            encoding=self.read.encoding,
+            num_cores=num_cores,
             selection=self.selection,
         )
 

@@ -27,7 +27,7 @@ class Archives(Layout):
     title = "Archives"
     is_local = True
     folders = tuple(sorted({load_release(name).root for name in RELEASE_NAMES}))
-    unused_options: Mapping[str, str] = {"shard": _KEPT, "shuffle": _KEPT}
+    unused_options: Mapping[str, str] = dict.fromkeys(("shard", "shuffle", "video", "audio"), _KEPT)
 
     def archive_files(self, archives: Set[str]) -> Set[str]:
         return archives

@@ -40,6 +40,14 @@ _METADATA = [
     ("num_decoded_frames", pa.int64()),
 ]
 
+_ENCODING = [
+    ("encoding", pa.string()),
+    ("encoding_reasons", _STRINGS),
+    ("encoding_notes", _STRINGS),
+]
+ENCODING_COLUMNS: tuple[str, ...] = tuple(name for name, _ in _ENCODING)
+"""What became of a clip before it was written: whether it is `unchanged`, `remuxed` or `encoded`, why, and what was odd."""
+
 _SOURCE = [
     ("source_size_bytes", pa.int64()),
     ("source_sha256", pa.string()),
@@ -63,6 +71,8 @@ STAGED = pa.schema(
         ("size_bytes", pa.int64()),
         ("sha256", pa.string()),
         *_METADATA,
+        *_ENCODING,
+        *_SOURCE,
         ("part_offset", pa.int64()),
         ("crc32", pa.int64()),
     ]
@@ -93,7 +103,7 @@ TABLE = pa.schema(
         ("shard", pa.string()),
         ("sample_index", pa.int32()),
         ("offset_bytes", pa.int64()),
-        ("encoding", pa.string()),
+        *_ENCODING,
         *_SOURCE,
     ]
 )
@@ -113,15 +123,35 @@ class StagedClip:
     detail: str
     """What the check says of the first; `""` for nothing."""
     size_bytes: int
-    """As declared by the archive."""
+    """Of the video as it is staged, or as declared by the archive if it is not."""
     sha256: str
     """Of the video's bytes; `""` if they were not loaded."""
     metadata: MediaMetadata
     """What its container states."""
+    encoding: str = "unchanged"
+    """What became of it: `unchanged`, `remuxed` or `encoded`."""
+    encoding_reasons: tuple[str, ...] = ()
+    """Why it is not unchanged."""
+    encoding_notes: tuple[str, ...] = ()
+    """What is odd of it, and what was made of that."""
+    source: SourceClip | None = None
+    """The official file, where what is staged is another one."""
     part_offset: int = -1
     """Where its bytes begin in the part; -1 if they are not staged."""
     crc32: int = 0
     """Of the staged bytes."""
+
+
+@dataclass(frozen=True)
+class SourceClip:
+    """An official file that something else is staged for."""
+
+    size_bytes: int
+    """As declared by the archive."""
+    sha256: str
+    """Of its bytes."""
+    metadata: MediaMetadata
+    """What its container states."""
 
 
 class StagedRows:
@@ -189,10 +219,12 @@ class StagedWriter:
     def add(self, clip: StagedClip) -> None:
         """Appends a row."""
         for field in dataclasses.fields(clip):
-            if field.name != "metadata":
+            if field.name not in ("metadata", "source"):
                 self._columns[field.name].append(getattr(clip, field.name))
         for name, _ in _METADATA:
             self._columns[name].append(getattr(clip.metadata, name))
+        for name in SOURCE_COLUMNS:
+            self._columns[name].append(_of_source(clip.source, name.removeprefix("source_")))
         self.num_rows += 1
         if self.num_rows % self._GROUP_ROWS == 0:
             self._flush()
@@ -211,6 +243,12 @@ class StagedWriter:
         """Frees what the writer holds. Without `finish` before it, what was written is worth nothing."""
         with suppress(OSError, pa.ArrowException):
             self._parquet.close()
+
+
+def _of_source(source: SourceClip | None, name: str) -> Any:
+    if source is None:
+        return None
+    return getattr(source, name) if name in ("size_bytes", "sha256") else getattr(source.metadata, name)
 
 
 def _no_columns() -> dict[str, list[Any]]:

@@ -128,11 +128,7 @@ def num_descriptions(data: Bytes) -> int:
     """How many descriptions of samples the video tracks have (`stsd`, 8.5.2): more than one each where what is coded
     changes on the way."""
     found = (
-        box
-        for track in _tracks(data)
-        if _is_video(data, track)
-        for box in _tables(data, track)
-        if box.kind == b"stsd"
+        box for track in _tracks(data) if _is_video(data, track) for box in _tables(data, track) if box.kind == b"stsd"
     )
     return sum(int.from_bytes(data[box.start + 4 : box.start + 8], "big") for box in found)
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from kconvert.video.prober import Prober
 from kconvert.video.verdict import CheckOptions
 
+if TYPE_CHECKING:
+    from kconvert.video.process import VideoProcess
 
-def open_prober(options: CheckOptions) -> Prober:
-    """The prober that the options ask for. Raises `UsageError` if it is not installed."""
+
+def open_prober(options: CheckOptions, process: VideoProcess | None = None) -> Prober:
+    """The prober that the options ask for; where it needs a video process, this one, or that of this process. Raises
+    `UsageError` if it is not installed."""
     if options.prober == "ffprobe":
         from kconvert.video.ffprobe import FfprobeProber
 
@@ -17,7 +22,7 @@ def open_prober(options: CheckOptions) -> Prober:
     from kconvert.video.isolated import IsolatedProber
     from kconvert.video.process import video_process
 
-    return IsolatedProber(options, video_process())
+    return IsolatedProber(options, process or video_process())
 
 
 def tool_versions(options: CheckOptions) -> Mapping[str, str]:

@@ -291,9 +291,10 @@ class VideoProcess:
         self.close()
 
 
-def video_process() -> VideoProcess:
-    """That of this process, begun if there is none yet; it ends with this process."""
-    return _of_process(os.getpid())
+def video_process(number: int = 0) -> VideoProcess:
+    """One of this process's, begun if there is none of that number yet; it ends with this process. The first one begins
+    fastest (see `prepare`)."""
+    return _of_process(os.getpid(), number)
 
 
 def prepare() -> None:
@@ -302,8 +303,8 @@ def prepare() -> None:
 
 
 @functools.cache
-def _of_process(process_id: int) -> VideoProcess:
-    """One for each process: a child that is forked off this one gets another."""
+def _of_process(process_id: int, number: int) -> VideoProcess:
+    """Of each process its own: a child that is forked off this one gets others."""
     process = VideoProcess(preload=("kconvert.video.libav",))
     atexit.register(process.close)
     os.register_at_fork(after_in_child=process.abandon)

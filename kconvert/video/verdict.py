@@ -20,6 +20,7 @@ Defect = Literal[
     "truncated",
     "encrypted",
     "undecodable",
+    "unencodable",
     "crashed",
     "timeout",
 ]

@@ -32,9 +32,7 @@ _PROGRESSIVE = (0, 1)
 """Unknown counts as progressive: a first picture that is not says so itself."""
 
 
-def why_encoded(
-    clip: Clip, container: InputContainer, video: VideoStream, settings: VideoSettings
-) -> tuple[str, ...]:
+def why_encoded(clip: Clip, container: InputContainer, video: VideoStream, settings: VideoSettings) -> tuple[str, ...]:
     """Why the video cannot keep its packets; nothing if it can. Raises: `av.FFmpegError`, `UnknownColourError`."""
     found = list(_by_container(clip, video, settings))
     if "container" not in found:
@@ -86,9 +84,7 @@ def _by_index(clip: Clip, video: VideoStream, settings: VideoSettings) -> Iterat
 def _by_times(ticks: Sequence[int], tick_seconds: Fraction, fps: Fraction | None) -> Iterator[str]:
     if ticks[0] != 0 or any(later <= earlier for earlier, later in itertools.pairwise(ticks)):
         yield "times"
-    elif fps is not None and any(
-        round(number / fps / tick_seconds) != tick for number, tick in enumerate(ticks)
-    ):
+    elif fps is not None and any(round(number / fps / tick_seconds) != tick for number, tick in enumerate(ticks)):
         yield "rate"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -21,6 +21,7 @@ from kconvert.video.child import Clip
 from kconvert.video.containers import FROM_MEMORY
 from kconvert.video.encoding.colour import UnknownColourError
 from kconvert.video.encoding.conforming import why_encoded, why_remuxed
+from kconvert.video.encoding.encoded import Encoded
 from kconvert.video.encoding.encoder import PictureFormat, UnencodableError, encoder_name, require_size, set_up
 from kconvert.video.encoding.mux import Mp4Writer
 from kconvert.video.encoding.options import Encoding, VideoSettings
@@ -37,27 +38,7 @@ from kconvert.video.verdict import Fault
 _NEARLY_ALL = 0.95
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """What became of a clip."""
-
-    how: str
-    """`unchanged`, `remuxed` or `encoded`; `""` where it cannot be encoded."""
-    data: bytes = b""
-    """What is written; nothing where the clip stays as it is, or cannot be encoded."""
-    reasons: tuple[str, ...] = ()
-    """Why it does not stay as it is."""
-    notes: tuple[str, ...] = ()
-    """What is odd of it, and what was made of that."""
-    num_decoded_frames: int | None = None
-    """That the clip shows; `None` if it was not decoded."""
-    fault: Fault | None = None
-    """What is wrong with it, found on the way."""
-
-
-def encode(
-    clip: Clip, report: Callable[[object], None], encoding: Encoding, metadata: MediaMetadata
-) -> Encoded:
+def encode(clip: Clip, report: Callable[[object], None], encoding: Encoding, metadata: MediaMetadata) -> Encoded:
     """What becomes of a clip; `metadata` are what its container states. For the video process."""
     try:
         with _opened(clip) as container:

@@ -170,7 +170,9 @@ class _Way:
     def go(self, frame: VideoFrame) -> VideoFrame:
         """A frame as it is encoded."""
         scaled = frame if self._scaling.is_nothing(frame) else self._scaled(frame)
-        turned_size = (scaled.height, scaled.width) if self._orientation.is_transposed else (scaled.width, scaled.height)
+        turned_size = (
+            (scaled.height, scaled.width) if self._orientation.is_transposed else (scaled.width, scaled.height)
+        )
         if self._orientation.is_upright and turned_size == self._size:
             return scaled
         if self._graph is None:

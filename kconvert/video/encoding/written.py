@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import av
 
-
 _MAX_DELAY_MICROSECONDS = 50
 
 
@@ -61,10 +60,14 @@ def _times_problem(times: Sequence[int], expected: Sequence[int]) -> str:
     if len(times) != len(expected):
         return f"{len(times)} frames, expected {len(expected)}"
     delay = times[0] - expected[0] if times else 0
-    differing = (number for number, pair in enumerate(zip(times, expected, strict=True)) if abs(pair[0] - pair[1] - delay) > 1)
+    differing = (
+        number for number, pair in enumerate(zip(times, expected, strict=True)) if abs(pair[0] - pair[1] - delay) > 1
+    )
     if abs(delay) > _MAX_DELAY_MICROSECONDS:
         return f"the first frame is shown {delay} µs after its time"
-    return next((f"frame {number} is shown at {times[number]} µs, expected {expected[number]}" for number in differing), "")
+    return next(
+        (f"frame {number} is shown at {times[number]} µs, expected {expected[number]}" for number in differing), ""
+    )
 
 
 def _require_decodable(container: av.container.InputContainer, data: bytes, keys: Sequence[int], num: int) -> None:

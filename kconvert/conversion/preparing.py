@@ -1,0 +1,147 @@
+"""Preparing: what becomes of a clip's bytes before they are staged: they are looked into, and encoded where that is
+asked for.
+
+Clips are given one after the other, and are prepared while the next ones are read: by one video process where they are
+only looked into, by as many as the task has cores where they are encoded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Self
+
+from kconvert.video.encoding.encoded import Encoded
+from kconvert.video.encoding.options import Encoding
+from kconvert.video.open import open_prober
+from kconvert.video.process import ClipFault, VideoProcess, video_process
+from kconvert.video.verdict import CheckOptions, Fault, Probed, judge, rejecting_defect
+
+_ENCODING_TIMEOUTS = 10
+"""How much longer than a check encoding may take: it decodes all, and does more."""
+_MAX_WAITING_BYTES = 256 << 20
+"""Of clips that are prepared or wait for it, beside one that may be larger."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known of a clip, and what is staged of it."""
+
+    probed: Probed
+    """Of the clip as it is hosted."""
+    encoded: Encoded = Encoded("unchanged")
+    """What became of it."""
+    written: Probed | None = None
+    """Of what is written instead; `None` where that is the clip itself."""
+
+
+Preparing = Callable[[], Prepared]
+"""Gives what became of a clip, to be called once. Raises: as `Probing` does."""
+
+
+class Preparer(ABC):
+    """Prepares the clips of one archive. To be closed."""
+
+    @abstractmethod
+    def begin(self, data: bytes, sha256: str) -> Preparing:
+        """Begins to prepare a clip; `sha256` is that of its bytes."""
+
+    @abstractmethod
+    def has_room(self, num_waiting: int, num_bytes: int) -> bool:
+        """Whether another clip may be begun before the first of so many, of so many bytes, is asked for."""
+
+    def close(self) -> None:
+        """Waits for what is at work."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ProbePreparer(Preparer):
+    """Clips are only looked into, one at a time, while the next one is read."""
+
+    def __init__(self, options: CheckOptions) -> None:
+        self._prober = open_prober(options)
+
+    def begin(self, data: bytes, sha256: str) -> Preparing:
+        probing = self._prober.begin(data)
+        return lambda: Prepared(probing())
+
+    def has_room(self, num_waiting: int, num_bytes: int) -> bool:
+        return num_waiting == 0
+
+
+class EncodingPreparer(Preparer):
+    """Clips are looked into, and encoded if they are good."""
+
+    def __init__(self, options: CheckOptions, encoding: Encoding, num_processes: int) -> None:
+        self._options = options
+        self._encoding = encoding
+        self._num_processes = num_processes
+        self._idle: SimpleQueue[VideoProcess] = SimpleQueue()
+        for number in range(num_processes):
+            self._idle.put(video_process(number))
+        self._pool = ThreadPoolExecutor(num_processes)
+
+    def begin(self, data: bytes, sha256: str) -> Preparing:
+        future: Future[Prepared] = self._pool.submit(self._prepared, data)
+        return future.result
+
+    def has_room(self, num_waiting: int, num_bytes: int) -> bool:
+        return num_waiting <= self._num_processes and (not num_waiting or num_bytes <= _MAX_WAITING_BYTES)
+
+    def _prepared(self, data: bytes) -> Prepared:
+        process = self._idle.get()
+        try:
+            return prepare(process, data, self._options, self._encoding)
+        finally:
+            self._idle.put(process)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def open_preparer(options: CheckOptions, encoding: Encoding, num_cores: int) -> Preparer:
+    """What prepares clips as they are asked for."""
+    return EncodingPreparer(options, encoding, num_cores) if encoding.is_any else ProbePreparer(options)
+
+
+def prepare(process: VideoProcess, data: bytes, options: CheckOptions, encoding: Encoding) -> Prepared:
+    """What becomes of one clip. Raises: as `Probing` does."""
+    # Encoding decodes all, so that nothing is to be decoded before it.
+    early = dataclasses.replace(options, depth="index") if options.depth == "decode" else options
+    probed = open_prober(early, process).probe(data)
+    if rejecting_defect(judge(probed, options).defects, options.dropped):
+        return Prepared(probed)
+    encoded = _encoded(process, data, probed, options, encoding)
+    if encoded.how == "encoded" or encoded.fault:
+        metadata = dataclasses.replace(probed.metadata, num_decoded_frames=encoded.num_decoded_frames)
+        probed = Probed(metadata, encoded.fault)
+    elif options.depth == "decode":
+        probed = open_prober(options, process).probe(data)
+    if not encoded.data or probed.fault:
+        return Prepared(probed, encoded)
+    written = open_prober(early, process).probe(encoded.data)
+    if written.fault is not None:
+        detail = f"what was written is {written.fault.defect}: {written.fault.detail}"
+        return Prepared(Probed(probed.metadata, Fault("unencodable", detail)), encoded)
+    return Prepared(probed, encoded, written)
+
+
+def _encoded(process: VideoProcess, data: bytes, probed: Probed, options: CheckOptions, encoding: Encoding) -> Encoded:
+    from kconvert.video.encoding.encode import encode
+
+    try:
+        return process.run(encode, data, _ENCODING_TIMEOUTS * options.timeout, encoding, probed.metadata)
+    except ClipFault as fault:
+        return Encoded("", fault=Fault(fault.defect, fault.detail.replace("the check", "encoding", 1)))
