@@ -56,12 +56,12 @@ class IngestTask:
     """How its bytes are had."""
     damaged: DamagedPolicy
     """What is made of it if it is damaged for good."""
-    encoding: Encoding
-    """What becomes of its clips."""
-    num_cores: int
-    """That it may use for that."""
     selection: ClipSelection | None = None
     """The clips that are read; `None` for all."""
+    encoding: Encoding = field(default_factory=Encoding)
+    """What becomes of its clips."""
+    num_cores: int = 1
+    """That it may use for that."""
 
     @property
     def name(self) -> str:

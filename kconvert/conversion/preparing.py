@@ -11,7 +11,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
@@ -34,7 +34,7 @@ class Prepared:
 
     probed: Probed
     """Of the clip as it is hosted."""
-    encoded: Encoded = Encoded("unchanged")
+    encoded: Encoded = field(default_factory=lambda: Encoded("unchanged"))
     """What became of it."""
     written: Probed | None = None
     """Of what is written instead; `None` where that is the clip itself."""
@@ -55,6 +55,7 @@ class Preparer(ABC):
     def has_room(self, num_waiting: int, num_bytes: int) -> bool:
         """Whether another clip may be begun before the first of so many, of so many bytes, is asked for."""
 
+    @abstractmethod
     def close(self) -> None:
         """Waits for what is at work."""
 
@@ -79,6 +80,9 @@ class ProbePreparer(Preparer):
 
     def has_room(self, num_waiting: int, num_bytes: int) -> bool:
         return num_waiting == 0
+
+    def close(self) -> None:
+        """Nobody waits for it."""
 
 
 class EncodingPreparer(Preparer):

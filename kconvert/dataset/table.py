@@ -46,7 +46,7 @@ _ENCODING = [
     ("encoding_notes", _STRINGS),
 ]
 ENCODING_COLUMNS: tuple[str, ...] = tuple(name for name, _ in _ENCODING)
-"""What became of a clip before it was written: whether it is `unchanged`, `remuxed` or `encoded`, why, and what was odd."""
+"""Whether a clip was `unchanged`, `remuxed` or `encoded` before it was written, why, and what was odd."""
 
 _SOURCE = [
     ("source_size_bytes", pa.int64()),
@@ -128,6 +128,10 @@ class StagedClip:
     """Of the video's bytes; `""` if they were not loaded."""
     metadata: MediaMetadata
     """What its container states."""
+    part_offset: int = -1
+    """Where its bytes begin in the part; -1 if they are not staged."""
+    crc32: int = 0
+    """Of the staged bytes."""
     encoding: str = "unchanged"
     """What became of it: `unchanged`, `remuxed` or `encoded`."""
     encoding_reasons: tuple[str, ...] = ()
@@ -136,10 +140,6 @@ class StagedClip:
     """What is odd of it, and what was made of that."""
     source: SourceClip | None = None
     """The official file, where what is staged is another one."""
-    part_offset: int = -1
-    """Where its bytes begin in the part; -1 if they are not staged."""
-    crc32: int = 0
-    """Of the staged bytes."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ slice gives the format. At the first oddity all is done again, the usual way, so
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -32,6 +32,7 @@ from av.video.stream import VideoStream
 from kconvert.video.boxes import has_index, is_fragmented, major_brand
 from kconvert.video.child import Clip
 from kconvert.video.containers import FROM_MEMORY, is_picture_format
+from kconvert.video.messages import MAX_MESSAGES, Messages, captured, explain, with_last
 from kconvert.video.metadata import MediaMetadata, is_variable
 from kconvert.video.streams import best_video
 from kconvert.video.structure import decoded_fault, index_fault, no_video_fault, structure_fault, times_fault
@@ -46,7 +47,6 @@ _ROTATION = re.compile(
 )
 """As `av_dump_format` prints them, older and newer: what metadata say stands behind a padded key, each line of it."""
 _FULL_TURN = 360
-_MAX_MESSAGES = 100
 _GLANCED_CODECS = ("h264", "aac")
 _MAX_GLANCED_STREAMS = 8
 _NO_DECODER = {"codec_whitelist": "none"}
@@ -63,10 +63,6 @@ _MP4 = "mp4"
 """What libavformat calls everything that begins with a box of type `ftyp`, as official clips do."""
 _NOTHING = MediaMetadata()
 
-av.logging.set_level(av.logging.ERROR)
-# Else a message that equals the one of the clip before is dropped, and a row depends on its neighbours.
-av.logging.set_skip_repeated(False)
-
 
 def versions() -> dict[str, str]:
     """Names and versions of what judges."""
@@ -81,10 +77,10 @@ class LibavProber:
 
     def probe(self, data: Clip, report: Callable[[object], None]) -> Probed:
         """As a `Prober` does; the metadata are reported before anything is decoded. Raises `MemoryError`."""
-        with _captured() as messages:
+        with captured() as messages:
             return self._open(data, messages, report)
 
-    def _open(self, data: Clip, messages: _Messages, report: Callable[[object], None]) -> Probed:
+    def _open(self, data: Clip, messages: Messages, report: Callable[[object], None]) -> Probed:
         if self._options.depth != "decode" and (probed := self._glance(data, messages)):
             return probed
         messages.clear()
@@ -93,7 +89,7 @@ class LibavProber:
         except MemoryError:
             raise
         except (av.FFmpegError, ValueError) as error:
-            return Probed(_NOTHING, Fault("unreadable", _explain(error, messages)))
+            return Probed(_NOTHING, Fault("unreadable", explain(error, messages)))
         with container:
             if is_picture_format(container.format.name):
                 return Probed(_NOTHING, Fault("no_video", f"is a picture ({container.format.name})"))
@@ -102,7 +98,7 @@ class LibavProber:
                 return Probed(_NOTHING, fault)
             return self._look(container, data, messages, report)
 
-    def _glance(self, data: Clip, messages: _Messages) -> Probed | None:
+    def _glance(self, data: Clip, messages: Messages) -> Probed | None:
         """What `_open` finds, without decoding anything; `None` if that takes decoding."""
         if data[4:8] != b"ftyp":
             return None
@@ -128,7 +124,7 @@ class LibavProber:
             return None
 
     def _look(
-        self, container: InputContainer, data: Clip, messages: _Messages, report: Callable[[object], None]
+        self, container: InputContainer, data: Clip, messages: Messages, report: Callable[[object], None]
     ) -> Probed:
         video = best_video(container)
         if video is None:
@@ -154,16 +150,6 @@ class LibavProber:
 
 def _nobody(what: object) -> None:
     """Nobody wants to know."""
-
-
-_Messages = list[tuple[int, str, str]]
-
-
-@contextmanager
-def _captured() -> Iterator[_Messages]:
-    """Collects what the libraries log in this thread."""
-    with av.logging.Capture(local=True) as messages:
-        yield messages
 
 
 def _opened(data: Clip, **options: Any) -> InputContainer:
@@ -224,16 +210,7 @@ def _decode_head(data: Clip, first: IndexEntry, context: VideoCodecContext) -> N
         context.decode(av.Packet(bytes(head)))
 
 
-def _explain(error: Exception, messages: _Messages) -> str:
-    """The error's own text, and the last thing that the libraries logged before it."""
-    text = getattr(error, "strerror", None) or str(error)
-    if not messages:
-        return text
-    _, source, message = messages[-1]
-    return f"{text} ({source}: {message.strip()})" if source else f"{text} ({message.strip()})"
-
-
-def _closed_decoder(container: InputContainer, messages: _Messages) -> Fault | None:
+def _closed_decoder(container: InputContainer, messages: Messages) -> Fault | None:
     """The fault of a stream whose decoder does not open, as its headers are damaged."""
     for stream in container.streams:
         if stream.type not in ("audio", "video") or stream.codec_context is None:
@@ -244,7 +221,7 @@ def _closed_decoder(container: InputContainer, messages: _Messages) -> Fault | N
         except MemoryError:
             raise
         except (av.FFmpegError, ValueError) as error:
-            return Fault("unreadable", _explain(error, messages))
+            return Fault("unreadable", explain(error, messages))
     return None
 
 
@@ -319,19 +296,19 @@ def _rotation(container: InputContainer, video: VideoStream) -> int:
     return degrees if -_FULL_TURN <= degrees <= _FULL_TURN else 0
 
 
-def _too_large(messages: _Messages) -> str:
+def _too_large(messages: Messages) -> str:
     """What the libraries say of a sample that is too large to be one; `""` if nothing."""
     return next((text.strip() for _, _, text in messages if _TOO_LARGE.search(text)), "")
 
 
-def _index_fault(container: InputContainer, video: VideoStream, data: Clip, messages: _Messages) -> Fault | None:
+def _index_fault(container: InputContainer, video: VideoStream, data: Clip, messages: Messages) -> Fault | None:
     """What is wrong with the index, and with what else says where the clip's bytes are."""
     if detail := _cut_index(container, len(data), messages):
         return Fault("truncated", detail)
     return structure_fault(data) or index_fault(data, len(video.index_entries), video.frames)
 
 
-def _cut_index(container: InputContainer, size: int, messages: _Messages) -> str:
+def _cut_index(container: InputContainer, size: int, messages: Messages) -> str:
     """What the container's index promises that a file of that size does not have; `""` if it has everything.
 
     libavformat keeps the size of a sample in 30 bits with a sign (`AVIndexEntry`), so that a damaged one may come back
@@ -381,7 +358,7 @@ class _Seen:
         return None if self._start is None or self._end is None else float(self._end - self._start)
 
 
-def _decode(container: InputContainer, video: VideoStream, metadata: MediaMetadata, messages: _Messages) -> Probed:
+def _decode(container: InputContainer, video: VideoStream, metadata: MediaMetadata, messages: Messages) -> Probed:
     """Decodes the video and all audio; what `ffmpeg -xerror` ends at is a fault, and so is what is far from what was
     stated."""
     streams = [video, *container.streams.audio]
@@ -399,7 +376,7 @@ def _decode(container: InputContainer, video: VideoStream, metadata: MediaMetada
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError) as error:
-        return Probed(metadata, Fault("undecodable", _explain(error, messages)))
+        return Probed(metadata, Fault("undecodable", explain(error, messages)))
     fault = decoded_fault(metadata, seen.num_frames, seen.seconds)
     is_variable = metadata.is_variable_frame_rate
     metadata = replace(
@@ -407,10 +384,10 @@ def _decode(container: InputContainer, video: VideoStream, metadata: MediaMetada
         num_decoded_frames=seen.num_frames,
         is_variable_frame_rate=seen.is_variable if is_variable is None else is_variable,
     )
-    return Probed(metadata, fault and Fault(fault.defect, _with_last(fault.detail, messages)))
+    return Probed(metadata, fault and Fault(fault.defect, with_last(fault.detail, messages)))
 
 
-def _corrupt(packet: Packet[Any], video: int, seen: _Seen, messages: _Messages) -> str:
+def _corrupt(packet: Packet[Any], video: int, seen: _Seen, messages: Messages) -> str:
     """Decodes a packet; what is corrupt of it, `""` if nothing is. `video` is the number of the video's stream."""
     if packet.is_corrupt:
         return f"corrupt packet in stream {packet.stream.index} at byte {packet.pos}"
@@ -419,11 +396,7 @@ def _corrupt(packet: Packet[Any], video: int, seen: _Seen, messages: _Messages) 
         if isinstance(frame, VideoFrame | AudioFrame):
             seen.add(frame)
         # Some decoders complain of every frame; the last words are enough.
-        del messages[:-_MAX_MESSAGES]
+        del messages[:-MAX_MESSAGES]
         if getattr(frame, "is_corrupt", False):
-            return _with_last(f"corrupt frame in stream {packet.stream.index}", messages)
+            return with_last(f"corrupt frame in stream {packet.stream.index}", messages)
     return ""
-
-
-def _with_last(detail: str, messages: _Messages) -> str:
-    return f"{detail} ({messages[-1][1]}: {messages[-1][2].strip()})" if messages else detail

@@ -11,7 +11,6 @@ import av
 from av.codec.context import Flags
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -23,14 +22,15 @@ from kconvert.video.encoding.colour import UnknownColourError
 from kconvert.video.encoding.conforming import why_encoded, why_remuxed
 from kconvert.video.encoding.encoded import Encoded
 from kconvert.video.encoding.encoder import PictureFormat, UnencodableError, encoder_name, require_size, set_up
-from kconvert.video.encoding.mux import Mp4Writer
-from kconvert.video.encoding.options import Encoding, VideoSettings
+from kconvert.video.encoding.mux import Mp4Writer, moved, starts
+from kconvert.video.encoding.options import AudioOptions, Encoding, VideoSettings
 from kconvert.video.encoding.pictures import Conformer, Deinterlacer
 from kconvert.video.encoding.shape import usable_ratio
 from kconvert.video.encoding.sound import Sound, add_sound, best_audio
 from kconvert.video.encoding.timeline import Raw, Timed, Timeline, at_rate
-from kconvert.video.encoding.written import Expected, require_written
+from kconvert.video.encoding.written import Expected, WrittenError, require_written
 from kconvert.video.limits import is_near_limit
+from kconvert.video.messages import MAX_MESSAGES, Messages, captured, explain
 from kconvert.video.metadata import MediaMetadata
 from kconvert.video.streams import best_video
 from kconvert.video.verdict import Fault
@@ -38,17 +38,23 @@ from kconvert.video.verdict import Fault
 _NEARLY_ALL = 0.95
 
 
+class _NothingDecodesError(Exception):
+    """A clip shows no frame."""
+
+
 def encode(clip: Clip, report: Callable[[object], None], encoding: Encoding, metadata: MediaMetadata) -> Encoded:
     """What becomes of a clip; `metadata` are what its container states. For the video process."""
     try:
-        with _opened(clip) as container:
+        with captured() as messages, _opened(clip) as container:
             video = best_video(container)
             if video is None or video.codec_context is None:
                 return Encoded("", fault=Fault("unencodable", "no decoder for the codec of the video"))
-            return _encode(clip, container, video, encoding, metadata)
+            return _encode(_Work(clip, encoding.audio, metadata, messages), container, video, encoding)
     except MemoryError:
         raise
-    except (UnknownColourError, UnencodableError) as error:
+    except _NothingDecodesError as error:
+        return Encoded("", fault=Fault("undecodable", str(error)))
+    except (UnknownColourError, UnencodableError, WrittenError) as error:
         return Encoded("", fault=Fault("unencodable", str(error)))
     except (av.FFmpegError, ValueError) as error:
         if is_near_limit():
@@ -63,15 +69,13 @@ def _opened(clip: Clip) -> InputContainer:
     return container
 
 
-def _encode(
-    clip: Clip, container: InputContainer, video: VideoStream, encoding: Encoding, metadata: MediaMetadata
-) -> Encoded:
-    settings = encoding.video
+def _encode(work: _Work, container: InputContainer, video: VideoStream, encoding: Encoding) -> Encoded:
+    settings, clip = encoding.video, work.clip
     why = why_encoded(clip, container, video, settings) if settings is not None else ()
     if settings is not None and (why or settings.reencode == "always"):
-        return _Work(clip, encoding.audio, metadata).encoded(settings, why or ("always",))
+        return work.encoded(settings, why or ("always",))
     if why := why_remuxed(clip, container, video, encoding.audio):
-        return _Work(clip, encoding.audio, metadata).remuxed(why)
+        return work.remuxed(why)
     return Encoded("unchanged")
 
 
@@ -81,16 +85,18 @@ class _Work:
 
     clip: Clip
     """Its bytes."""
-    audio: Any
-    """What becomes of its sound: `AudioOptions`."""
+    audio: AudioOptions
+    """What becomes of its sound."""
     metadata: MediaMetadata
     """What its container states."""
+    messages: Messages
+    """What the libraries log meanwhile."""
 
     def encoded(self, settings: VideoSettings, why: tuple[str, ...]) -> Encoded:
         """The clip with its video encoded."""
         writer = Mp4Writer()
         with _opened(self.clip) as container:
-            pictures = _Pictures(container, settings)
+            pictures = _Pictures(container, settings, self.messages)
             stream = writer.add_encoder(encoder_name(settings))
             packets = list(pictures.encoded(stream))
         fault = pictures.fault(self.metadata.num_frames if has_index(self.clip) else None)
@@ -115,11 +121,10 @@ class _Work:
             stream = writer.add_copy(video)
             packets = [packet for packet in container.demux(video) if packet.size]
             origin = min((packet.pts for packet in packets if packet.pts is not None), default=0)
-            for packet in packets:
-                packet.pts, packet.dts, packet.stream = packet.pts - origin, packet.dts - origin, stream
-            sound = self._sound(writer, origin * video.time_base)
+            packets = [moved(packet, -origin, stream) for packet in packets]
+            sound = self._sound(writer, origin * _time_base(video))
             width, height = video.codec_context.width, video.codec_context.height
-            shown = sorted(packet.pts * packet.time_base for packet in packets)
+            shown = sorted(map(starts, packets))
             data, lead = _written(writer, packets, sound)
         times = [int((time + lead) * 1_000_000) for time in shown]
         require_written(data, Expected(width, height, times, 0))
@@ -137,8 +142,7 @@ def _written(writer: Mp4Writer, packets: list[Packet[Any]], sound: Sound) -> tup
     """The file, and when its first picture is shown: later than at 0 where the sound begins before it."""
     lead = max(Fraction(0), -sound.starts)
     for packet in (*packets, *sound.packets):
-        shift = round(lead / packet.time_base)
-        packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+        moved(packet, round(lead / packet.time_base))
     if packets:
         lead = round(lead / packets[0].time_base) * packets[0].time_base
     return writer.write([*packets, *sound.packets]), lead
@@ -147,10 +151,11 @@ def _written(writer: Mp4Writer, packets: list[Packet[Any]], sound: Sound) -> tup
 class _Pictures:
     """The pictures of a clip, from packets to packets."""
 
-    def __init__(self, container: InputContainer, settings: VideoSettings) -> None:
+    def __init__(self, container: InputContainer, settings: VideoSettings, messages: Messages) -> None:
         video = best_video(container)
         assert video is not None
         self._container = container
+        self._messages = messages
         self._video = video
         self._settings = settings
         self._deinterlacer = Deinterlacer()
@@ -169,9 +174,9 @@ class _Pictures:
         """When the first frame is shown, in seconds on the timeline of the source."""
         return (self._timeline.start or 0) * self._timeline.time_base
 
-    def encoded(self, stream: Stream) -> Iterator[Packet[Any]]:
+    def encoded(self, stream: Any) -> Iterator[Packet[Any]]:
         """Packets of a stream whose encoder is not set up yet."""
-        context: VideoCodecContext = stream.codec_context  # type: ignore[assignment]
+        context: VideoCodecContext = stream.codec_context
         time_base, durations = self._timeline.time_base, {}
         timed = self._timeline.timed(self._deinterlacer.progressive(self._decoded()))
         if self._settings.fps is not None:
@@ -186,7 +191,7 @@ class _Pictures:
             self.times.append(one.time * time_base)
             yield from _own(context.encode(frame), stream, durations)
         if self.conformer is None:
-            raise UnencodableError("no frame was decoded")
+            raise _NothingDecodesError(self._problem or "no frame was decoded")
         yield from _own(context.encode(None), stream, durations)
 
     def _decoded(self) -> Iterator[Raw[VideoFrame]]:
@@ -203,8 +208,10 @@ class _Pictures:
             except av.InvalidDataError as error:
                 self._num_undecoded += 1
                 if has_key:
-                    self._problem = self._problem or (error.strerror or str(error))
+                    self._problem = self._problem or explain(error, self._messages)
                 continue
+            # Some decoders complain of every frame.
+            del self._messages[:-MAX_MESSAGES]
             self._num_before_key += bool(packet.size) and not has_key
             for frame in frames:
                 self.num_shown += 1
@@ -264,7 +271,7 @@ def _rate(video: VideoStream) -> Fraction | None:
     return video.guessed_rate or video.average_rate
 
 
-def _own(packets: list[Packet[Any]], stream: Stream, durations: dict[int, int]) -> Iterator[Packet[Any]]:
+def _own(packets: list[Packet[Any]], stream: Any, durations: dict[int, int]) -> Iterator[Packet[Any]]:
     """Packets that know their stream, and how long they last: not all encoders say it."""
     for packet in packets:
         packet.stream = stream

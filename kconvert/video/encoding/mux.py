@@ -40,11 +40,11 @@ class Mp4Writer:
         """What the muxer reads what it has written by, when it makes room for the index."""
         return io.BytesIO(self._file.getvalue())
 
-    def add_encoder(self, name: str) -> Stream:
+    def add_encoder(self, name: str) -> Any:
         """A stream that is encoded, and whose context is to be set up."""
-        return self._container.add_stream(name)  # type: ignore[call-overload,no-any-return]
+        return self._container.add_stream(name)
 
-    def add_copy(self, template: Stream) -> Stream:
+    def add_copy(self, template: Stream) -> Any:
         """A stream of packets as they are in another file."""
         copy = self._container.add_stream_from_template(template, opaque=True)
         copy.metadata.clear()
@@ -60,6 +60,22 @@ class Mp4Writer:
     def close(self) -> None:
         """Frees what it holds, where nothing is written."""
         self._container.close()
+
+
+def starts(packet: Packet[Any]) -> Fraction:
+    """When what is in a packet is shown, or heard, in seconds."""
+    return (packet.pts or 0) * packet.time_base
+
+
+def moved(packet: Packet[Any], shift: int, stream: Any = None) -> Packet[Any]:
+    """The same packet, so many units of its time base later; perhaps of another stream."""
+    if packet.pts is not None:
+        packet.pts += shift
+    if packet.dts is not None:
+        packet.dts += shift
+    if stream is not None:
+        packet.stream = stream
+    return packet
 
 
 def _when(packet: Packet[Any]) -> tuple[Fraction, int]:

@@ -1,7 +1,8 @@
-"""Pictures: decoded frames become frames as they are encoded, of one size, one meaning of colours, upright, progressive.
+"""Pictures: decoded frames become frames as they are encoded: of one size, with one meaning of colours, upright,
+progressive.
 
-What the first frame is, all are: a later one of another size is fitted in, whole and in shape, with black around it; one
-of another matrix is converted.
+What the first frame is, all are: a later one of another size is fitted in, whole and in shape, with black around it;
+one of another matrix is converted.
 """
 
 from __future__ import annotations

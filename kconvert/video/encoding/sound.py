@@ -3,6 +3,7 @@ encoded as AAC. Either way it is as far from the picture as it was."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,7 +17,7 @@ from av.codec.context import Flags
 from av.container import InputContainer
 from av.packet import Packet
 
-from kconvert.video.encoding.mux import Mp4Writer
+from kconvert.video.encoding.mux import Mp4Writer, moved, starts
 from kconvert.video.encoding.options import AudioOptions
 
 _COPIED = frozenset(("aac", "mp3", "opus", "flac", "ac3", "eac3", "alac"))
@@ -75,6 +76,8 @@ class _Source:
 
     def __init__(self, container: InputContainer, audio: AudioStream) -> None:
         self.audio = audio
+        self.tick = audio.time_base or Fraction(1)
+        """The unit of its times, in seconds."""
         self.packets = [packet for packet in container.demux(audio) if packet.size]
 
     def why_not_copied(self) -> str:
@@ -85,10 +88,12 @@ class _Source:
             return "no times"
         if self._changes():
             return "change"
-        ends = [packet.pts + (packet.duration or 0) for packet in self.packets]
-        holes = zip(self.packets[1:], ends[:-1], strict=True) if self.packets else ()
-        limit = _MAX_HOLE_SECONDS / self.audio.time_base
-        return "hole" if any(not -limit < later.pts - end < limit for later, end in holes) else ""
+        limit = _MAX_HOLE_SECONDS / self.tick
+        gaps = (
+            (later.pts or 0) - (earlier.pts or 0) - (earlier.duration or 0)
+            for earlier, later in itertools.pairwise(self.packets)
+        )
+        return "hole" if any(not -limit < gap < limit for gap in gaps) else ""
 
     @property
     def _codec(self) -> str:
@@ -131,16 +136,13 @@ def _copied(writer: Mp4Writer, source: _Source, origin: Fraction) -> Sound:
     if not source.packets:
         return sound
     first = source.packets[0]
-    starts = first.pts * audio.time_base - origin
     # A file that names its priming begins before what is heard.
-    sound.starts = starts + (source.priming if first.pts < 0 else 0)
+    sound.starts = starts(first) - origin + (source.priming if (first.pts or 0) < 0 else 0)
     for _ in source.frames(sound):
         pass
     stream = writer.add_copy(audio)
-    shift = round(origin / audio.time_base)
-    for packet in source.packets:
-        packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
-        sound.packets.append(packet)
+    shift = -round(origin / source.tick)
+    sound.packets = [moved(packet, shift, stream) for packet in source.packets]
     return sound
 
 
@@ -172,7 +174,7 @@ def _encoded(writer: Mp4Writer, source: _Source, target: _Target, origin: Fracti
     context.time_base = Fraction(1, target.rate)
     context.thread_count = 1
     context.flags |= Flags.bitexact
-    sound.starts = frames[0].pts * Fraction(1, target.rate)
+    sound.starts = Fraction(frames[0].pts or 0, target.rate)
     for frame in [*frames, None]:
         sound.packets += context.encode(frame)
     for packet in sound.packets:
@@ -184,12 +186,13 @@ def _resampled(source: _Source, target: _Target, origin: Fraction, sound: Sound)
     """The sound as it is encoded, with silence where there is a hole; times in samples after the first picture."""
     resampler: AudioResampler | None = None
     kind: tuple[str, str, int] | None = None
-    next_time: Fraction | None = None
+    next_time = Fraction(0)
     shift = round(origin * target.rate)
     for frame in source.frames(sound):
+        tick = frame.time_base or source.tick
         if frame.pts is None:
-            frame.pts = 0 if next_time is None else round(next_time / frame.time_base)
-        next_time = frame.pts * frame.time_base + Fraction(frame.samples, frame.sample_rate)
+            frame.pts, frame.time_base = round(next_time / tick), tick
+        next_time = frame.pts * tick + Fraction(frame.samples, frame.sample_rate)
         if (found := (frame.format.name, frame.layout.name, frame.sample_rate)) != kind:
             if resampler is not None:
                 yield from _shifted(resampler.resample(None), target, shift)

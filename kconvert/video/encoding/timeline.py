@@ -75,8 +75,8 @@ class Timeline:
 
 
 def at_rate(pictures: Iterable[Timed[Picture]], time_base: Fraction, rate: Fraction) -> Iterator[Timed[Picture]]:
-    """Pictures at a constant rate: the k-th is the one that is shown nearest to k / rate seconds, the earlier one of two
-    that are equally near, for all k before the end of the last one. Their times are k."""
+    """Pictures at a constant rate: the k-th is the one that is shown nearest to k / rate seconds, the earlier one of
+    two that are equally near, for all k before the end of the last one. Their times are k."""
     number = 0
     held: Timed[Picture] | None = None
     for timed in pictures:

@@ -7,6 +7,7 @@ import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 
@@ -44,7 +45,8 @@ def require_written(data: bytes, expected: Expected) -> None:
         entries = list(video.index_entries)
         # Frames are shown in another order than they are stored in.
         shown = sorted(packet.pts for packet in container.demux(video) if packet.size and packet.pts is not None)
-        times = [int(time * video.time_base * 1_000_000) for time in shown]
+        tick = video.time_base or Fraction(1)
+        times = [int(time * tick * 1_000_000) for time in shown]
         if problem := _times_problem(times, expected.times):
             raise WrittenError(problem)
         if not expected.keyframes:
