@@ -21,6 +21,8 @@ _MAX_SAMPLES = 1_000_000
 _MAX_SECONDS = 60.0
 _MICROSECOND = Fraction(1, 1_000_000)
 _WHOLE_RATE = 1 << 16
+_LEAST_OFFSET = -(1 << 28)
+"""What is less makes no sense, and libavformat leaves it out (libavformat/mov.c)."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def _times(track: IndexedTrack) -> ShownTimes | None:
         return None
     durations = list(_runs(track.durations, signed=False))
     offsets = list(_runs(track.offsets, signed=True)) if track.offsets else [0] * len(durations)
-    if not len(durations) == len(offsets) == track.num_samples or min(offsets) < 0:
+    if not len(durations) == len(offsets) == track.num_samples or min(offsets) < _LEAST_OFFSET:
         return None
     decoded = accumulate(chain([0], durations[:-1]))
     times = sorted(time + offset for time, offset in zip(decoded, offsets, strict=True))

@@ -2,41 +2,18 @@
 nothing that one of them names is opened."""
 
 import csv
-import gzip
-import io
 import re
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from harness import COMMAND, ROOT, kconvert
-from miniature.build import write
 from miniature.made import make_clip
+from packing import clip_name, origin
 
-OFFICIAL = "https://s3.amazonaws.com/kinetics/"
 NUM_GOOD = 10
-
-
-def clip_name(number: int) -> str:
-    return f"oddclip{number:04d}_000000_000010"
-
-
-def origin(root: Path, clips: dict[str, bytes]) -> Path:
-    """k400's val of one archive with these clips."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for name, data in clips.items():
-            info = tarfile.TarInfo(f"./{name}.mp4")
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    write(root / "400/val/part_0.tar.gz", gzip.compress(buffer.getvalue(), compresslevel=1, mtime=0))
-    write(root / "400/val/k400_val_path.txt", f"{OFFICIAL}400/val/part_0.tar.gz\n".encode())
-    lines = ["label,youtube_id,time_start,time_end,split", *(f"zumba,{name[:11]},0,10,val" for name in clips)]
-    write(root / "400/annotations/val.csv", "\n".join(lines).encode())
-    return root
 
 
 def opened_paths(log: str) -> set[str]:

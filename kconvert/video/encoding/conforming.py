@@ -26,6 +26,7 @@ from kconvert.video.encoding.sound import best_audio, is_copied
 from kconvert.video.shown_times import indexed_times
 
 _CODECS = {"h264": "h264", "hevc": "hevc", "av1": "av1"}
+_HELD = frozenset(("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "vvc"))
 _IDR = {"h264": (5,), "hevc": (19, 20)}
 """Types of NAL units after which nothing refers to what was before (H.264, table 7-1; H.265, table 7-1)."""
 _PROGRESSIVE = (0, 1)
@@ -52,6 +53,11 @@ def why_remuxed(clip: Clip, container: InputContainer, video: VideoStream, audio
         "sound": sound is not None and sound.index in kept and not is_copied(container, sound, audio),
     }
     return tuple(reason for reason, is_true in checks.items() if is_true)
+
+
+def is_held(video: VideoStream) -> bool:
+    """Whether packets of that codec can be in an mp4 (mp4ra.org)."""
+    return video.codec_context.codec.canonical_name in _HELD
 
 
 def _by_container(clip: Clip, video: VideoStream, settings: VideoSettings) -> Iterator[str]:

@@ -19,10 +19,10 @@ from kconvert.video.boxes import has_index
 from kconvert.video.child import Clip
 from kconvert.video.containers import FROM_MEMORY
 from kconvert.video.encoding.colour import UnknownColourError
-from kconvert.video.encoding.conforming import why_encoded, why_remuxed
+from kconvert.video.encoding.conforming import is_held, why_encoded, why_remuxed
 from kconvert.video.encoding.encoded import Encoded
 from kconvert.video.encoding.encoder import PictureFormat, UnencodableError, encoder_name, require_size, set_up
-from kconvert.video.encoding.mux import Mp4Writer, moved, starts
+from kconvert.video.encoding.mux import Mp4Writer, moved, starts, with_decoding_times
 from kconvert.video.encoding.options import AudioOptions, Encoding, VideoSettings
 from kconvert.video.encoding.pictures import Conformer, Deinterlacer
 from kconvert.video.encoding.shape import usable_ratio
@@ -74,9 +74,12 @@ def _encode(work: _Work, container: InputContainer, video: VideoStream, encoding
     why = why_encoded(clip, container, video, settings) if settings is not None else ()
     if settings is not None and (why or settings.reencode == "always"):
         return work.encoded(settings, why or ("always",))
-    if why := why_remuxed(clip, container, video, encoding.audio):
-        return work.remuxed(why)
-    return Encoded("unchanged")
+    if not (why := why_remuxed(clip, container, video, encoding.audio)):
+        return Encoded("unchanged")
+    if not is_held(video):
+        # Its packets have no place in an mp4.
+        return work.encoded(settings or VideoSettings(), ("codec",))
+    return work.remuxed(why)
 
 
 @dataclass
@@ -122,6 +125,7 @@ class _Work:
             packets = [packet for packet in container.demux(video) if packet.size]
             origin = min((packet.pts for packet in packets if packet.pts is not None), default=0)
             packets = [moved(packet, -origin, stream) for packet in packets]
+            with_decoding_times(packets)
             sound = self._sound(writer, origin * _time_base(video))
             width, height = video.codec_context.width, video.codec_context.height
             shown = sorted(map(starts, packets))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -76,6 +76,24 @@ def moved(packet: Packet[Any], shift: int, stream: Any = None) -> Packet[Any]:
     if stream is not None:
         packet.stream = stream
     return packet
+
+
+def with_decoding_times(packets: Sequence[Packet[Any]]) -> None:
+    """Gives packets, which are in the order of decoding, the times of that, where some have none: the times at which
+    frames are shown, in their order, as much earlier as none is decoded after it is shown."""
+    if all(packet.dts is not None for packet in packets):
+        return
+    shown = sorted(packet.pts or 0 for packet in packets)
+    usual = max(1, packets[0].duration or 1)
+    delay = 0
+    while any(packet.pts is not None and packet.pts < shown[at - delay] for at, packet in _from(packets, delay)):
+        delay += 1
+    for at, packet in enumerate(packets):
+        packet.dts = shown[at - delay] if at >= delay else shown[0] - (delay - at) * usual
+
+
+def _from(packets: Sequence[Packet[Any]], start: int) -> Iterator[tuple[int, Packet[Any]]]:
+    return ((at, packet) for at, packet in enumerate(packets) if at >= start)
 
 
 def _when(packet: Packet[Any]) -> tuple[Fraction, int]:

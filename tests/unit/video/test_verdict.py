@@ -83,8 +83,8 @@ def test_a_detail_is_one_printable_line_of_bounded_length(message: str) -> None:
 
 def test_there_are_the_documented_defects() -> None:
     assert DEFECTS == (
-        "empty", "unreadable", "no_video", "short", "few_frames", "truncated", "encrypted", "undecodable", "crashed",
-        "timeout",
+        "empty", "unreadable", "no_video", "short", "few_frames", "truncated", "encrypted", "undecodable",
+        "unencodable", "crashed", "timeout",
     )  # fmt: skip
 
 
