@@ -48,7 +48,18 @@ class Stream:
 
 def stream(path: Path, kind: str = "v:0") -> Stream | None:
     """A track of a file; `None` if there is none."""
-    command = ["ffprobe", "-v", "error", "-select_streams", kind, "-show_streams", "-show_packets", "-of", "json", path]
+    command: list[str | Path] = [
+        "ffprobe",
+        "-v",
+        "error",
+        "-select_streams",
+        kind,
+        "-show_streams",
+        "-show_packets",
+        "-of",
+        "json",
+        path,
+    ]
     found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     return Stream(found["streams"][0], found["packets"]) if found["streams"] else None
 
@@ -64,7 +75,19 @@ def pictures(path: Path, *, size: str = "", options: tuple[str, ...] = ()) -> Pi
     size = size or video(path).size
     width, height = map(int, size.split("x"))
     scale = ("-vf", f"scale={width}:{height}:flags=bicubic+accurate_rnd")
-    command = ["ffmpeg", "-v", "fatal", "-flags", "unaligned", *options, "-i", path, "-map", "0:V:0", *scale]
+    command: list[str | Path] = [
+        "ffmpeg",
+        "-v",
+        "fatal",
+        "-flags",
+        "unaligned",
+        *options,
+        "-i",
+        path,
+        "-map",
+        "0:V:0",
+        *scale,
+    ]
     raw = subprocess.run(
         [*command, "-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"],
         check=True,
@@ -92,7 +115,17 @@ def halves(frames: Pictures) -> tuple[list[int], list[int]]:
 
 def sound(path: Path) -> npt.NDArray[np.float32]:
     """All that is heard, mono, 48,000 samples a second, from the start of the file."""
-    command = ["ffmpeg", "-v", "fatal", "-i", path, "-map", "0:a:0", "-af", f"aresample={_RATE}:async=1:first_pts=0"]
+    command: list[str | Path] = [
+        "ffmpeg",
+        "-v",
+        "fatal",
+        "-i",
+        path,
+        "-map",
+        "0:a:0",
+        "-af",
+        f"aresample={_RATE}:async=1:first_pts=0",
+    ]
     raw = subprocess.run([*command, "-ac", "1", "-f", "f32le", "-"], check=True, capture_output=True).stdout
     return np.frombuffer(raw, np.float32)
 
@@ -109,7 +142,7 @@ def beeps(path: Path) -> list[float]:
 
 def interlaced_frames(path: Path) -> int:
     """How many frames ffmpeg's detector takes for interlaced."""
-    command = ["ffmpeg", "-hide_banner", "-i", path, "-vf", "idet", "-f", "null", "-"]
+    command: list[str | Path] = ["ffmpeg", "-hide_banner", "-i", path, "-vf", "idet", "-f", "null", "-"]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
     line = next(line for line in said.splitlines() if "Multi frame detection" in line)
     words = line.replace(":", " ").split()
@@ -118,6 +151,15 @@ def interlaced_frames(path: Path) -> int:
 
 def similarity(path: Path, reference: Path, filters: str) -> float:
     """SSIM of a video to a reference that filters make as large, 1 for equal."""
-    command = ["ffmpeg", "-hide_banner", "-i", path, "-i", reference, "-lavfi", f"[1:v]{filters}[b];[0:v][b]ssim"]
+    command: list[str | Path] = [
+        "ffmpeg",
+        "-hide_banner",
+        "-i",
+        path,
+        "-i",
+        reference,
+        "-lavfi",
+        f"[1:v]{filters}[b];[0:v][b]ssim",
+    ]
     said = subprocess.run([*command, "-f", "null", "-"], check=True, capture_output=True, text=True).stderr
     return float(said.rpartition("All:")[2].split()[0])

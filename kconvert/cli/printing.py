@@ -200,9 +200,22 @@ def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
             f"disk at most: {_disk_text(forecast)}",
             *(_need_text(need, forecast.num_unmeasured) for need in forecast.needs),
             f"at a time: {conversion.describe_workers()}",
+            *_encoding_text(conversion, forecast),
             f"enough shards for so many training workers (ranks x workers): {workers}",
         ]
     )
+
+
+def _encoding_text(conversion: Conversion, forecast: Forecast) -> list[str]:
+    if forecast.encoding_core_seconds is None:
+        return []
+    hours = forecast.encoding_core_seconds / 3600
+    workers = conversion.chosen_workers()
+    here = f", {hours / workers.number:,.1f} hours with these" if workers is not None else ""
+    return [
+        f"encoding: about {hours:,.1f} hours of one core{here}, if all clips were ten seconds of 640x360; by one that "
+        "was made and encoded here just now"
+    ]
 
 
 def num_shards(conversion: Conversion, plan: SplitPlan) -> int:
@@ -231,6 +244,7 @@ def forecast_json(conversion: Conversion, forecast: Forecast) -> str:
         {
             "workers": None if workers is None else dataclasses.asdict(workers),
             "num_bytes": forecast.num_bytes,
+            "encoding_core_seconds": forecast.encoding_core_seconds,
             "max_disk_bytes": None if forecast.num_unmeasured else forecast.known_disk_bytes,
             "disks": [
                 {

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from kconvert.catalog.clip import Clip
-from kconvert.conversion.preparing import Prepared, Preparer, Preparing
+from kconvert.conversion.preparing import Prepared, PreparedClip, Preparer, Preparing
 from kconvert.dataset.table import SourceClip, StagedClip, StagedWriter
 from kconvert.sources.archive import MAX_CLIP_BYTES
 from kconvert.sources.members import Member
@@ -62,7 +62,7 @@ class ClipChecking:
         """Loads a clip of an official name, and has it prepared; those before it get their rows, in time."""
         if member.size_bytes > MAX_CLIP_BYTES:
             detail = f"declares {member.size_bytes:,} bytes, more than the limit of {MAX_CLIP_BYTES:,}; not read"
-            prepared = Prepared(Probed(MediaMetadata(), Fault("unreadable", detail)))
+            prepared = PreparedClip(Prepared(Probed(MediaMetadata(), Fault("unreadable", detail))))
             self._begun.append(_Begun(name, member, b"", "", lambda: prepared))
             return
         data = member.load()
@@ -78,8 +78,9 @@ class ClipChecking:
 
     def _finish_first(self) -> None:
         begun = self._begun.popleft()
-        prepared = begun.preparing()
-        verdict = judge(prepared.probed, self._options)
+        clip = begun.preparing()
+        probed = clip.about.probed
+        verdict = judge(probed, self._options)
         is_good = not rejecting_defect(verdict.defects, self._options.dropped)
         row = StagedClip(
             name=begun.name,
@@ -88,15 +89,15 @@ class ClipChecking:
             detail=verdict.detail,
             size_bytes=begun.member.size_bytes,
             sha256=begun.sha256,
-            metadata=prepared.probed.metadata,
+            metadata=probed.metadata,
         )
         if is_good:
-            row = self._staged(begun, prepared, row)
+            row = self._staged(begun, clip, row)
         self._add(begun.member, row)
 
-    def _staged(self, begun: _Begun, prepared: Prepared, row: StagedClip) -> StagedClip:
+    def _staged(self, begun: _Begun, clip: PreparedClip, row: StagedClip) -> StagedClip:
         """Puts what is written into the sink; returns the row of that."""
-        encoded, written = prepared.encoded, prepared.written
+        encoded, written = clip.about.encoded, clip.about.written
         row = replace(
             row,
             encoding=encoded.how,
@@ -105,13 +106,13 @@ class ClipChecking:
         )
         data = begun.data
         if written is not None:
-            data = encoded.data
+            data = clip.data
             row = replace(
                 row,
                 size_bytes=len(data),
                 sha256=hashlib.sha256(data).hexdigest(),
                 metadata=written.metadata,
-                source=SourceClip(begun.member.size_bytes, begun.sha256, prepared.probed.metadata),
+                source=SourceClip(begun.member.size_bytes, begun.sha256, clip.about.probed.metadata),
             )
         staged = self._sink.append(data)
         return replace(row, part_offset=staged.offset, crc32=staged.crc32)

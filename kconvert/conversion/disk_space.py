@@ -10,7 +10,7 @@ import dataclasses
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +50,17 @@ class Disk:
 
 
 @dataclass(frozen=True)
+class Growth:
+    """How clips grow where they are encoded."""
+
+    factor: float = 1.0
+    """The most that they grow, all together."""
+    num_readers: int | None = 0
+    """Archives whose finished clips are kept, until all of theirs are, at the same time; `None` where only the cluster
+    knows, for all."""
+
+
+@dataclass(frozen=True)
 class DiskUse:
     """What of a conversion decides how much its disks have to take."""
 
@@ -65,6 +76,8 @@ class DiskUse:
     """`None` if there is none."""
     supplement_bytes: int = 0
     """Of further annotations and all that is made of them, at most."""
+    growth: Growth = field(default_factory=Growth)
+    """How clips grow where they are encoded."""
 
     @property
     def num_unmeasured(self) -> int:
@@ -137,31 +150,38 @@ def _needed_bytes(use: DiskUse, disk: Disk) -> int:
     """The most that a disk is filled with at any moment, splits being made one after the other."""
     written = most = 0 if disk.holds == "staging" else use.supplement_bytes
     for plan in use.plans:
-        staged = _staged_bytes(plan, use.shuffle)
+        staged = _staged_bytes(plan, use)
         if disk.holds == "staging":
-            most = max(most, sum(staged))
+            most = max(most, sum(staged) + _finished_bytes(plan, use))
             continue
-        written += sum(_unpacked(plan.sizes.get(name)) for name in plan.inputs.archives)
+        written += sum(_unpacked(plan.sizes.get(name), use) for name in plan.inputs.archives)
         beside = sum(staged) if disk.holds == "staging and output" else 0
         if disk.frees_at_once and use.packing_bytes is not None:
             window, replacement = staged
             twice = use.packing_bytes + round(window * _LEFT_OVER)
             beside = min(beside, twice + replacement)
-        most = max(most, written + beside)
+        kept = _finished_bytes(plan, use) if disk.holds == "staging and output" else 0
+        most = max(most, written + max(beside, kept))
     return most
 
 
-def _staged_bytes(plan: SplitPlan, shuffle: ShuffleOptions) -> tuple[int, int]:
+def _staged_bytes(plan: SplitPlan, use: DiskUse) -> tuple[int, int]:
     """The most that parts take: those of the largest window, and that of the replacement archive."""
     own = [name for name in plan.inputs.archives if name in plan.staged]
-    groups = windows(own, shuffle, plan.info.name)
-    largest = max(sum(_unpacked(plan.sizes.get(name)) for name in group) for group in groups)
+    groups = windows(own, use.shuffle, plan.info.name)
+    largest = max(sum(_unpacked(plan.sizes.get(name), use) for name in group) for group in groups)
     replacement = plan.inputs.replacement
-    return largest, _unpacked(plan.sizes.get(replacement)) if replacement in plan.staged else 0
+    return largest, _unpacked(plan.sizes.get(replacement), use) if replacement in plan.staged else 0
 
 
-def _unpacked(size: int | None) -> int:
-    return round((size or 0) * _EXPANSION) + _SLACK_BYTES
+def _finished_bytes(plan: SplitPlan, use: DiskUse) -> int:
+    """The most that the finished clips of archives take that are still being read."""
+    sizes = sorted((_unpacked(plan.sizes.get(name), use) for name in plan.staged), reverse=True)
+    return sum(sizes[: use.growth.num_readers])
+
+
+def _unpacked(size: int | None, use: DiskUse) -> int:
+    return round((size or 0) * _EXPANSION * use.growth.factor) + _SLACK_BYTES
 
 
 def _advice(use: DiskUse, disk: Disk, have: int) -> str:

@@ -21,6 +21,7 @@ from kconvert.sources.access import ArchiveAccess
 from kconvert.sources.archive import ArchiveReader
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origin import ArchiveRef
+from kconvert.staging.finished import FinishedClips
 from kconvert.staging.journal import ArchiveReceipt, Damage, SplitJournal, guarded
 from kconvert.staging.part import ClipSink, part_writer
 from kconvert.storage.store import StorePath
@@ -67,6 +68,11 @@ class IngestTask:
     def name(self) -> str:
         return self.archive.name
 
+    @functools.cached_property
+    def finished(self) -> FinishedClips:
+        """Its clips that are finished, until all are."""
+        return FinishedClips(self.journal.parts_folder, self.archive_id, self.journal.number)
+
 
 def ingest(task: IngestTask, emit: Emit) -> ArchiveReceipt:
     """Reads an archive; its part, its rows and then its receipt are in the journal when this returns.
@@ -93,6 +99,8 @@ def read_archive(
     """
     receipt = _Ingest(task, open_sink, _Counted(guarded(task.journal, emit))).receipt()
     task.journal.set_archive_receipt(task.archive_id, receipt)
+    if task.encoding.is_any:
+        task.finished.forget()
     return receipt
 
 
@@ -149,7 +157,7 @@ class _Ingest:
             task.access.open(task.archive, task.fetch, self.counted.bytes_read) as stream,
             staged_writer(task.journal.rows_path(task.archive_id)) as rows,
             ArchiveReader(stream, task.name) as archive,
-            open_preparer(check, task.encoding, task.num_cores) as preparer,
+            open_preparer(check, task.encoding, task.num_cores, task.finished) as preparer,
         ):
             clips = ClipChecking(preparer, check, sink, rows, self.counted.clip_checked)
             checking = MemberChecking(clips, _is_selected(task.selection))

@@ -15,7 +15,7 @@ from kconvert.catalog.release import Release, load_release
 from kconvert.conversion.account import Policy
 from kconvert.conversion.config import Conversion, asked_supplements, excluded_lists, require_known_words
 from kconvert.conversion.damaged import is_handled
-from kconvert.conversion.disk_space import DiskUse
+from kconvert.conversion.disk_space import DiskUse, Growth
 from kconvert.conversion.folder import require_ours
 from kconvert.conversion.ingest import ClipSelection
 from kconvert.conversion.members import Members
@@ -34,6 +34,7 @@ from kconvert.staging.journal import Journal
 from kconvert.storage.folders import local
 from kconvert.storage.store import StorePath
 from kconvert.version import FORMAT_VERSION
+from kconvert.video.encoding.growth import max_expansion
 from kconvert.video.encoding.tools import encoding_tools
 from kconvert.video.open import tool_versions
 
@@ -138,7 +139,11 @@ class Job:
 
     def disk_use(self, plans: Sequence[SplitPlan], supplement_bytes: int = 0) -> DiskUse:
         """What of it decides how much its disks have to take for these splits, and for further annotations."""
-        return DiskUse(self.journal, plans, self.shuffle, self.packing_bytes, self.archive_cache, supplement_bytes)
+        encoding, cores = self.read.encoding, self.read.cores
+        growth = Growth(max_expansion(encoding), cores.total) if encoding.is_any else Growth()
+        return DiskUse(
+            self.journal, plans, self.shuffle, self.packing_bytes, self.archive_cache, supplement_bytes, growth
+        )
 
     def shared_folders(self) -> tuple[Written, Read]:
         """What every machine that works must reach: the folders that are written, and those that are only read."""

@@ -8,6 +8,7 @@ only looked into, by as many as the task has cores where they are encoded.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +17,9 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
-from kconvert.video.encoding.encoded import Encoded
+from kconvert.staging.finished import FinishedClip, FinishedClips
+from kconvert.storage.records import build
+from kconvert.video.encoding.encoded import Encoded, EncodedClip, failed
 from kconvert.video.encoding.options import Encoding
 from kconvert.video.open import open_prober
 from kconvert.video.process import ClipFault, VideoProcess, video_process
@@ -40,7 +43,17 @@ class Prepared:
     """Of what is written instead; `None` where that is the clip itself."""
 
 
-Preparing = Callable[[], Prepared]
+@dataclass(frozen=True)
+class PreparedClip:
+    """The same, and the bytes."""
+
+    about: Prepared
+    """What is known of it."""
+    data: bytes = b""
+    """What is written instead of the clip; nothing where that is the clip itself."""
+
+
+Preparing = Callable[[], PreparedClip]
 """Gives what became of a clip, to be called once. Raises: as `Probing` does."""
 
 
@@ -76,7 +89,7 @@ class ProbePreparer(Preparer):
 
     def begin(self, data: bytes, sha256: str) -> Preparing:
         probing = self._prober.begin(data)
-        return lambda: Prepared(probing())
+        return lambda: PreparedClip(Prepared(probing()))
 
     def has_room(self, num_waiting: int, num_bytes: int) -> bool:
         return num_waiting == 0
@@ -88,7 +101,8 @@ class ProbePreparer(Preparer):
 class EncodingPreparer(Preparer):
     """Clips are looked into, and encoded if they are good."""
 
-    def __init__(self, options: CheckOptions, encoding: Encoding, num_processes: int) -> None:
+    def __init__(self, options: CheckOptions, encoding: Encoding, num_processes: int, finished: FinishedClips) -> None:
+        self._finished = finished
         self._options = options
         self._encoding = encoding
         self._num_processes = num_processes
@@ -98,13 +112,22 @@ class EncodingPreparer(Preparer):
         self._pool = ThreadPoolExecutor(num_processes)
 
     def begin(self, data: bytes, sha256: str) -> Preparing:
-        future: Future[Prepared] = self._pool.submit(self._prepared, data)
-        return future.result
+        if (kept := self._finished.get(sha256)) is not None:
+            found = PreparedClip(build(Prepared, kept.about), kept.data)
+            return lambda: found
+        future: Future[PreparedClip] = self._pool.submit(self._prepared, data)
+        return functools.partial(self._result, future, sha256)
+
+    def _result(self, future: Future[PreparedClip], sha256: str) -> PreparedClip:
+        clip = future.result()
+        if clip.about.encoded != Encoded("unchanged"):
+            self._finished.add(sha256, FinishedClip(dataclasses.asdict(clip.about), clip.data))
+        return clip
 
     def has_room(self, num_waiting: int, num_bytes: int) -> bool:
         return num_waiting <= self._num_processes and (not num_waiting or num_bytes <= _MAX_WAITING_BYTES)
 
-    def _prepared(self, data: bytes) -> Prepared:
+    def _prepared(self, data: bytes) -> PreparedClip:
         process = self._idle.get()
         try:
             return prepare(process, data, self._options, self._encoding)
@@ -113,39 +136,45 @@ class EncodingPreparer(Preparer):
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._finished.keep()
 
 
-def open_preparer(options: CheckOptions, encoding: Encoding, num_cores: int) -> Preparer:
+def open_preparer(options: CheckOptions, encoding: Encoding, num_cores: int, finished: FinishedClips) -> Preparer:
     """What prepares clips as they are asked for."""
-    return EncodingPreparer(options, encoding, num_cores) if encoding.is_any else ProbePreparer(options)
+    if not encoding.is_any:
+        return ProbePreparer(options)
+    return EncodingPreparer(options, encoding, num_cores, finished)
 
 
-def prepare(process: VideoProcess, data: bytes, options: CheckOptions, encoding: Encoding) -> Prepared:
+def prepare(process: VideoProcess, data: bytes, options: CheckOptions, encoding: Encoding) -> PreparedClip:
     """What becomes of one clip. Raises: as `Probing` does."""
     # Encoding decodes all, so that nothing is to be decoded before it.
     early = dataclasses.replace(options, depth="index") if options.depth == "decode" else options
     probed = open_prober(early, process).probe(data)
     if rejecting_defect(judge(probed, options).defects, options.dropped):
-        return Prepared(probed)
-    encoded = _encoded(process, data, probed, options, encoding)
+        return PreparedClip(Prepared(probed))
+    clip = _encoded(process, data, probed, options, encoding)
+    encoded = clip.about
     if encoded.how == "encoded" or encoded.fault:
         metadata = dataclasses.replace(probed.metadata, num_decoded_frames=encoded.num_decoded_frames)
         probed = Probed(metadata, encoded.fault)
     elif options.depth == "decode":
         probed = open_prober(options, process).probe(data)
-    if not encoded.data or probed.fault:
-        return Prepared(probed, encoded)
-    written = open_prober(early, process).probe(encoded.data)
+    if not clip.data or probed.fault:
+        return PreparedClip(Prepared(probed, encoded))
+    written = open_prober(early, process).probe(clip.data)
     if written.fault is not None:
         detail = f"what was written is {written.fault.defect}: {written.fault.detail}"
-        return Prepared(Probed(probed.metadata, Fault("unencodable", detail)), encoded)
-    return Prepared(probed, encoded, written)
+        return PreparedClip(Prepared(Probed(probed.metadata, Fault("unencodable", detail)), encoded))
+    return PreparedClip(Prepared(probed, encoded, written), clip.data)
 
 
-def _encoded(process: VideoProcess, data: bytes, probed: Probed, options: CheckOptions, encoding: Encoding) -> Encoded:
+def _encoded(
+    process: VideoProcess, data: bytes, probed: Probed, options: CheckOptions, encoding: Encoding
+) -> EncodedClip:
     from kconvert.video.encoding.encode import encode
 
     try:
         return process.run(encode, data, _ENCODING_TIMEOUTS * options.timeout, encoding, probed.metadata)
     except ClipFault as fault:
-        return Encoded("", fault=Fault(fault.defect, fault.detail.replace("the check", "encoding", 1)))
+        return failed(fault.defect, fault.detail.replace("the check", "encoding", 1))

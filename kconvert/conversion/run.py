@@ -47,7 +47,8 @@ from kconvert.staging.snapshots import SnapshotWriter
 from kconvert.storage.store import StorePath
 from kconvert.units import format_bytes
 from kconvert.version import VERSION
-from kconvert.video.process import prepare
+from kconvert.video.encoding.options import Encoding
+from kconvert.video.process import VideoProcess, prepare
 
 PRELOAD = ("kconvert.conversion.worker",)
 """What workers import before they are forked."""
@@ -81,6 +82,8 @@ class Forecast:
     """Archives whose size the origin does not state."""
     needs: Sequence[DiskNeed]
     """What each disk has to take of that; none for object stores."""
+    encoding_core_seconds: float | None
+    """About how long one core would encode all clips; `None` where nothing is encoded."""
 
 
 def convert(conversion: Conversion, observer: Observer, engine: Engine | None = None) -> Summary:
@@ -112,8 +115,22 @@ def forecast(conversion: Conversion, observer: Observer) -> Forecast:
     read = read_supplements(job.supplements, state, [plan.info.name for plan in plans])
     use = job.disk_use(plans, read.disk_bytes)
     return Forecast(
-        plans, sum(plan.num_bytes for plan in plans), known_disk_bytes(use), use.num_unmeasured, disk_needs(use)
+        plans=plans,
+        num_bytes=sum(plan.num_bytes for plan in plans),
+        known_disk_bytes=known_disk_bytes(use),
+        num_unmeasured=use.num_unmeasured,
+        needs=disk_needs(use),
+        encoding_core_seconds=_encoding_core_seconds(job.read.encoding, plans),
     )
+
+
+def _encoding_core_seconds(encoding: Encoding, plans: Sequence[SplitPlan]) -> float | None:
+    if encoding.video is None:
+        return None
+    from kconvert.video.encoding.estimate import seconds_a_clip
+
+    with VideoProcess() as process:
+        return seconds_a_clip(process, encoding) * sum(len(plan.annotations.labels) for plan in plans)
 
 
 def _remember_refusal(conversion: Conversion, error: UsageError) -> None:

@@ -20,7 +20,7 @@ from kconvert.video.child import Clip
 from kconvert.video.containers import FROM_MEMORY
 from kconvert.video.encoding.colour import UnknownColourError
 from kconvert.video.encoding.conforming import is_held, why_encoded, why_remuxed
-from kconvert.video.encoding.encoded import Encoded
+from kconvert.video.encoding.encoded import Encoded, EncodedClip, failed
 from kconvert.video.encoding.encoder import PictureFormat, UnencodableError, encoder_name, require_size, set_up
 from kconvert.video.encoding.mux import Mp4Writer, moved, starts, with_decoding_times
 from kconvert.video.encoding.options import AudioOptions, Encoding, VideoSettings
@@ -42,24 +42,24 @@ class _NothingDecodesError(Exception):
     """A clip shows no frame."""
 
 
-def encode(clip: Clip, report: Callable[[object], None], encoding: Encoding, metadata: MediaMetadata) -> Encoded:
+def encode(clip: Clip, report: Callable[[object], None], encoding: Encoding, metadata: MediaMetadata) -> EncodedClip:
     """What becomes of a clip; `metadata` are what its container states. For the video process."""
     try:
         with captured() as messages, _opened(clip) as container:
             video = best_video(container)
             if video is None or video.codec_context is None:
-                return Encoded("", fault=Fault("unencodable", "no decoder for the codec of the video"))
+                return failed("unencodable", "no decoder for the codec of the video")
             return _encode(_Work(clip, encoding.audio, metadata, messages), container, video, encoding)
     except MemoryError:
         raise
     except _NothingDecodesError as error:
-        return Encoded("", fault=Fault("undecodable", str(error)))
+        return failed("undecodable", str(error))
     except (UnknownColourError, UnencodableError, WrittenError) as error:
-        return Encoded("", fault=Fault("unencodable", str(error)))
+        return failed("unencodable", str(error))
     except (av.FFmpegError, ValueError) as error:
         if is_near_limit():
             raise MemoryError from error
-        return Encoded("", fault=Fault("unencodable", getattr(error, "strerror", None) or str(error)))
+        return failed("unencodable", getattr(error, "strerror", None) or str(error))
 
 
 def _opened(clip: Clip) -> InputContainer:
@@ -69,13 +69,13 @@ def _opened(clip: Clip) -> InputContainer:
     return container
 
 
-def _encode(work: _Work, container: InputContainer, video: VideoStream, encoding: Encoding) -> Encoded:
+def _encode(work: _Work, container: InputContainer, video: VideoStream, encoding: Encoding) -> EncodedClip:
     settings, clip = encoding.video, work.clip
     why = why_encoded(clip, container, video, settings) if settings is not None else ()
     if settings is not None and (why or settings.reencode == "always"):
         return work.encoded(settings, why or ("always",))
     if not (why := why_remuxed(clip, container, video, encoding.audio)):
-        return Encoded("unchanged")
+        return EncodedClip(Encoded("unchanged"))
     if not is_held(video):
         # Its packets have no place in an mp4.
         return work.encoded(settings or VideoSettings(), ("codec",))
@@ -95,7 +95,7 @@ class _Work:
     messages: Messages
     """What the libraries log meanwhile."""
 
-    def encoded(self, settings: VideoSettings, why: tuple[str, ...]) -> Encoded:
+    def encoded(self, settings: VideoSettings, why: tuple[str, ...]) -> EncodedClip:
         """The clip with its video encoded."""
         writer = Mp4Writer()
         with _opened(self.clip) as container:
@@ -111,11 +111,10 @@ class _Work:
         require_written(data, Expected(conformer.width, conformer.height, times, settings.keyframes))
         if fault is None and sound.problem:
             fault = Fault("undecodable", sound.problem)
-        return Encoded(
-            "encoded", data, why, (*pictures.notes(), *sound.notes), num_decoded_frames=pictures.num_shown, fault=fault
-        )
+        notes = (*pictures.notes(), *sound.notes)
+        return EncodedClip(Encoded("encoded", why, notes, pictures.num_shown, fault), data)
 
-    def remuxed(self, why: tuple[str, ...]) -> Encoded:
+    def remuxed(self, why: tuple[str, ...]) -> EncodedClip:
         """The clip with the packets of its video as they are."""
         writer = Mp4Writer()
         with _opened(self.clip) as container:
@@ -132,7 +131,7 @@ class _Work:
             data, lead = _written(writer, packets, sound)
         times = [int((time + lead) * 1_000_000) for time in shown]
         require_written(data, Expected(width, height, times, 0))
-        return Encoded("remuxed", data, why, tuple(sound.notes))
+        return EncodedClip(Encoded("remuxed", why, tuple(sound.notes)), data)
 
     def _sound(self, writer: Mp4Writer, origin: Fraction) -> Sound:
         if self.audio.track == "drop":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kconvert.video.verdict import Fault
+from kconvert.video.verdict import Defect, Fault
 
 
 @dataclass(frozen=True)
@@ -13,8 +13,6 @@ class Encoded:
 
     how: str
     """`unchanged`, `remuxed` or `encoded`; `""` where it cannot be encoded."""
-    data: bytes = b""
-    """What is written; nothing where the clip stays as it is, or cannot be encoded."""
     reasons: tuple[str, ...] = ()
     """Why it does not stay as it is."""
     notes: tuple[str, ...] = ()
@@ -23,3 +21,18 @@ class Encoded:
     """That the clip shows; `None` if it was not decoded."""
     fault: Fault | None = None
     """What is wrong with it, found on the way."""
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """The same, and the bytes."""
+
+    about: Encoded
+    """What became of it."""
+    data: bytes = b""
+    """What is written; nothing where the clip stays as it is, or cannot be encoded."""
+
+
+def failed(defect: Defect, detail: str) -> EncodedClip:
+    """A clip that cannot be encoded."""
+    return EncodedClip(Encoded("", fault=Fault(defect, detail)))

@@ -29,7 +29,8 @@ _MAX_SIDE = 16_384
 """What x264 takes."""
 _MAX_FPS = 1000
 _MAX_CRF: Mapping[str, int] = {"h264": 51, "hevc": 51, "av1": 63}
-_DEFAULT_CRF: Mapping[str, int] = {"h264": 22, "hevc": 24, "av1": 32}
+DEFAULT_CRF: Mapping[str, int] = {"h264": 22, "hevc": 24, "av1": 32}
+"""In each encoder's own measure."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def _settings(options: VideoOptions) -> VideoSettings:
     given |= _given(options)
     given.pop("recipe", None)
     codec = str(given.setdefault("codec", "h264"))
-    given.setdefault("crf", _DEFAULT_CRF[codec])
+    given.setdefault("crf", DEFAULT_CRF[codec])
     if "fps" in given:
         # As it is written: 29.97 is 2997/100.
         given["fps"] = Fraction(str(given["fps"]))
