@@ -14,6 +14,7 @@ from kconvert.cli.status import Status
 from kconvert.conversion.config import Conversion
 from kconvert.conversion.disk_space import DiskNeed
 from kconvert.conversion.plan import SplitPlan
+from kconvert.conversion.workers import chosen_workers, describe_workers
 from kconvert.dataset.manifest import MANIFEST_NAME, Manifest, SplitCounts, SplitRecord, table_path
 from kconvert.staging.journal import ProgressRecord
 from kconvert.storage.store import StorePath
@@ -163,6 +164,17 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     return {"release": conversion.release, "out": out, "is_complete": False, "error": outcome.error}
 
 
+_FORECAST_HEADER = [
+    "split",
+    "archives to fetch",
+    "bytes",
+    "annotated",
+    "of these in --exclude",
+    "shards",
+    "official archives / bytes / clips",
+]
+
+
 def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
     """What a conversion would do."""
     if not forecast.plans:
@@ -183,23 +195,14 @@ def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
                 f"{reported.num_archives:,} / {format_bytes(reported.size_bytes)} / {reported.num_clips:,}",
             ]
         )
-    header = [
-        "split",
-        "archives to fetch",
-        "bytes",
-        "annotated",
-        "of these in --exclude",
-        "shards",
-        "official archives / bytes / clips",
-    ]
     workers = ", ".join(f"{plan.info.name} {num_shards(conversion, plan):,}" for plan in forecast.plans)
     return _text(
         [
-            *aligned(header, rows),
+            *aligned(_FORECAST_HEADER, rows),
             f"to fetch: {format_bytes(forecast.num_bytes)} from {conversion.origin}",
             f"disk at most: {_disk_text(forecast)}",
             *(_need_text(need, forecast.num_unmeasured) for need in forecast.needs),
-            f"at a time: {conversion.describe_workers()}",
+            f"at a time: {describe_workers(conversion)}",
             *_encoding_text(conversion, forecast),
             f"enough shards for so many training workers (ranks x workers): {workers}",
         ]
@@ -210,7 +213,7 @@ def _encoding_text(conversion: Conversion, forecast: Forecast) -> list[str]:
     if forecast.encoding_core_seconds is None:
         return []
     hours = forecast.encoding_core_seconds / 3600
-    workers = conversion.chosen_workers()
+    workers = chosen_workers(conversion)
     here = f", {hours / workers.number:,.1f} hours with these" if workers is not None else ""
     return [
         f"encoding: about {hours:,.1f} hours of one core{here}, if all clips were ten seconds of 640x360; by one that "
@@ -239,7 +242,7 @@ def _need_text(need: DiskNeed, num_unmeasured: int) -> str:
 
 
 def forecast_json(conversion: Conversion, forecast: Forecast) -> str:
-    workers = conversion.chosen_workers()
+    workers = chosen_workers(conversion)
     return _json(
         {
             "workers": None if workers is None else dataclasses.asdict(workers),

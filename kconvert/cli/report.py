@@ -17,6 +17,7 @@ from importlib import resources
 from typing import Any
 
 from kconvert.catalog.release import load_release
+from kconvert.cli.report_encoding import encoding_shown
 from kconvert.cli.report_supplements import supplements_shown
 from kconvert.dataset.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, SplitCounts, finished_manifest
 from kconvert.dataset.open import open_layout
@@ -79,6 +80,7 @@ def _content(out: StorePath, manifest: Manifest, tables: Mapping[str, FinalTable
         "shards": [entry for split in manifest.splits for entry in _shards(manifest, split, written[split])],
         "flagged": {"columns": ["split", *_FLAGGED_COLUMNS], "rows": flagged, "num_unlisted": num_unlisted},
         "sheets": _sheets(out, written),
+        "encoding": encoding_shown(out, manifest, written),
         "supplements": supplements_shown(out, manifest, written),
         "options": dict(manifest.options),
         "tools": dict(manifest.tools),

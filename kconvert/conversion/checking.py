@@ -14,6 +14,7 @@ from kconvert.sources.archive import MAX_CLIP_BYTES
 from kconvert.sources.members import Member
 from kconvert.staging.journal import MAX_LISTED
 from kconvert.staging.part import ClipSink
+from kconvert.staging.source_stills import SourceStills
 from kconvert.text import printable
 from kconvert.video.metadata import MediaMetadata
 from kconvert.video.verdict import CheckOptions, Fault, Probed, clean_detail, judge, rejecting_defect
@@ -57,6 +58,8 @@ class ClipChecking:
         self._on_clip = on_clip
         self._begun: deque[_Begun] = deque()
         self._by_member: dict[str, StagedClip] = {}
+        self.stills = SourceStills()
+        """Of clips that something else is written for."""
 
     def begin(self, name: str, member: Member) -> None:
         """Loads a clip of an official name, and has it prepared; those before it get their rows, in time."""
@@ -103,6 +106,7 @@ class ClipChecking:
             encoding=encoded.how,
             encoding_reasons=encoded.reasons,
             encoding_notes=encoded.notes,
+            encoding_ssim=None if encoded.comparison is None else encoded.comparison.ssim,
         )
         data = begun.data
         if written is not None:
@@ -114,6 +118,8 @@ class ClipChecking:
                 metadata=written.metadata,
                 source=SourceClip(begun.member.size_bytes, begun.sha256, clip.about.probed.metadata),
             )
+        if encoded.comparison is not None:
+            self.stills.add(begun.name, begun.sha256, encoded.comparison)
         staged = self._sink.append(data)
         return replace(row, part_offset=staged.offset, crc32=staged.crc32)
 

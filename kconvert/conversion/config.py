@@ -25,12 +25,10 @@ from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.pack import ShardOptions
 from kconvert.conversion.plan import Selection
 from kconvert.conversion.shuffle import ShuffleOptions
-from kconvert.conversion.split_job import Cores
 from kconvert.dataset.manifest import FormatName
 from kconvert.dataset.open import open_layout
 from kconvert.engines.engine import EngineName, RayOptions, SlurmOptions
 from kconvert.errors import UsageError
-from kconvert.machine_limits import ENCODER_BYTES, WORKER_BYTES, Workers, default_workers
 from kconvert.sources.clip_lists import ListName, parse_list_names
 from kconvert.sources.fetch.stream import FetchOptions, is_remote
 from kconvert.storage.open import meant_location, to_path
@@ -193,36 +191,12 @@ class Conversion:
         return _folder("--staging", self.staging) if self.staging else None
 
     @property
-    def task_bytes(self) -> int:
-        """The memory that a task needs."""
-        encoder = ENCODER_BYTES if self.encoding.is_any else 0
-        return WORKER_BYTES + encoder + open_layout(self.to).num_shards_in_memory * self.shard.max_bytes
-
-    @property
     def encoding(self) -> Encoding:
         """What becomes of clips. Raises `UsageError` for what the codec does not take."""
         try:
             return encoding_of(self.video, self.audio)
         except ValueError as error:
             raise UsageError(str(error)) from error
-
-    @property
-    def cores(self) -> Cores:
-        """How many cores tasks may use."""
-        workers = self.chosen_workers() if self.engine == "local" else None
-        if workers is not None:
-            return Cores(workers.number)
-        return Cores(None, self.slurm.cpus_per_task if self.engine == "slurm" else max(1, int(self.ray.cpus_per_task)))
-
-    def chosen_workers(self) -> Workers | None:
-        """How many tasks run at a time, and why; `None` if only the cluster knows."""
-        if self.workers is not None:
-            return Workers(self.workers, "as --workers says")
-        return default_workers(self.task_bytes) if self.engine == "local" else None
-
-    def describe_workers(self) -> str:
-        """The same, as a person says it."""
-        return str(self.chosen_workers() or f"as many workers as {self.engine} has memory for")
 
 
 def require_known_words(conversion: Conversion) -> None:

@@ -167,6 +167,7 @@ class _Ingest:
             except ArchiveError as error:
                 damage = self._damage(error, DamagedPlace.of(error, archive, stream.remote), place)
             clips.finish()
+            clips.stills.keep(task.journal.stills_path(task.archive_id))
             remote, rows_sha256 = stream.remote, rows.finish()
         return ArchiveReceipt(
             archive=task.name,

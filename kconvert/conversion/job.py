@@ -25,6 +25,7 @@ from kconvert.conversion.shuffle import ShuffleOptions
 from kconvert.conversion.split_job import ReadOptions, SplitJob
 from kconvert.conversion.strategy import Strategy
 from kconvert.conversion.supplements import WantedSupplements, read_one
+from kconvert.conversion.workers import chosen_workers, cores_of
 from kconvert.dataset.manifest import DamagedEntry, SplitRecord
 from kconvert.engines.node_check import Read, Written
 from kconvert.errors import UsageError
@@ -172,7 +173,7 @@ def resolve(conversion: Conversion) -> Job:
     supplements = _supplements(conversion, release, journal)
     members = Members(release, supplements.files)
     identity = _identity(conversion, selection, strategy, {"exclude": exclusion.digests, "members": members.digests()})
-    workers = conversion.chosen_workers()
+    workers = chosen_workers(conversion)
     shard_bytes = conversion.shard.max_bytes * strategy.layout.num_copies
     return Job(
         release=release,
@@ -205,7 +206,7 @@ def _read_options(conversion: Conversion, strategy: Strategy) -> ReadOptions:
         tool_versions(dataclasses.replace(conversion.check, depth="decode"))
     access = strategy.access(conversion.out_path, conversion.archive_cache)
     return ReadOptions(
-        conversion.check, conversion.fetch, access, conversion.damaged, conversion.encoding, conversion.cores
+        conversion.check, conversion.fetch, access, conversion.damaged, conversion.encoding, cores_of(conversion)
     )
 
 

@@ -19,7 +19,7 @@ from typing import Self
 
 from kconvert.staging.finished import FinishedClip, FinishedClips
 from kconvert.storage.records import build
-from kconvert.video.encoding.encoded import Encoded, EncodedClip, failed
+from kconvert.video.encoding.encoded import Encoded, EncodedClip, Known, failed, is_compared
 from kconvert.video.encoding.options import Encoding
 from kconvert.video.open import open_prober
 from kconvert.video.process import ClipFault, VideoProcess, video_process
@@ -115,7 +115,7 @@ class EncodingPreparer(Preparer):
         if (kept := self._finished.get(sha256)) is not None:
             found = PreparedClip(build(Prepared, kept.about), kept.data)
             return lambda: found
-        future: Future[PreparedClip] = self._pool.submit(self._prepared, data)
+        future: Future[PreparedClip] = self._pool.submit(self._prepared, data, sha256)
         return functools.partial(self._result, future, sha256)
 
     def _result(self, future: Future[PreparedClip], sha256: str) -> PreparedClip:
@@ -127,10 +127,10 @@ class EncodingPreparer(Preparer):
     def has_room(self, num_waiting: int, num_bytes: int) -> bool:
         return num_waiting <= self._num_processes and (not num_waiting or num_bytes <= _MAX_WAITING_BYTES)
 
-    def _prepared(self, data: bytes) -> PreparedClip:
+    def _prepared(self, data: bytes, sha256: str) -> PreparedClip:
         process = self._idle.get()
         try:
-            return prepare(process, data, self._options, self._encoding)
+            return prepare(process, data, sha256, self._options, self._encoding)
         finally:
             self._idle.put(process)
 
@@ -146,14 +146,15 @@ def open_preparer(options: CheckOptions, encoding: Encoding, num_cores: int, fin
     return EncodingPreparer(options, encoding, num_cores, finished)
 
 
-def prepare(process: VideoProcess, data: bytes, options: CheckOptions, encoding: Encoding) -> PreparedClip:
+def prepare(process: VideoProcess, data: bytes, sha256: str, options: CheckOptions, encoding: Encoding) -> PreparedClip:
     """What becomes of one clip. Raises: as `Probing` does."""
     # Encoding decodes all, so that nothing is to be decoded before it.
     early = dataclasses.replace(options, depth="index") if options.depth == "decode" else options
     probed = open_prober(early, process).probe(data)
     if rejecting_defect(judge(probed, options).defects, options.dropped):
         return PreparedClip(Prepared(probed))
-    clip = _encoded(process, data, probed, options, encoding)
+    known = Known(probed.metadata, is_compared(sha256))
+    clip = _encoded(process, data, known, _ENCODING_TIMEOUTS * options.timeout, encoding)
     encoded = clip.about
     if encoded.how == "encoded" or encoded.fault:
         metadata = dataclasses.replace(probed.metadata, num_decoded_frames=encoded.num_decoded_frames)
@@ -169,12 +170,10 @@ def prepare(process: VideoProcess, data: bytes, options: CheckOptions, encoding:
     return PreparedClip(Prepared(probed, encoded, written), clip.data)
 
 
-def _encoded(
-    process: VideoProcess, data: bytes, probed: Probed, options: CheckOptions, encoding: Encoding
-) -> EncodedClip:
+def _encoded(process: VideoProcess, data: bytes, known: Known, seconds: float, encoding: Encoding) -> EncodedClip:
     from kconvert.video.encoding.encode import encode
 
     try:
-        return process.run(encode, data, _ENCODING_TIMEOUTS * options.timeout, encoding, probed.metadata)
+        return process.run(encode, data, seconds, encoding, known)
     except ClipFault as fault:
         return failed(fault.defect, fault.detail.replace("the check", "encoding", 1))

@@ -20,7 +20,8 @@ from kconvert.staging.journal import ShardReceipt
 _STAGED_COLUMNS = (
     "defects", "detail", "member", "size_bytes", "sha256", "duration_seconds", "num_frames", "fps", "width", "height",
     "pix_fmt", "video_codec", "audio_codec", "rotation_degrees", "bit_rate", "sample_aspect_ratio",
-    "is_variable_frame_rate", "num_decoded_frames", "encoding_reasons", "encoding_notes", *SOURCE_COLUMNS,
+    "is_variable_frame_rate", "num_decoded_frames", "encoding_reasons", "encoding_notes", "encoding_ssim",
+    *SOURCE_COLUMNS,
 )  # fmt: skip
 _MEMBER_COUNTS = ("num_members", "num_ignored_members", "num_unparsed_members", "num_unselected_members")
 

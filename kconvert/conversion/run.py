@@ -35,6 +35,7 @@ from kconvert.conversion.plan import Selection, Source, SplitPlan, measure
 from kconvert.conversion.record import done_event
 from kconvert.conversion.supplements import SupplementJob, Supplements, make_supplements, read_supplements
 from kconvert.conversion.tasks import FailedTasksError, Failure, Tasks
+from kconvert.conversion.workers import describe_workers, task_bytes
 from kconvert.dataset.manifest import DamagedEntry, Manifest, SplitRecord, SupplementEntry, read_manifest
 from kconvert.engines.engine import Engine, TaskNeeds
 from kconvert.engines.node_check import checked_nodes
@@ -200,7 +201,7 @@ def _odd_path(out: StorePath) -> list[str]:
 
 def _open_engine(conversion: Conversion, job: Job) -> Engine:
     """What does the work. Raises `UsageError` if that cannot be had."""
-    needs = TaskNeeds(conversion.task_bytes, PRELOAD, prepare)
+    needs = TaskNeeds(task_bytes(conversion), PRELOAD, prepare)
     records = job.journal.folder / "slurm"
     choice = EngineChoice(conversion.engine, conversion.workers, conversion.ray, conversion.slurm)
     return open_engine(choice, needs, records)
@@ -248,7 +249,7 @@ def _announcement(conversion: Conversion, job: Job, use: DiskUse) -> list[str]:
     more = f" and {unknown} archives of unknown size" if unknown else ""
     return [
         f"{job.release.name} to {job.out}: fetches {format_bytes(num_bytes)}{more}, takes up to "
-        f"{format_bytes(disk_bytes)} of disk{more}, with {conversion.describe_workers()}; --out, --split, "
+        f"{format_bytes(disk_bytes)} of disk{more}, with {describe_workers(conversion)}; --out, --split, "
         "--shuffle.window and --workers choose otherwise"
     ]
 

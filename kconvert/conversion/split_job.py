@@ -14,6 +14,7 @@ from kconvert.conversion.ingest import ClipSelection, IngestTask
 from kconvert.conversion.members import Annotations
 from kconvert.conversion.plan import SplitPlan
 from kconvert.conversion.tasks import Failure, Tasks
+from kconvert.conversion.workers import Cores
 from kconvert.dataset.manifest import DamagedEntry, DamageHandling
 from kconvert.dataset.table import StagedRows
 from kconvert.engines.engine import Work
@@ -30,20 +31,6 @@ _MISSING_REASONS: Mapping[DamageHandling, MissingReason] = {
     "salvaged": "archive_damaged",
     "skipped": "archive_skipped",
 }
-
-
-@dataclass(frozen=True)
-class Cores:
-    """How many cores tasks may use."""
-
-    total: int | None
-    """Of this machine, for all tasks together; `None` where each has its own, on a cluster."""
-    each: int = 1
-    """Of a task, on a cluster."""
-
-    def of_each(self, num_tasks: int) -> int:
-        """Those of each of so many tasks, which run at the same time as far as there are cores."""
-        return self.each if self.total is None else max(1, self.total // max(1, min(num_tasks, self.total)))
 
 
 @dataclass(frozen=True)

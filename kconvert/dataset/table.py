@@ -44,9 +44,10 @@ _ENCODING = [
     ("encoding", pa.string()),
     ("encoding_reasons", _STRINGS),
     ("encoding_notes", _STRINGS),
+    ("encoding_ssim", pa.float64()),
 ]
 ENCODING_COLUMNS: tuple[str, ...] = tuple(name for name, _ in _ENCODING)
-"""Whether a clip was `unchanged`, `remuxed` or `encoded` before it was written, why, and what was odd."""
+"""Whether a clip was `unchanged`, `remuxed` or `encoded` before it was written; why, what was odd, how near it is."""
 
 _SOURCE = [
     ("source_size_bytes", pa.int64()),
@@ -138,6 +139,8 @@ class StagedClip:
     """Why it is not unchanged."""
     encoding_notes: tuple[str, ...] = ()
     """What is odd of it, and what was made of that."""
+    encoding_ssim: float | None = None
+    """How near it is to what was encoded, up to 1 for equal; `None` where that was not looked at."""
     source: SourceClip | None = None
     """The official file, where what is staged is another one."""
 

@@ -35,8 +35,11 @@ class FinishedClip:
 @dataclass(frozen=True)
 class _Kept:
     about: Mapping[str, Any]
+    """All that is known of it, as JSON."""
     path: StorePath
+    """Of the piece that it is in."""
     staged: StagedBytes
+    """Where it is there."""
 
 
 class FinishedClips:

@@ -54,7 +54,11 @@ def _stills(clip: Clip, report: Callable[[object], None], width: int) -> list[by
 
 
 def _jpeg(frame: av.VideoFrame, width: int) -> bytes:
-    shown = av.VideoFrame.from_ndarray(upright(frame), format="rgb24")
+    return jpeg(av.VideoFrame.from_ndarray(upright(frame), format="rgb24"), width)
+
+
+def jpeg(shown: av.VideoFrame, width: int) -> bytes:
+    """A frame that is upright as JPEG of that width in pixels."""
     height = max(2, round(shown.height * width / shown.width / 2) * 2)
     small = shown.reformat(width, height, format="yuvj420p")
     encoder = av.CodecContext.create("mjpeg", "w")

@@ -237,15 +237,16 @@
   search();
 
   // Contact sheets
-  Object.entries(report.sheets).forEach(([title, clips]) => {
+  const sheetOf = (clips, frames) => {
     const sheet = element("div", "", "sheet");
     clips.forEach(({ key, label, about, images }) => {
       const figure = element("figure");
       const stills = element("div", "", "stills");
+      stills.style.gridTemplateColumns = `repeat(${images.length}, 1fr)`;
       images.forEach((source, place) => {
         const image = element("img");
         image.src = source;
-        image.alt = `${["first", "middle", "last"][place]} frame of ${key}`;
+        image.alt = `${frames[place]} frame of ${key}`;
         stills.append(image);
       });
       const caption = element("figcaption");
@@ -253,8 +254,56 @@
       figure.append(stills, caption);
       sheet.append(figure);
     });
-    byId("sheets").append(element("h3", title), clips.length ? sheet : element("p", "None.", "lead"));
-  });
+    return sheet;
+  };
+  Object.entries(report.sheets).forEach(([title, clips]) => byId("sheets").append(
+    element("h3", title), clips.length ? sheetOf(clips, ["first", "middle", "last"]) : element("p", "None.", "lead")));
+
+  // Encoding
+  if (report.encoding) {
+    const { sizes, reasons, notes, ssim, pairs } = report.encoding;
+    const section = byId("encoding");
+    section.hidden = false;
+    document.querySelector('a[href="#encoding"]').hidden = false;
+    const shrunk = (before, after) => (before ? `${Math.round((100 * after) / before)} %` : "");
+    const numbers = element("div", "", "scroll");
+    numbers.append(table(
+      ["split", "unchanged", "remuxed", "encoded", "size before", "size after", ""],
+      sizes.map(([split, unchanged, remuxed, encoded, before, after]) =>
+        [split, format(unchanged), format(remuxed), format(encoded), size(before), size(after), shrunk(before, after)]),
+      (place) => place > 0));
+    section.append(element("p", "Sizes are of the clips that did not keep their bytes.", "lead"), numbers);
+    const counted = (title, counts) => {
+      const names = [...new Set(splits.flatMap((split) => counts[split].map(([name]) => name)))];
+      const box = element("div", "", "scroll");
+      const number = (split, name) => (counts[split].find(([one]) => one === name) || [name, 0])[1];
+      box.append(table(["", ...splits], names.map((name) => [name.replaceAll("_", " "), ...splits.map((split) => format(number(split, name)))]),
+        (place) => place > 0));
+      section.append(element("h3", title), names.length ? box : element("p", "None.", "lead"));
+    };
+    counted("Why clips did not keep their bytes", reasons);
+    counted("What was odd", notes);
+    const bins = [...new Set(splits.flatMap((split) => ssim[split].map(([bin]) => bin)))].sort();
+    section.append(element("h3", "How near they are: SSIM of one clip of sixteen"));
+    if (bins.length) {
+      const chart = element("div", "", "chart");
+      chart.id = "ssim-chart";
+      chart.setAttribute("role", "img");
+      chart.setAttribute("aria-label", "Distribution of SSIM");
+      section.append(chart);
+      draw(chart.id, {
+        grid, legend, xAxis: { type: "category", data: bins.map((bin) => bin.toFixed(2)) },
+        yAxis: { type: "value", axisLabel: { formatter: short } },
+        tooltip: { trigger: "axis", axisPointer: { type: "shadow" } },
+        series: splits.map((split) => ({
+          name: split, type: "bar", stack: "all", color: colors[split],
+          data: bins.map((bin) => (ssim[split].find(([one]) => one === bin) || [bin, 0])[1]),
+        })),
+      });
+    } else section.append(element("p", "None was compared.", "lead"));
+    section.append(element("h3", "Pairs: the source, and what was written"),
+      pairs.length ? sheetOf(pairs, ["source", "written"]) : element("p", "None.", "lead"));
+  }
 
   // Supplements
   const still = ({ image, key, about, boxes }) => {

@@ -19,8 +19,9 @@ from kconvert.video.boxes import has_index
 from kconvert.video.child import Clip
 from kconvert.video.containers import FROM_MEMORY
 from kconvert.video.encoding.colour import UnknownColourError
+from kconvert.video.encoding.comparison import Comparing
 from kconvert.video.encoding.conforming import is_held, why_encoded, why_remuxed
-from kconvert.video.encoding.encoded import Encoded, EncodedClip, failed
+from kconvert.video.encoding.encoded import Encoded, EncodedClip, Known, failed
 from kconvert.video.encoding.encoder import PictureFormat, UnencodableError, encoder_name, require_size, set_up
 from kconvert.video.encoding.mux import Mp4Writer, moved, starts, with_decoding_times
 from kconvert.video.encoding.options import AudioOptions, Encoding, VideoSettings
@@ -31,7 +32,6 @@ from kconvert.video.encoding.timeline import Raw, Timed, Timeline, at_rate
 from kconvert.video.encoding.written import Expected, WrittenError, require_written
 from kconvert.video.limits import is_near_limit
 from kconvert.video.messages import MAX_MESSAGES, Messages, captured, explain
-from kconvert.video.metadata import MediaMetadata
 from kconvert.video.streams import best_video
 from kconvert.video.verdict import Fault
 
@@ -42,14 +42,14 @@ class _NothingDecodesError(Exception):
     """A clip shows no frame."""
 
 
-def encode(clip: Clip, report: Callable[[object], None], encoding: Encoding, metadata: MediaMetadata) -> EncodedClip:
-    """What becomes of a clip; `metadata` are what its container states. For the video process."""
+def encode(clip: Clip, report: Callable[[object], None], encoding: Encoding, known: Known) -> EncodedClip:
+    """What becomes of a clip. For the video process."""
     try:
         with captured() as messages, _opened(clip) as container:
             video = best_video(container)
             if video is None or video.codec_context is None:
                 return failed("unencodable", "no decoder for the codec of the video")
-            return _encode(_Work(clip, encoding.audio, metadata, messages), container, video, encoding)
+            return _encode(_Work(clip, encoding.audio, known, messages), container, video, encoding)
     except MemoryError:
         raise
     except _NothingDecodesError as error:
@@ -90,8 +90,8 @@ class _Work:
     """Its bytes."""
     audio: AudioOptions
     """What becomes of its sound."""
-    metadata: MediaMetadata
-    """What its container states."""
+    known: Known
+    """What is known of it."""
     messages: Messages
     """What the libraries log meanwhile."""
 
@@ -100,9 +100,10 @@ class _Work:
         writer = Mp4Writer()
         with _opened(self.clip) as container:
             pictures = _Pictures(container, settings, self.messages)
+            comparing = Comparing() if self.known.is_compared else None
             stream = writer.add_encoder(encoder_name(settings))
-            packets = list(pictures.encoded(stream))
-        fault = pictures.fault(self.metadata.num_frames if has_index(self.clip) else None)
+            packets = list(pictures.encoded(stream, comparing))
+        fault = pictures.fault(self.known.metadata.num_frames if has_index(self.clip) else None)
         sound = self._sound(writer, pictures.origin)
         data, lead = _written(writer, packets, sound)
         conformer = pictures.conformer
@@ -112,7 +113,8 @@ class _Work:
         if fault is None and sound.problem:
             fault = Fault("undecodable", sound.problem)
         notes = (*pictures.notes(), *sound.notes)
-        return EncodedClip(Encoded("encoded", why, notes, pictures.num_shown, fault), data)
+        comparison = comparing.compared(data) if comparing is not None else None
+        return EncodedClip(Encoded("encoded", why, notes, pictures.num_shown, fault, comparison), data)
 
     def remuxed(self, why: tuple[str, ...]) -> EncodedClip:
         """The clip with the packets of its video as they are."""
@@ -177,8 +179,8 @@ class _Pictures:
         """When the first frame is shown, in seconds on the timeline of the source."""
         return (self._timeline.start or 0) * self._timeline.time_base
 
-    def encoded(self, stream: Any) -> Iterator[Packet[Any]]:
-        """Packets of a stream whose encoder is not set up yet."""
+    def encoded(self, stream: Any, comparing: Comparing | None) -> Iterator[Packet[Any]]:
+        """Packets of a stream whose encoder is not set up yet; frames are kept to be compared."""
         context: VideoCodecContext = stream.codec_context
         time_base, durations = self._timeline.time_base, {}
         timed = self._timeline.timed(self._deinterlacer.progressive(self._decoded()))
@@ -189,6 +191,8 @@ class _Pictures:
             if self.conformer is None:
                 self._set_up(context, one.picture, time_base)
             frame = self._conformed(one)
+            if comparing is not None:
+                comparing.take(len(self.times), frame)
             frame.pts, frame.time_base, frame.duration = one.time, time_base, one.duration
             durations[one.time] = one.duration
             self.times.append(one.time * time_base)

@@ -4,7 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kconvert.video.metadata import MediaMetadata
 from kconvert.video.verdict import Defect, Fault
+
+_ONE_OF = 16
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a clip before it is encoded."""
+
+    metadata: MediaMetadata
+    """What its container states."""
+    is_compared: bool = False
+    """Whether the result is compared with it."""
+
+
+def is_compared(sha256: str) -> bool:
+    """Whether the clip of that digest is one of those that are compared."""
+    return int(sha256[:8], 16) % _ONE_OF == 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How near what was written is to what was encoded."""
+
+    ssim: float
+    """Mean over some frames, up to 1 for equal; four digits."""
+    frame_index: int
+    """Of the still, from 0."""
+    still: str
+    """The frame before it was encoded, a JPEG in base64."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +51,8 @@ class Encoded:
     """That the clip shows; `None` if it was not decoded."""
     fault: Fault | None = None
     """What is wrong with it, found on the way."""
+    comparison: Comparison | None = None
+    """How near the result is; `None` where that was not looked at."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 from kconvert.video.child import Clip
 from kconvert.video.encoding.colour import BT709, LIMITED_RANGE, Colour
 from kconvert.video.encoding.encode import encode
+from kconvert.video.encoding.encoded import Known
 from kconvert.video.encoding.encoder import PictureFormat, encoder_name, set_up
 from kconvert.video.encoding.mux import Mp4Writer
 from kconvert.video.encoding.options import Encoding, VideoSettings
@@ -36,7 +37,7 @@ def seconds_a_clip(process: VideoProcess, encoding: Encoding) -> float:
 def _measured(clip: Clip, report: Callable[[object], None], encoding: Encoding) -> float:
     data = _made()
     start = time.perf_counter()
-    encode(Clip(data, len(data)), report, encoding, MediaMetadata())
+    encode(Clip(data, len(data)), report, encoding, Known(MediaMetadata()))
     return (time.perf_counter() - start) * _CLIP_SECONDS / _SECONDS
 
 

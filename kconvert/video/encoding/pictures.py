@@ -209,5 +209,7 @@ class _Way:
             yield "hflip", ""
         if self._orientation.is_flipped:
             yield "vflip", ""
+            # It reads rows backwards, which not all who look at a frame can do.
+            yield "copy", ""
         if size != self._size:
             yield "pad", f"{self._size[0]}:{self._size[1]}:(ow-iw)/2:(oh-ih)/2"
