@@ -13,7 +13,7 @@ from kconvert.dataset.manifest import Manifest
 from kconvert.dataset.reader import Clips
 from kconvert.dataset.table import FinalTable
 from kconvert.staging.journal import Journal
-from kconvert.staging.source_stills import SourceStill, source_stills
+from kconvert.staging.source_stills import SourceStill, source_stills, stills_path
 from kconvert.storage.store import StorePath
 from kconvert.units import format_bytes
 from kconvert.video.process import VideoProcess
@@ -87,5 +87,5 @@ def _stills(out: StorePath, manifest: Manifest) -> Iterator[tuple[str, SourceSti
     for split in manifest.splits:
         journal = Journal(out).split(split)
         for archive_id in journal.ids().values():
-            for still in source_stills(journal.stills_path(archive_id)):
+            for still in source_stills(stills_path(journal, archive_id)):
                 yield split, still

@@ -24,6 +24,7 @@ from kconvert.sources.origin import ArchiveRef
 from kconvert.staging.finished import FinishedClips
 from kconvert.staging.journal import ArchiveReceipt, Damage, SplitJournal, guarded
 from kconvert.staging.part import ClipSink, part_writer
+from kconvert.staging.source_stills import stills_path
 from kconvert.storage.store import StorePath
 from kconvert.video.encoding.options import Encoding
 from kconvert.video.verdict import CheckOptions
@@ -167,7 +168,7 @@ class _Ingest:
             except ArchiveError as error:
                 damage = self._damage(error, DamagedPlace.of(error, archive, stream.remote), place)
             clips.finish()
-            clips.stills.keep(task.journal.stills_path(task.archive_id))
+            clips.stills.keep(stills_path(task.journal, task.archive_id))
             remote, rows_sha256 = stream.remote, rows.finish()
         return ArchiveReceipt(
             archive=task.name,

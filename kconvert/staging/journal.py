@@ -377,9 +377,6 @@ class SplitJournal:
         found = zip(receipts.items(), sizes, strict=True)
         return {number for (number, receipt), size in found if size == receipt.part_bytes}
 
-    def stills_path(self, archive_id: str) -> StorePath:
-        return self.folder / "archives" / f"{archive_id}.stills"
-
     def failure(self, archive_id: str) -> str:
         """Why reading an archive failed the last time; `""` if it did not."""
         return (_content(self._failure_path(archive_id)) or b"").decode("utf-8", "replace")

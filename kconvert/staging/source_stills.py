@@ -9,6 +9,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
+from kconvert.staging.journal import SplitJournal
 from kconvert.storage.records import build
 from kconvert.storage.store import StorePath
 from kconvert.video.encoding.encoded import Comparison
@@ -53,6 +54,11 @@ class SourceStills:
 class _Kept:
     stills: tuple[SourceStill, ...]
     """Of an archive."""
+
+
+def stills_path(journal: SplitJournal, archive_id: str) -> StorePath:
+    """Where those of an archive are kept."""
+    return journal.folder / "archives" / f"{archive_id}.stills"
 
 
 def source_stills(path: StorePath) -> tuple[SourceStill, ...]:
