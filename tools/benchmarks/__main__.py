@@ -13,6 +13,7 @@ BENCHMARKS = {
     "verify": "verification",
     "read": "reading",
     "join": "joining",
+    "encode": "encoding",
 }
 
 

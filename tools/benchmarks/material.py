@@ -8,7 +8,7 @@ import io
 import struct
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from benchmarks.machine import existing_folder
 CLIP_SECONDS = 10
 # As the crawlers of Kinetics cut clips: x264's defaults, the index at the end. Its pictures compress no further, so
 # that gzip stores them; audio mixed in makes gzip code it all, at half a per cent less and ten times the work to undo.
-_VIDEO = "-f lavfi -i mandelbrot=s=340x256:r=30"
+_VIDEO = "-f lavfi -i mandelbrot=s={size}:r=30"
 _AUDIO = "-f lavfi -i anoisesrc=r=44100:a=0.1:c=pink:s=0"
 _ENCODE = (
     "ffmpeg -v error -y {inputs} -t {seconds} -threads 1 -c:v libx264 -pix_fmt yuv420p -b:v {rate}k {audio} {path}"
@@ -47,11 +47,11 @@ class Material:
         )
 
 
-def encode(folder: Path, has_audio: bool = False) -> bytes:
-    """A clip of 10 s and 1.35 MB, the size of an official one."""
+def encode(folder: Path, has_audio: bool = False, size: str = "340x256") -> bytes:
+    """A clip of 10 s and 1.35 MB, the size of an official one; `size` is its width and height in pixels."""
     path = folder / "clip.mp4"
     inputs, rate, audio = (f"{_VIDEO} {_AUDIO}", 960, "-c:a aac -b:a 96k") if has_audio else (_VIDEO, 1060, "")
-    command = _ENCODE.format(inputs=inputs, seconds=CLIP_SECONDS, rate=rate, audio=audio, path=path)
+    command = _ENCODE.format(inputs=inputs.format(size=size), seconds=CLIP_SECONDS, rate=rate, audio=audio, path=path)
     subprocess.run(command.split(), check=True)
     return path.read_bytes()
 
@@ -74,26 +74,30 @@ def chosen_clip(options: argparse.Namespace, folder: Path) -> bytes:
 
 def make(folder: Path, clip: bytes, num_archives: int, clips_per_archive: int) -> Material:
     """Archives of that clip, gzipped as `tar -czf` does it."""
-    names: list[str] = []
+    places = ((number, place) for number in range(num_archives) for place in range(clips_per_archive))
+    names = [f"{number:05d}-{place:05d}" for number, place in places]
+    return make_of(folder, {name: unique(clip, name) for name in names}, num_archives)
+
+
+def make_of(folder: Path, clips: Mapping[str, bytes], num_archives: int) -> Material:
+    """Archives of these clips, by their ids, as many in each; gzipped as `tar -czf` does it."""
     archives = tuple(f"400/val/part_{number}.tar.gz" for number in range(num_archives))
-    num_bytes = 0
+    names, num_bytes, share = list(clips), 0, -(-len(clips) // num_archives)
     for number, archive in enumerate(archives):
-        own = [f"{number:05d}-{place:05d}" for place in range(clips_per_archive)]
-        names += own
-        packed = gzip.compress(_tar(clip, own), compresslevel=6, mtime=0)
+        own = {name: clips[name] for name in names[number * share : (number + 1) * share]}
+        packed = gzip.compress(_tar(own), compresslevel=6, mtime=0)
         num_bytes += len(packed)
         write(folder / archive, packed)
     write(folder / "400/val/k400_val_path.txt", "".join(f"{OFFICIAL}{name}\n" for name in archives).encode())
     rows = (f"zumba,{name},0,{CLIP_SECONDS},val\n" for name in names)
     write(folder / "400/annotations/val.csv", ("label,youtube_id,time_start,time_end,split\n" + "".join(rows)).encode())
-    return Material(folder, archives, len(names), len(unique(clip, "")), num_bytes)
+    return Material(folder, archives, len(names), len(next(iter(clips.values()))), num_bytes)
 
 
-def _tar(clip: bytes, names: list[str]) -> bytes:
+def _tar(clips: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name in names:
-            data = unique(clip, name)
+        for name, data in clips.items():
             info = tarfile.TarInfo(f"./{name}_000000_{CLIP_SECONDS:06d}.mp4")
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
