@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kconvert.catalog.clip import Clip
 from kconvert.catalog.release import Release
 from kconvert.dataset.formats.format import annotations_text
 from kconvert.dataset.supplements.open import open_supplement
-from kconvert.dataset.supplements.supplement import RowsOfClip
 from kconvert.sources.supplements import SupplementFiles
 from kconvert.video.process import VideoProcess
 from kconvert.video.shown_times import shown_times
+
+if TYPE_CHECKING:
+    from kconvert.dataset.supplements.supplement import RowsOfClip
 
 Annotations = Mapping[str, Sequence[Mapping[str, Any]]]
 """Those of a clip, by what `--with` calls them."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
-
-import pyarrow as pa
 
 from kconvert.catalog.release import Release
 from kconvert.dataset.manifest import Manifest
 from kconvert.dataset.supplements.open import open_supplement
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 CROISSANT_NAME = "croissant.json"
 _CROISSANT = "http://mlcommons.org/croissant/"
@@ -150,7 +151,7 @@ def _rows(path: str, schema: pa.Schema) -> dict[str, Any]:
     name = PurePosixPath(path).stem
     fields = []
     for column in schema:
-        is_list = pa.types.is_list(column.type)
+        is_list = str(column.type).startswith("list<")
         kind = _KINDS[str(column.type.value_type if is_list else column.type)]
         source = {"fileObject": {"@id": path}, "extract": {"column": column.name}}
         fields.append({**_field(name, column.name, kind, source), **(_LIST if is_list else {})})

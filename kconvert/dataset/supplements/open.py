@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from kconvert.catalog.release import SUPPLEMENT_NAMES
-from kconvert.dataset.supplements.supplement import Supplement
+
+if TYPE_CHECKING:
+    from kconvert.dataset.supplements.supplement import Supplement
 
 
 def open_supplement(name: str) -> Supplement:
