@@ -17,7 +17,7 @@ from kconvert.errors import StagingError
 from kconvert.staging.part import NOT_STAGED, StagedBytes, part_writer, read_staged
 from kconvert.storage.store import StorePath
 
-_PIECE_SECONDS = 15.0
+_PIECE_SECONDS = 5.0
 _PIECE_BYTES = 64 << 20
 _BYTES, _RECORD = ".finished", ".finished.json"
 

@@ -108,7 +108,7 @@ class _Work:
         data, lead = _written(writer, packets, sound)
         conformer = pictures.conformer
         assert conformer is not None
-        times = [int((time + lead) * 1_000_000) for time in pictures.times]
+        times = pictures.microseconds(lead)
         require_written(data, Expected(conformer.width, conformer.height, times, settings.keyframes))
         if fault is None and sound.problem:
             fault = Fault("undecodable", sound.problem)
@@ -146,7 +146,7 @@ class _Work:
 def _written(writer: Mp4Writer, packets: list[Packet[Any]], sound: Sound) -> tuple[bytes, Fraction]:
     """The file, and when its first picture is shown: later than at 0 where the sound begins before it."""
     lead = max(Fraction(0), -sound.starts)
-    for packet in (*packets, *sound.packets):
+    for packet in (*packets, *sound.packets) if lead else ():
         moved(packet, round(lead / packet.time_base))
     if packets:
         lead = round(lead / packets[0].time_base) * packets[0].time_base
@@ -171,8 +171,15 @@ class _Pictures:
         self.conformer: Conformer | None = None
         self.num_shown = 0
         """Frames that the source shows."""
-        self.times: list[Fraction] = []
-        """When the frames of the result are shown, in seconds after the first."""
+        self._times: list[int] = []
+        self._tick = Fraction(1)
+
+    def microseconds(self, lead: Fraction) -> list[int]:
+        """When the frames of the result are shown, where the first one is so many seconds after the start."""
+        factor, shift = self._tick * 1_000_000, lead * 1_000_000
+        above, below = factor.numerator * shift.denominator, factor.denominator * shift.denominator
+        added = shift.numerator * factor.denominator
+        return [(time * above + added) // below for time in self._times]
 
     @property
     def origin(self) -> Fraction:
@@ -187,15 +194,16 @@ class _Pictures:
         if self._settings.fps is not None:
             timed = at_rate(timed, time_base, self._settings.fps)
             time_base = 1 / self._settings.fps
+        self._tick = time_base
         for one in timed:
             if self.conformer is None:
                 self._set_up(context, one.picture, time_base)
             frame = self._conformed(one)
             if comparing is not None:
-                comparing.take(len(self.times), frame)
+                comparing.take(len(self._times), frame)
             frame.pts, frame.time_base, frame.duration = one.time, time_base, one.duration
             durations[one.time] = one.duration
-            self.times.append(one.time * time_base)
+            self._times.append(one.time)
             yield from _own(context.encode(frame), stream, durations)
         if self.conformer is None:
             raise _NothingDecodesError(self._problem or "no frame was decoded")

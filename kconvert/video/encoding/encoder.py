@@ -20,7 +20,7 @@ _LEAST_SIDE: Mapping[str, int] = {"h264": 2, "hevc": 16, "av1": 4}
 _MOST_SIDE: Mapping[str, int] = {"h264": 16_384, "hevc": 16_384, "av1": 16_384}
 _TAGS: Mapping[str, str] = {"h264": "avc1", "hevc": "hvc1", "av1": "av01"}
 _BALANCED: Mapping[str, tuple[str, str]] = {
-    "h264": ("superfast", "mbtree=1:rc-lookahead=16"),
+    "h264": ("superfast", "mbtree=1:rc-lookahead=16:b-adapt=0"),
     "hevc": ("superfast", ""),
     "av1": ("10", ""),
 }
@@ -65,7 +65,7 @@ def encoder_options(settings: VideoSettings) -> dict[str, str]:
     if preset == BALANCED:
         preset, params = _BALANCED[settings.codec]
     every = str(settings.keyframes)
-    common = {"preset": preset, "crf": str(settings.crf), "g": every}
+    common = {"preset": preset, "crf": f"{settings.crf:g}", "g": every}
     if settings.codec == "h264":
         own = f"cpu-independent=1:threads=1:keyint={every}:min-keyint={every}:scenecut=0:open-gop=0"
         return {**common, "x264-params": ":".join(filter(None, (own, params)))}

@@ -20,6 +20,9 @@ _OPTIONS = {
 }
 
 
+_NANOSECONDS = 1_000_000_000
+
+
 class _Kept(io.BytesIO):
     """Keeps its bytes when it is closed: the muxer closes what it was given."""
 
@@ -96,6 +99,7 @@ def _from(packets: Sequence[Packet[Any]], start: int) -> Iterator[tuple[int, Pac
     return ((at, packet) for at, packet in enumerate(packets) if at >= start)
 
 
-def _when(packet: Packet[Any]) -> tuple[Fraction, int]:
-    dts = packet.dts if packet.dts is not None else packet.pts or 0
-    return dts * packet.time_base, packet.stream.index
+def _when(packet: Packet[Any]) -> tuple[int, int]:
+    """In nanoseconds: there are thousands of packets, and fractions are slow."""
+    dts, tick = packet.dts if packet.dts is not None else packet.pts or 0, packet.time_base
+    return dts * tick.numerator * _NANOSECONDS // tick.denominator, packet.stream.index

@@ -29,7 +29,7 @@ _MAX_SIDE = 16_384
 """What x264 takes."""
 _MAX_FPS = 1000
 _MAX_CRF: Mapping[str, int] = {"h264": 51, "hevc": 51, "av1": 63}
-DEFAULT_CRF: Mapping[str, int] = {"h264": 22, "hevc": 24, "av1": 32}
+DEFAULT_CRF: Mapping[str, float] = {"h264": 21.5, "hevc": 24.0, "av1": 32.0}
 """In each encoder's own measure."""
 
 
@@ -50,8 +50,8 @@ class VideoOptions:
     """Every so many frames, and nowhere else, is a keyframe, from which decoding can begin. Default: 16."""
     codec: VideoCodec | None = None
     """What the video is encoded with. Default: h264."""
-    crf: int | None = None
-    """The quality, where less is better: 0 to 51 for h264 and hevc, to 63 for av1. Default: 22, 24, 32."""
+    crf: float | None = None
+    """The quality, where less is better: 0 to 51 for h264 and hevc, to 63 for av1. Default: 21.5, 24, 32."""
     preset: str | None = None
     """The encoder's effort: x264's and x265's names from ultrafast to veryslow, 0 to 13 for av1. Default: balanced,
     the best point of a sweep."""
@@ -111,7 +111,7 @@ class VideoSettings:
     """From one keyframe to the next, in frames."""
     codec: VideoCodec = "h264"
     """Of the encoder."""
-    crf: int = 22
+    crf: float = 21.5
     """In the encoder's own measure."""
     preset: str = BALANCED
     """In the encoder's own words, or `BALANCED`."""
@@ -193,13 +193,13 @@ def _settings(options: VideoOptions) -> VideoSettings:
     given |= _given(options)
     given.pop("recipe", None)
     codec = str(given.setdefault("codec", "h264"))
-    given.setdefault("crf", DEFAULT_CRF[codec])
+    given["crf"] = float(given.get("crf", DEFAULT_CRF[codec]))
     if "fps" in given:
         # As it is written: 29.97 is 2997/100.
         given["fps"] = Fraction(str(given["fps"]))
     settings = VideoSettings(**given)
     if not 0 <= settings.crf <= _MAX_CRF[codec]:
-        raise ValueError(f"--video.crf {settings.crf}: expected 0 to {_MAX_CRF[codec]} with {codec}")
+        raise ValueError(f"--video.crf {settings.crf:g}: expected 0 to {_MAX_CRF[codec]} with {codec}")
     _require_preset(settings)
     return settings
 

@@ -46,7 +46,7 @@ def require_written(data: bytes, expected: Expected) -> None:
         # Frames are shown in another order than they are stored in.
         shown = sorted(packet.pts for packet in container.demux(video) if packet.size and packet.pts is not None)
         tick = video.time_base or Fraction(1)
-        times = [int(time * tick * 1_000_000) for time in shown]
+        times = [time * tick.numerator * 1_000_000 // tick.denominator for time in shown]
         if problem := _times_problem(times, expected.times):
             raise WrittenError(problem)
         if not expected.keyframes:
