@@ -10,8 +10,9 @@ from kconvert.version import VERSION as __version__
 if TYPE_CHECKING:
     from kconvert.dataset.pipeline import open_webdataset as webdataset
     from kconvert.dataset.reader import open_clips as open
+    from kconvert.dataset.reader import shard_urls
 
-__all__ = ["__version__", "open", "webdataset"]
+__all__ = ["__version__", "open", "shard_urls", "webdataset"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,6 +21,10 @@ def __getattr__(name: str) -> Any:
         from kconvert.dataset.reader import open_clips
 
         return open_clips
+    if name == "shard_urls":
+        from kconvert.dataset.reader import shard_urls
+
+        return shard_urls
     if name == "webdataset":
         from kconvert.dataset.pipeline import open_webdataset
 

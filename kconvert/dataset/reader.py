@@ -8,21 +8,29 @@ loader = torch.utils.data.DataLoader(clips, num_workers=8, shuffle=True, collate
 
 from __future__ import annotations
 
+import functools
 import os
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from kconvert.dataset.manifest import finished_manifest, table_path
+from kconvert.dataset.manifest import Manifest, finished_manifest, table_path
 from kconvert.dataset.open import open_layout
 from kconvert.dataset.table import FinalTable
 from kconvert.errors import ManifestError, UsageError
 from kconvert.storage.open import to_path
 from kconvert.storage.store import StorePath
+from kconvert.text import did_you_mean
 from kconvert.video.frames import decode, upright
 
 if TYPE_CHECKING:
     import numpy
+
+    from kconvert.video.sampling import SamplingOptions
+
+_SPLIT_NAMES = {"validation": "val"}
+"""Other names of splits, as Hugging Face's."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +43,9 @@ class ClipData:
     """`""` if it has none."""
     label_id: int
     """-1 if it has none."""
-    metadata: Mapping[str, Any]
+    metadata: Mapping[str, Any] = field(repr=False)
     """Its row in the table."""
-    video: bytes
+    video: bytes = field(repr=False)
     """The video file's bytes."""
 
     def frames(self) -> Iterator[numpy.ndarray[Any, Any]]:
@@ -47,47 +55,181 @@ class ClipData:
         """
         return (upright(frame) for frame in decode(self.video))
 
+    def sample(self, **options: Unpack[SamplingOptions]) -> numpy.ndarray[Any, Any]:
+        """Some frames, decoded from the keyframe before the first of them: T × height × width × 3, RGB, uint8, upright.
+
+        `num_frames=16`, `stride=4`, `start="random"|"center"|SECONDS`, `size=(H, W)` to scale and crop,
+        `crop="center"|"random"`, `generator` of numpy, `too_short="repeat_last"|"wrap"|"error"`: the fields of
+        `kconvert.video.sampling.Sampling`.
+        Raises: `ValueError` if there is no video stream, a frame cannot be decoded, or an option makes no sense.
+        """
+        from kconvert.video.sampling import Sampling, sample
+
+        return sample(self.video, Sampling(**options))
+
+    def sample_many(self, num_clips: int = 10, **options: Unpack[SamplingOptions]) -> numpy.ndarray[Any, Any]:
+        """Several samples whose starts are equally far apart, as evaluation takes them: num_clips × T × height × width
+        × 3. Raises as `sample` does."""
+        from kconvert.video.sampling import Sampling, sample_many
+
+        return sample_many(self.video, Sampling(**options), num_clips)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a process needs to open the clips of a split again."""
+
+    out: StorePath
+    """The folder."""
+    split: str
+    """Its name."""
+    table_sha256: str
+    """Of its table."""
+    classes: tuple[str, ...]
+    """All labels of the release, by their ids."""
+    stamps: Mapping[str, tuple[int, int]]
+    """Of the shards on a disk of ours: size, and time of the last change."""
+
+    def __hash__(self) -> int:
+        return hash((str(self.out), self.split, self.table_sha256))
+
+
+@functools.lru_cache(maxsize=4)
+def _rows_of(place: _Place) -> FinalTable:
+    """The written rows of a split. Raises `ManifestError` if its table is another one by now."""
+    if (place.out / table_path(place.split)).sha256() != place.table_sha256:
+        raise ManifestError(
+            f"{place.out / table_path(place.split)}: was changed since the folder was opened; open it again"
+        )
+    manifest = finished_manifest(place.out)
+    return read_split_table(place.out, place.split).written(open_layout(manifest.format).packed_order)
+
 
 class Clips(Sequence[ClipData]):
     """The written clips of a split, in the order of the shards.
 
-    Safe in the workers of a DataLoader, however they are started. Getting one raises `OSError` if its bytes cannot be
-    read.
+    Safe in the workers of a DataLoader, however they are started: what is sent to them is where the folder is, and
+    which clips these are; nothing is kept open. Getting one raises `OSError` if its bytes cannot be read, or its shard
+    is not what it was when the folder was opened.
     """
 
-    def __init__(self, out: StorePath, rows: FinalTable) -> None:
+    def __init__(self, out: StorePath, rows: FinalTable, place: _Place | None = None) -> None:
         self._out = out
         self._rows = rows
+        self._place = place
+        self._is_whole = place is not None
+        self._new_ids: dict[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def __repr__(self) -> str:
+        split = f" {self._place.split}" if self._place is not None else ""
+        return f"<{len(self):,} clips of{split} {self._out}>"
 
     @overload
     def __getitem__(self, index: int) -> ClipData: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Clips: ...
+    def __getitem__(self, index: slice | Sequence[int]) -> Clips: ...
 
-    def __getitem__(self, index: int | slice) -> ClipData | Clips:
+    def __getitem__(self, index: int | slice | Sequence[int]) -> ClipData | Clips:
         if isinstance(index, slice):
-            return Clips(self._out, self._rows.part(range(len(self))[index]))
+            return self._some(self._rows.part(range(len(self))[index]))
+        if isinstance(index, Sequence):
+            return self.select(index)
         row = self._rows.row(range(len(self))[index])
-        return ClipData(row["key"], row["label"], row["label_id"], row, self._video(row))
+        return ClipData(row["key"], row["label"], self._id(row["label_id"]), row, self._video(row))
+
+    @property
+    def classes(self) -> list[str]:
+        """The labels, by their ids: all of the release, or those that are there after `remap_labels`."""
+        names = () if self._place is None else self._place.classes
+        return list(names) if self._new_ids is None else [names[old] for old in self._new_ids]
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """The ids of the labels."""
+        return {name: number for number, name in enumerate(self.classes)}
+
+    @property
+    def targets(self) -> list[int]:
+        """The label id of each clip; -1 without a label."""
+        return [self._id(old) for old in self._rows.column("label_id")]
 
     def column(self, name: str) -> list[Any]:
         """The values of a column of the table. Raises `KeyError` if there is none of that name."""
         return self._rows.column(name)
 
-    def filter(self, condition: Callable[[Callable[[str], Any]], Any] | None = None, /, **values: Any) -> Clips:
+    def select(self, indexes: Sequence[int]) -> Clips:
+        """The clips of these indexes, in this order. Raises `IndexError` for one that is not there."""
+        places = range(len(self))
+        return self._some(self._rows.at([places[index] for index in indexes]))
+
+    def shard(self, num_shards: int, index: int) -> Clips:
+        """One of so many parts that differ by one clip at most, each of clips that follow each other."""
+        if not 0 <= index < num_shards:
+            raise IndexError(f"shard {index} of {num_shards}: expected 0 to {num_shards - 1}")
+        return self[len(self) * index // num_shards : len(self) * (index + 1) // num_shards]
+
+    def remap_labels(self) -> Clips:
+        """The same clips with the ids 0, 1, … for the labels that are among them, in the order of the release."""
+        there = sorted({label_id for label_id in self._rows.column("label_id") if label_id >= 0})
+        clips = self._some(self._rows)
+        clips._new_ids = {old: new for new, old in enumerate(there)}
+        return clips
+
+    def filter(
+        self,
+        condition: Callable[[Callable[[str], Any]], Any] | None = None,
+        /,
+        *,
+        unknown: Literal["drop", "keep"] = "drop",
+        **values: Any,
+    ) -> Clips:
         """The clips whose columns have these values, or one of them where a list is given; no video is read.
 
         `condition` takes a function from a column's name to its `pyarrow.compute.field`, and gives an expression:
-        `lambda column: (column("width") >= 320) & (column("fps") > 20)`. Raises `KeyError` for an unknown column.
+        `lambda column: (column("width") >= 320) & (column("fps") > 20)`; where it says neither yes nor no, as something
+        in it is unknown, `unknown` decides. Raises `KeyError` for an unknown column, `ValueError` for a label that the
+        release does not have.
         """
-        return Clips(self._out, self._rows.where(condition, values))
+        wanted = values.get("label", [])
+        for label in [wanted] if isinstance(wanted, str) else wanted:
+            if self.classes and label and label not in self.class_to_idx:
+                hint = did_you_mean(label, self.classes)
+                raise ValueError(f"no label {label!r}, expected one of `classes`{f'; {hint}' if hint else ''}")
+        return self._some(self._rows.where(condition, values, keeps_unknown=unknown == "keep"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._place is None:
+            return self.__dict__
+        chosen = None if self._is_whole else self._chosen(self._place)
+        return {**self.__dict__, "_rows": chosen}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._place is not None:
+            chosen, rows = state["_rows"], _rows_of(self._place)
+            self._rows = rows if chosen is None else rows.at(chosen)
+
+    def _chosen(self, place: _Place) -> array[int]:
+        """The indexes of these clips among those of the split."""
+        places = {key: number for number, key in enumerate(_rows_of(place).column("key"))}
+        return array("I", (places[key] for key in self._rows.column("key")))
+
+    def _some(self, rows: FinalTable) -> Clips:
+        clips = Clips(self._out, rows, self._place)
+        clips._is_whole, clips._new_ids = False, self._new_ids
+        return clips
+
+    def _id(self, label_id: int) -> int:
+        return label_id if self._new_ids is None else self._new_ids.get(label_id, -1)
 
     def _video(self, row: Mapping[str, Any]) -> bytes:
         path, start, size = self._out / row["shard"], row["offset_bytes"], row["size_bytes"]
+        if self._place is not None and (stamp := self._place.stamps.get(row["shard"])) is not None:
+            _require_same(path, stamp)
         video: bytes = path.read_range(start, start + size)
         if len(video) != size:
             raise OSError(
@@ -95,6 +237,23 @@ class Clips(Sequence[ClipData]):
                 "what else differs"
             )
         return video
+
+
+def _require_same(path: StorePath, stamp: tuple[int, int]) -> None:
+    """Raises `OSError` if a shard is not what it was."""
+    if (found := _stamp(path)) != stamp:
+        raise OSError(
+            f"{path}: {'is gone' if found is None else 'was exchanged'} since the folder was opened; open it again"
+        )
+
+
+def _stamp(path: StorePath) -> tuple[int, int] | None:
+    """Size and time of the last change of a file on a disk of ours; `None` if it is not there, or elsewhere."""
+    try:
+        status = os.stat(path.local_path or "")
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def read_split_table(out: StorePath, split: str) -> FinalTable:
@@ -107,18 +266,40 @@ def read_split_table(out: StorePath, split: str) -> FinalTable:
 
 
 def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:
-    """The clips of a split of a folder, or of a place in an object store, that a conversion wrote to.
+    """The clips of a split of a folder, or of a place in an object store, that a conversion wrote to; `validation`
+    means val.
 
     Raises: `UsageError` if it is none, or is not finished, or has no such split, or is in a format that is read by its
     own library only.
     """
-    out = to_path(os.fspath(folder))
+    out, split = to_path(os.fspath(folder)), _SPLIT_NAMES.get(split, split)
     manifest = finished_manifest(out)
     if split not in manifest.splits:
         raise UsageError(f"{out}: no split {split!r}, expected one of {', '.join(manifest.splits)}")
-    rows = read_split_table(out, split).written(open_layout(manifest.format).packed_order)
+    place = _place(out, split, manifest)
+    rows = _rows_of(place)
     if not rows.has_offsets():
         raise UsageError(
             f"{out}: the format {manifest.format} does not say where in a file a video is; use its library"
         )
-    return Clips(out, rows)
+    return Clips(out, rows, place)
+
+
+def shard_urls(folder: str | os.PathLike[str], split: str) -> list[tuple[str, int]]:
+    """The shards of a split, each with its number of samples, for those who build their own pipeline. Raises: as
+    `open_clips` does."""
+    out, split = to_path(os.fspath(folder)), _SPLIT_NAMES.get(split, split)
+    manifest = finished_manifest(out)
+    if split not in manifest.splits:
+        raise UsageError(f"{out}: no split {split!r}, expected one of {', '.join(manifest.splits)}")
+    return [(str(out / shard.path), shard.num_samples) for shard in manifest.shards if shard.split == split]
+
+
+def _place(out: StorePath, split: str, manifest: Manifest) -> _Place:
+    table = manifest.record(split).table
+    labels = (out / "labels.txt").read_bytes().decode().splitlines()
+    stamps = {}
+    if out.local_path is not None:
+        found = ((shard.path, _stamp(out / shard.path)) for shard in manifest.shards if shard.split == split)
+        stamps = {path: stamp for path, stamp in found if stamp is not None}
+    return _Place(out, split, table.sha256, tuple(labels), stamps)

@@ -337,6 +337,10 @@ class FinalTable:
 
     def part(self, indexes: range) -> FinalTable:
         """Some of the rows."""
+        return self.at(indexes)
+
+    def at(self, indexes: Iterable[int]) -> FinalTable:
+        """The rows of these indexes, in this order."""
         return FinalTable(self._table.take(pa.array(indexes, pa.int64())))
 
     def written(self, order: Sequence[str]) -> FinalTable:
@@ -357,12 +361,20 @@ class FinalTable:
         """Whether every row says where its video is."""
         return bool(self._table["offset_bytes"].null_count == 0)
 
-    def where(self, condition: Callable[[Callable[[str], Any]], Any] | None, values: Mapping[str, Any]) -> FinalTable:
-        """The rows whose columns have these values, or one of those in a list, and that meet the condition.
+    def where(
+        self,
+        condition: Callable[[Callable[[str], Any]], Any] | None,
+        values: Mapping[str, Any],
+        keeps_unknown: bool = False,
+    ) -> FinalTable:
+        """The rows whose columns have these values, or one of those in a list, and that meet the condition, or perhaps
+        those, too, of which it is not known.
 
         Raises: `KeyError` for an unknown column.
         """
         expressions = [] if condition is None else [condition(_known_field)]
+        if keeps_unknown:
+            expressions = [one | one.is_null() for one in expressions]
         for name, value in values.items():
             wanted = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
             expressions.append(_known_field(name).isin(pa.array(wanted, TABLE.field(name).type)))

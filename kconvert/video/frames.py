@@ -33,12 +33,12 @@ def decode(video: bytes | Clip) -> Iterator[av.VideoFrame]:
         raise ValueError(f"cannot be decoded: {error.strerror or error}") from error
 
 
-def upright(frame: av.VideoFrame) -> numpy.ndarray[Any, Any]:
+def upright(frame: av.VideoFrame, width: int | None = None, height: int | None = None) -> numpy.ndarray[Any, Any]:
     """A frame as it is shown: height × width × 3, RGB, uint8, turned and mirrored as its display matrix says, in
-    quarter turns (libavutil/display.h: x' = a·x + c·y, y' = b·x + d·y)."""
+    quarter turns (libavutil/display.h: x' = a·x + c·y, y' = b·x + d·y); scaled to that size before, if there is one."""
     import numpy
 
-    pixels: numpy.ndarray[Any, Any] = frame.to_ndarray(format="rgb24")
+    pixels: numpy.ndarray[Any, Any] = frame.to_ndarray(format="rgb24", width=width, height=height)
     side_data: Any = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:
         return pixels

@@ -1,0 +1,98 @@
+"""The order of an epoch: which clips each rank sees. It comes from the seed and the epoch alone, before any division by
+ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy
+
+Mode = Literal["train", "eval"]
+_MAX_SPARES = 8
+"""Clips that may take the place of one that fails."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a rank has of each epoch."""
+
+    mode: Mode
+    """`train`: all ranks as many, and a multiple of `multiple_of`; `eval`: each clip once over all ranks."""
+    num_replicas: int
+    """How many ranks there are."""
+    rank: int
+    """Which this is, from 0."""
+    multiple_of: int = 1
+    """Clips of a batch, times the batches whose gradients are added."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("train", "eval"):
+            raise ValueError(f"mode {self.mode!r}: expected train or eval")
+        if not 0 <= self.rank < self.num_replicas:
+            raise ValueError(f"rank {self.rank} of {self.num_replicas}: expected 0 to {self.num_replicas - 1}")
+        if self.multiple_of < 1:
+            raise ValueError(f"multiple_of {self.multiple_of}: expected 1 or more")
+
+    def num(self, num_clips: int) -> int:
+        """How many clips the rank has of so many."""
+        if self.mode == "eval":
+            return len(range(self.rank, num_clips, self.num_replicas))
+        if not num_clips:
+            return 0
+        # Of too few, some are there more than once: a rank without any would have the others wait for ever.
+        return max(1, num_clips // (self.num_replicas * self.multiple_of)) * self.multiple_of
+
+    def of(self, order: Sequence[int]) -> list[int]:
+        """Those of the rank, of an epoch's clips in their order."""
+        if self.mode == "eval":
+            return list(order[self.rank :: self.num_replicas])
+        num = self.num(len(order))
+        places = range(self.rank, num * self.num_replicas, self.num_replicas)
+        return [order[place % len(order)] for place in places]
+
+
+def permutation(num_clips: int, seed: int, epoch: int) -> list[int]:
+    """All clips, in another order in each epoch."""
+    found: list[int] = numpy.random.default_rng([seed, epoch]).permutation(num_clips).tolist()
+    return found
+
+
+def balanced(targets: Sequence[int], seed: int, epoch: int) -> list[int]:
+    """As many clips as there are, drawn with repetition, so that each class is as likely as any other."""
+    labels: numpy.ndarray[Any, Any] = numpy.asarray(targets)
+    generator = numpy.random.default_rng([seed, epoch])
+    order = numpy.argsort(labels, kind="stable")
+    _, firsts, counts = numpy.unique(labels[order], return_index=True, return_counts=True)
+    drawn = generator.integers(len(counts), size=len(labels))
+    within = (generator.random(len(labels)) * counts[drawn]).astype(numpy.int64)
+    found: list[int] = order[firsts[drawn] + within].tolist()
+    return found
+
+
+class EpochIndex(int):
+    """An index that carries the epoch to whatever worker it is given to, and the clips of the same rank's epoch that
+    may take this one's place."""
+
+    epoch: int
+    mode: Mode
+    spares: tuple[int, ...]
+
+    def __new__(cls, index: int, epoch: int, mode: Mode, spares: tuple[int, ...]) -> EpochIndex:
+        made = super().__new__(cls, index)
+        made.epoch, made.mode, made.spares = epoch, mode, spares
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EpochIndex, (int(self), self.epoch, self.mode, self.spares)
+
+
+def with_epoch(indexes: Sequence[int], epoch: int, mode: Mode) -> list[EpochIndex]:
+    """Indexes that carry the epoch; the clips that follow each in it may take its place."""
+    num_spares = min(_MAX_SPARES, len(indexes) - 1)
+    twice = [*indexes, *indexes[:num_spares]]
+    return [
+        EpochIndex(index, epoch, mode, tuple(twice[place + 1 : place + 1 + num_spares]))
+        for place, index in enumerate(indexes)
+    ]

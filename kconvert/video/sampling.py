@@ -1,0 +1,270 @@
+"""Sampling a video: some of its frames, at a stride, as arrays that can be collated. Decoding begins at the keyframe
+before the first of them and ends with the last.
+
+Frames are counted as they are shown. Where they follow each other at differing intervals, the stride is in time: so
+many mean intervals, and of each time the nearest frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+import av
+import numpy
+
+from kconvert.video.child import Clip
+from kconvert.video.containers import FROM_MEMORY
+from kconvert.video.encoding.shape import Shape, orientation_of, usable_ratio
+from kconvert.video.frames import upright
+from kconvert.video.metadata import is_variable
+from kconvert.video.shown_times import ShownTimes, indexed_times
+from kconvert.video.streams import best_video
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+Pixels = numpy.ndarray[Any, Any]
+Start = Literal["random", "center"] | float
+Crop = Literal["random", "center"]
+TooShort = Literal["repeat_last", "wrap", "error"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames are taken, and how large."""
+
+    num_frames: int = 16
+    """T, 1 or more."""
+    stride: int = 4
+    """From one taken frame to the next, in frames, 1 or more."""
+    start: Start = "random"
+    """Where it begins: anywhere that leaves room, so that the middle is in the middle, or at so many seconds."""
+    size: tuple[int, int] | None = None
+    """Height and width in pixels: frames are scaled to cover that, and cropped. `None`: they are as they are stored,
+    upright."""
+    crop: Crop = "center"
+    """Where, the same place in all frames."""
+    generator: numpy.random.Generator | None = None
+    """What is random is drawn from this; `None` for one of its own, so that nobody else's is touched."""
+    too_short: TooShort = "repeat_last"
+    """Of a video with fewer frames: the last one again and again, all from the start again, or a `ValueError`."""
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1 or self.stride < 1:
+            raise ValueError(f"num_frames {self.num_frames}, stride {self.stride}: expected 1 or more")
+        if isinstance(self.start, str) and self.start not in ("random", "center"):
+            raise ValueError(f"start {self.start!r}: expected random, center, or seconds")
+        if self.crop not in ("random", "center"):
+            raise ValueError(f"crop {self.crop!r}: expected random or center")
+        if self.too_short not in ("repeat_last", "wrap", "error"):
+            raise ValueError(f"too_short {self.too_short!r}: expected repeat_last, wrap or error")
+        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+            raise ValueError(f"size {self.size}: expected height and width, 1 or more")
+
+    @property
+    def span(self) -> int:
+        """From the first taken frame to the last, in frames."""
+        return (self.num_frames - 1) * self.stride + 1
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The fields of `Sampling`, as keywords."""
+
+    num_frames: int
+    stride: int
+    start: Start
+    size: tuple[int, int] | None
+    crop: Crop
+    generator: numpy.random.Generator | None
+    too_short: TooShort
+
+
+def sample(video: bytes, sampling: Sampling) -> Pixels:
+    """Frames of a video: T × height × width × 3, RGB, uint8, upright.
+
+    Raises: `ValueError` if there is no video stream, a frame cannot be decoded, or there are too few and that is an
+    error.
+    """
+    return sample_at(video, sampling, lambda timeline: [_first(timeline, sampling)])[0]
+
+
+def sample_many(video: bytes, sampling: Sampling, num_clips: int) -> Pixels:
+    """Several samples, with their starts at equal distances from the first that is possible to the last: num_clips × T
+    × height × width × 3. Raises as `sample` does."""
+
+    def starts(timeline: _Timeline) -> Sequence[int]:
+        room = max(0, timeline.num_frames - sampling.span)
+        return [round(room * number / max(1, num_clips - 1)) for number in range(num_clips)]
+
+    return numpy.stack(sample_at(video, sampling, starts))
+
+
+def sample_at(video: bytes, sampling: Sampling, starts: Any) -> list[Pixels]:
+    """The samples that begin at the frames that `starts` gives for a timeline."""
+    try:
+        with _opened(video) as container:
+            stream = best_video(container)
+            if stream is None:
+                raise ValueError("no video stream")
+            stream.codec_context.thread_count = 1
+            timeline = _timeline(video, container, stream)
+            wanted = [timeline.indexes(first, sampling) for first in starts(timeline)]
+            frames = _Frames(container, stream, timeline, sampling)
+            return [frames.stacked(indexes) for indexes in wanted]
+    except (av.FFmpegError, OSError) as error:
+        raise ValueError(f"cannot be decoded: {error.strerror or error}") from error
+
+
+def _opened(video: bytes) -> InputContainer:
+    file = Clip(video, len(video)).open()
+    container: InputContainer = av.open(file, "r", metadata_errors="replace", container_options=dict(FROM_MEMORY))
+    return container
+
+
+@dataclass(frozen=True)
+class _Timeline:
+    """The frames of a video as they are shown."""
+
+    ticks: Sequence[int]
+    """Their times, sorted."""
+    tick_seconds: Fraction
+    """How long a tick is."""
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.ticks)
+
+    def indexes(self, first: int, sampling: Sampling) -> list[int]:
+        """The frames of a sample that begins there."""
+        if self.num_frames >= sampling.span and is_variable(self.ticks):
+            return self._by_time(first, sampling)
+        wanted = range(first, first + sampling.span, sampling.stride)
+        if wanted[-1] < self.num_frames:
+            return list(wanted)
+        if sampling.too_short == "error":
+            raise ValueError(f"has {self.num_frames} frames, expected {sampling.span} from {first} on")
+        if sampling.too_short == "wrap":
+            return [index % self.num_frames for index in wanted]
+        return [min(index, self.num_frames - 1) for index in wanted]
+
+    def _by_time(self, first: int, sampling: Sampling) -> list[int]:
+        interval = Fraction(self.ticks[-1] - self.ticks[0], self.num_frames - 1)
+        times = ShownTimes(self.ticks, Fraction(1))
+        steps = (self.ticks[first] + number * sampling.stride * interval for number in range(sampling.num_frames))
+        return [times.nearest(round(step * 1_000_000)) for step in steps]
+
+
+def _first(timeline: _Timeline, sampling: Sampling) -> int:
+    room = max(0, timeline.num_frames - sampling.span)
+    if sampling.start == "random":
+        return int(_generator(sampling).integers(room + 1))
+    if sampling.start == "center":
+        return room // 2
+    start = timeline.ticks[0] * timeline.tick_seconds + Fraction(sampling.start)
+    return ShownTimes(timeline.ticks, timeline.tick_seconds).nearest(math.floor(start * 1_000_000))
+
+
+def _generator(sampling: Sampling) -> numpy.random.Generator:
+    return sampling.generator if sampling.generator is not None else numpy.random.default_rng()
+
+
+def _timeline(video: bytes, container: InputContainer, stream: VideoStream) -> _Timeline:
+    """By the index where that says all, else by decoding."""
+    times = indexed_times(Clip(video, len(video)))
+    if times is not None:
+        return _Timeline(times.ticks, times.tick_seconds)
+    ticks = [frame.pts if frame.pts is not None else number for number, frame in enumerate(container.decode(stream))]
+    if not ticks:
+        raise ValueError("no frame can be decoded")
+    container.seek(0)
+    return _Timeline(sorted(ticks), stream.time_base or Fraction(1))
+
+
+class _Frames:
+    """Decodes frames of one video, and makes them as large as they are wanted."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream, timeline: _Timeline, sampling: Sampling) -> None:
+        self._container = container
+        self._stream = stream
+        self._ticks = timeline.ticks
+        self._sampling = sampling
+        self._window: _Window | None = None
+
+    def stacked(self, indexes: Sequence[int]) -> Pixels:
+        """The frames of these indexes."""
+        found: dict[int, Pixels] = {}
+        wanted = sorted(set(indexes))
+        for index, frame in self._decoded(wanted[0], wanted[-1]):
+            if index in wanted:
+                found[index] = self._pixels(frame)
+        if missing := [index for index in wanted if index not in found]:
+            raise ValueError(f"frame {missing[0]} of {len(self._ticks)} cannot be decoded")
+        return numpy.stack([found[index] for index in indexes])
+
+    def _decoded(self, first: int, last: int) -> Iterator[tuple[int, VideoFrame]]:
+        """The frames from a keyframe before the first of these to the last, with their indexes."""
+        places = {tick: index for index, tick in reversed(list(enumerate(self._ticks)))}
+        self._container.seek(self._ticks[first], stream=self._stream)
+        before = -1
+        for frame in self._container.decode(self._stream):
+            # Without a time it follows the one before.
+            index = before + 1 if frame.pts is None else places.get(frame.pts, before + 1)
+            before = max(index, before + 1) if index <= before else index
+            yield before, frame
+            if before >= last:
+                return
+
+    def _pixels(self, frame: VideoFrame) -> Pixels:
+        if self._sampling.size is None:
+            return upright(frame)
+        if self._window is None:
+            self._window = _Window.of(frame, self._ratio(), self._sampling)
+        return self._window.cut(frame)
+
+    def _ratio(self) -> Fraction:
+        return usable_ratio(self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """How frames are scaled to cover a size, and where they are cropped."""
+
+    width: int
+    """That stored frames are scaled to, before any turn."""
+    height: int
+    """That stored frames are scaled to, before any turn."""
+    top: int
+    """Of the crop, in the upright picture."""
+    left: int
+    """Of the crop, in the upright picture."""
+    size: tuple[int, int]
+    """Height and width of the crop."""
+
+    @classmethod
+    def of(cls, frame: VideoFrame, ratio: Fraction, sampling: Sampling) -> _Window:
+        assert sampling.size is not None
+        height, width = sampling.size
+        side_data: Any = frame.side_data.get("DISPLAYMATRIX")
+        orientation = orientation_of(None if side_data is None else bytes(side_data))
+        shown_width, shown_height = Shape(frame.width, frame.height, ratio, orientation).shown()
+        scale = max(width / shown_width, height / shown_height)
+        covered = (max(height, round(shown_height * scale)), max(width, round(shown_width * scale)))
+        room = (covered[0] - height, covered[1] - width)
+        if sampling.crop == "center":
+            top, left = room[0] // 2, room[1] // 2
+        else:
+            generator = _generator(sampling)
+            top, left = int(generator.integers(room[0] + 1)), int(generator.integers(room[1] + 1))
+        stored = covered if orientation.is_transposed else covered[::-1]
+        return cls(stored[0], stored[1], top, left, sampling.size)
+
+    def cut(self, frame: VideoFrame) -> Pixels:
+        scaled = upright(frame, self.width, self.height)
+        height, width = self.size
+        return scaled[self.top : self.top + height, self.left : self.left + width]

@@ -1,0 +1,187 @@
+"""Samples of frames, compared with those of a full decode, and what is decoded for them."""
+
+import subprocess
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+from miniature.made import make_clip
+
+from kconvert.video.frames import decode, upright
+from kconvert.video.sampling import Sampling, sample, sample_many
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def made(path: Path, *options: str, source: str = "testsrc2=size=160x96:rate=10:duration=5") -> bytes:
+    command: list[str | Path] = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-g", "8", *options, path]
+    subprocess.run(command, check=True)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """50 frames, with B frames and a keyframe every 8."""
+    return made(tmp_path_factory.mktemp("clip") / "clip.mp4")
+
+
+def whole(video: bytes) -> Pixels:
+    return np.stack([upright(frame) for frame in decode(video)])
+
+
+@pytest.mark.parametrize(
+    ("sampling", "indexes"),
+    [
+        (Sampling(4, 3, "center"), [20, 23, 26, 29]),
+        (Sampling(1, 1, 0.0), [0]),
+        (Sampling(3, 2, 2.04), [20, 22, 24]),
+        (Sampling(2, 4, 4.9), [49, 49]),
+        (Sampling(2, 4, 4.9, too_short="wrap"), [49, 3]),
+        (Sampling(16, 4, "center"), [*range(0, 49, 4), 49, 49, 49]),
+        (Sampling(16, 4, "center", too_short="wrap"), [*range(0, 49, 4), 2, 6, 10]),
+    ],
+)
+def test_the_frames_are_those_of_a_full_decode(clip: bytes, sampling: Sampling, indexes: list[int]) -> None:
+    assert np.array_equal(sample(clip, sampling), whole(clip)[indexes])
+
+
+def test_what_is_random_comes_from_the_generator_alone(clip: bytes) -> None:
+    before = np.random.get_state()[1].tolist()  # type: ignore[union-attr]
+    options = {"num_frames": 4, "stride": 2, "size": (32, 48), "crop": "random"}
+    drawn = [sample(clip, Sampling(**options, generator=np.random.default_rng(seed))) for seed in (1, 1, 2)]  # type: ignore[arg-type]
+    assert np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+    assert np.random.get_state()[1].tolist() == before  # type: ignore[union-attr]
+    starts = {
+        int(np.abs(whole(clip).astype(int) - one[0]).mean(axis=(1, 2, 3)).argmin())
+        for one in (sample(clip, Sampling(4, 2)) for _ in range(60))
+    }
+    assert min(starts) >= 0
+    assert max(starts) <= 43
+    assert len(starts) > 20
+
+
+def test_decoding_begins_at_the_keyframe_before_and_ends_with_the_last(
+    clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+    real = av.container.InputContainer.decode
+
+    class Counting:
+        def __init__(self, container: av.container.InputContainer) -> None:
+            self.container = container
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.container, name)
+
+        def __enter__(self) -> "Counting":
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            self.container.close()
+
+        def decode(self, stream: av.video.VideoStream) -> object:
+            for frame in real(self.container, stream):
+                decoded.append(frame.pts)
+                yield frame
+
+    opened = av.open
+    monkeypatch.setattr(av, "open", lambda *args, **options: Counting(opened(*args, **options)))
+    sample(clip, Sampling(2, 2, 2.6))
+    assert len(decoded) <= 5  # 24 to 28
+    assert len(decoded) >= 3
+
+
+@pytest.mark.parametrize("size", [(32, 32), (96, 32), (32, 160), (200, 300)])
+def test_a_size_is_covered_and_cropped(clip: bytes, size: tuple[int, int]) -> None:
+    pixels = sample(clip, Sampling(2, 1, "center", size=size))
+    assert pixels.shape == (2, *size, 3)
+
+
+def test_scaling_keeps_the_shape(tmp_path: Path) -> None:
+    """A circle stays one, also where pixels are not square."""
+    draw = "geq=lum='if(lt(hypot(X*2-160,Y-80),60),235,16)':cb=128:cr=128"
+    source = f"color=black:size=160x160:rate=5:duration=1,{draw}"
+    clip = made(tmp_path / "sar.mp4", "-vf", "setsar=2", source=source)
+    pixels = sample(clip, Sampling(1, 1, "center", size=(80, 80)))[0, ..., 0] > 128
+    rows, columns = np.nonzero(pixels)
+    assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=3)
+
+
+def test_turned_videos_are_upright_in_every_size(clip: bytes, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(clip)
+    turned = tmp_path / "turned.mp4"
+    command: list[str | Path] = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-display_rotation",
+        "90",
+        "-i",
+        tmp_path / "clip.mp4",
+        "-c",
+        "copy",
+        turned,
+    ]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        command = [
+            "ffmpeg",
+            "-v",
+            "error",
+            "-i",
+            tmp_path / "clip.mp4",
+            "-c",
+            "copy",
+            "-metadata:s:v",
+            "rotate=90",
+            turned,
+        ]
+        subprocess.run(command, check=True)
+    video = turned.read_bytes()
+    full = sample(video, Sampling(1, 1, 0.0))[0]
+    assert full.shape == (160, 96, 3)
+    small = sample(video, Sampling(1, 1, 0.0, size=(80, 48)))[0]
+    shrunk = full.reshape(80, 2, 48, 2, 3).mean(axis=(1, 3))
+    assert np.abs(small - shrunk).mean() < 6
+
+
+def test_where_the_rate_varies_the_stride_is_in_time(tmp_path: Path) -> None:
+    source = "testsrc2=size=64x48:rate=20:duration=5,select='if(lt(n,40),1,not(mod(n,3)))'"
+    clip = made(tmp_path / "vfr.mp4", "-fps_mode", "vfr", source=source)
+    times = sorted(float(frame.time) for frame in decode(clip))
+    mean = (times[-1] - times[0]) / (len(times) - 1)
+    first = next(number for number, time in enumerate(times) if time >= 0.5)
+    expected = [min(range(len(times)), key=lambda n: abs(times[n] - times[first] - k * 4 * mean)) for k in range(8)]
+    pixels = sample(clip, Sampling(8, 4, 0.5))
+    frames = whole(clip)
+    assert [int(np.abs(frames.astype(int) - one).mean(axis=(1, 2, 3)).argmin()) for one in pixels] == expected
+
+
+def test_many_samples_are_equally_far_apart(clip: bytes) -> None:
+    pixels = sample_many(clip, Sampling(4, 2), 3)
+    assert np.array_equal(pixels, np.stack([whole(clip)[[s, s + 2, s + 4, s + 6]] for s in (0, 22, 43)]))
+
+
+@pytest.mark.parametrize("kind", ["good", "rotated", "index_at_end", "with_audio"])
+def test_all_kinds_of_clips_give_the_frames_of_a_full_decode(kind: str) -> None:
+    video = make_clip(kind, "1")
+    assert np.array_equal(sample(video, Sampling(5, 3, "center")), whole(video)[[43, 46, 49, 52, 55]])
+
+
+def test_what_cannot_be_had_is_a_value_error(clip: bytes) -> None:
+    with pytest.raises(ValueError, match="has 50 frames, expected 61"):
+        sample(clip, Sampling(16, 4, "center", too_short="error"))
+    for video in (b"", b"text", make_clip("audio_only", "1")):
+        with pytest.raises(ValueError, match="cannot be decoded|no video stream"):
+            sample(video, Sampling())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"num_frames": 0}, {"stride": 0}, {"start": "middle"}, {"crop": "top"}, {"too_short": "?"}, {"size": (0, 1)}],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Sampling(**options)  # type: ignore[arg-type]
