@@ -38,7 +38,8 @@ def upright(frame: av.VideoFrame, width: int | None = None, height: int | None =
     quarter turns (libavutil/display.h: x' = a·x + c·y, y' = b·x + d·y); scaled to that size before, if there is one."""
     import numpy
 
-    pixels: numpy.ndarray[Any, Any] = frame.to_ndarray(format="rgb24", width=width, height=height)
+    # What threads of the scaler leave behind, a process that is forked off this one would wait for when it clears up.
+    pixels: numpy.ndarray[Any, Any] = frame.to_ndarray(format="rgb24", width=width, height=height, threads=1)
     side_data: Any = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:
         return pixels

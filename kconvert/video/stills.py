@@ -60,7 +60,7 @@ def _jpeg(frame: av.VideoFrame, width: int) -> bytes:
 def jpeg(shown: av.VideoFrame, width: int) -> bytes:
     """A frame that is upright as JPEG of that width in pixels."""
     height = max(2, round(shown.height * width / shown.width / 2) * 2)
-    small = shown.reformat(width, height, format="yuvj420p")
+    small = shown.reformat(width, height, format="yuvj420p", threads=1)
     encoder = av.CodecContext.create("mjpeg", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuvj420p", Fraction(1, 25)
     encoder.options = {"qscale": str(_JPEG_QUALITY)}

@@ -48,12 +48,12 @@ def test_the_frames_are_those_of_a_full_decode(clip: bytes, sampling: Sampling, 
 
 
 def test_what_is_random_comes_from_the_generator_alone(clip: bytes) -> None:
-    before = np.random.get_state()[1].tolist()  # type: ignore[union-attr]
+    before = str(np.random.get_state())
     options = {"num_frames": 4, "stride": 2, "size": (32, 48), "crop": "random"}
     drawn = [sample(clip, Sampling(**options, generator=np.random.default_rng(seed))) for seed in (1, 1, 2)]  # type: ignore[arg-type]
     assert np.array_equal(drawn[0], drawn[1])
     assert not np.array_equal(drawn[0], drawn[2])
-    assert np.random.get_state()[1].tolist() == before  # type: ignore[union-attr]
+    assert str(np.random.get_state()) == before
     starts = {
         int(np.abs(whole(clip).astype(int) - one[0]).mean(axis=(1, 2, 3)).argmin())
         for one in (sample(clip, Sampling(4, 2)) for _ in range(60))
@@ -144,7 +144,8 @@ def test_turned_videos_are_upright_in_every_size(clip: bytes, tmp_path: Path) ->
     assert full.shape == (160, 96, 3)
     small = sample(video, Sampling(1, 1, 0.0, size=(80, 48)))[0]
     shrunk = full.reshape(80, 2, 48, 2, 3).mean(axis=(1, 3))
-    assert np.abs(small - shrunk).mean() < 6
+    assert np.abs(small - shrunk).mean() < 15
+    assert np.abs(small[::-1, ::-1] - shrunk).mean() > 40
 
 
 def test_where_the_rate_varies_the_stride_is_in_time(tmp_path: Path) -> None:

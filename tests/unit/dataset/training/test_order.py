@@ -1,0 +1,82 @@
+"""Which clips each rank sees: the traps of TRAINING pipelines as people met them, each named."""
+
+import pickle
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kconvert.dataset.training.order import EpochIndex, Share, balanced, permutation, with_epoch
+
+numbers = st.integers(0, 200)
+ranks = st.integers(1, 9)
+
+
+@given(numbers, ranks, st.integers(1, 5))
+def test_in_training_all_ranks_have_as_many_so_that_none_waits_for_ever(num: int, replicas: int, multiple: int) -> None:
+    order = permutation(num, 3, 4)
+    shares = [Share("train", replicas, rank, multiple).of(order) for rank in range(replicas)]
+    assert len({len(share) for share in shares}) == 1
+    assert len(shares[0]) == Share("train", replicas, 0, multiple).num(num)
+    assert len(shares[0]) % multiple == 0
+    assert bool(shares[0]) == bool(num)
+    counts = Counter(index for share in shares for index in share)
+    if num >= replicas * multiple:
+        # What is left over is less than one step of all ranks, and nothing is there twice.
+        assert set(counts.values()) <= {1}
+        assert num - len(counts) < replicas * multiple
+
+
+@given(numbers, ranks)
+def test_in_evaluation_each_clip_counts_exactly_once(num: int, replicas: int) -> None:
+    shares = [Share("eval", replicas, rank).of(range(num)) for rank in range(replicas)]
+    assert sorted(index for share in shares for index in share) == list(range(num))
+    lengths = [len(share) for share in shares]
+    assert max(lengths) - min(lengths) <= 1
+    assert lengths == [Share("eval", replicas, rank).num(num) for rank in range(replicas)]
+
+
+def test_the_order_differs_between_epochs_and_is_the_same_for_the_same_seed() -> None:
+    epochs = [tuple(permutation(100, 0, epoch)) for epoch in range(20)]
+    assert len(set(epochs)) == 20
+    assert tuple(permutation(100, 0, 7)) == epochs[7]
+    assert tuple(permutation(100, 1, 7)) != epochs[7]
+    assert all(sorted(epoch) == list(range(100)) for epoch in epochs)
+
+
+def test_a_rank_does_not_see_the_same_clips_for_ever() -> None:
+    seen = [frozenset(Share("train", 4, 1).of(permutation(400, 0, epoch))) for epoch in range(5)]
+    assert len(set(seen)) == 5
+    assert max(len(one & other) for one in seen for other in seen if one != other) < 50
+
+
+def test_what_is_left_over_is_other_clips_each_epoch() -> None:
+    shares = [[Share("train", 3, rank, 4).of(permutation(39, 0, epoch)) for rank in range(3)] for epoch in range(10)]
+    left = [frozenset(range(39)) - {index for share in ranks for index in share} for ranks in shares]
+    assert {len(one) for one in left} == {3}
+    assert len(set(left)) > 5
+
+
+def test_balanced_classes_are_equally_likely() -> None:
+    targets = [0] * 900 + [1] * 90 + [2] * 10 + [-1] * 5
+    counts = Counter(targets[index] for epoch in range(20) for index in balanced(targets, 0, epoch))
+    assert sum(counts.values()) == 20 * len(targets)
+    assert max(counts.values()) / min(counts.values()) < 1.2
+    drawn = {index for epoch in range(200) for index in balanced(targets, 0, epoch) if targets[index] == 2}
+    assert drawn == set(range(990, 1000))
+
+
+def test_an_index_carries_its_epoch_wherever_it_is_sent() -> None:
+    (index, *_) = with_epoch([5, 7, 9], 3, "train")
+    assert index == 5
+    assert isinstance(index, int)
+    sent = pickle.loads(pickle.dumps(index))
+    assert (int(sent), sent.epoch, sent.mode, sent.spares) == (5, 3, "train", (7, 9))
+    assert [*range(20)][EpochIndex(4, 0, "eval", ())] == 4
+
+
+@pytest.mark.parametrize(("rank", "replicas", "multiple"), [(3, 3, 1), (-1, 2, 1), (0, 1, 0)])
+def test_shares_that_make_no_sense_are_refused(rank: int, replicas: int, multiple: int) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Share("train", replicas, rank, multiple)
