@@ -67,11 +67,14 @@ class _Luma:
 
     @classmethod
     def of(cls, frame: VideoFrame) -> _Luma:
-        plane = bytes(frame.planes[0])
-        if frame.format.name.endswith("10le"):
-            plane = bytes(value >> 2 for value in memoryview(plane).cast("H"))
+        plane, width = bytes(frame.planes[0]), frame.width
         stride = len(plane) // frame.height
-        return cls(tuple(plane[at : at + frame.width] for at in range(0, stride * frame.height, stride)))
+        starts = range(0, stride * frame.height, stride)
+        if not frame.format.name.endswith("10le"):
+            return cls(tuple(plane[at : at + width] for at in starts))
+        # What stands behind a row may be anything.
+        wide = (memoryview(plane)[at : at + 2 * width].cast("H") for at in starts)
+        return cls(tuple(bytes(value >> 2 for value in row) for row in wide))
 
     def blocks(self, first: int) -> Iterator[bytes]:
         """One block of four, another one of them in each row of blocks; what is left of rows and columns is in none."""

@@ -12,7 +12,6 @@ from fractions import Fraction
 import av
 from av.codec.context import Flags
 from av.container import InputContainer
-from av.index import IndexEntry
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -23,12 +22,12 @@ from kconvert.video.encoding.options import AudioOptions, VideoSettings
 from kconvert.video.encoding.pictures import Conformer
 from kconvert.video.encoding.shape import usable_ratio
 from kconvert.video.encoding.sound import best_audio, is_copied
+from kconvert.video.nal_units import HEADER, IDR, length_bytes, units
 from kconvert.video.shown_times import indexed_times
 
 _CODECS = {"h264": "h264", "hevc": "hevc", "av1": "av1"}
 _HELD = frozenset(("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "vvc"))
-_IDR = {"h264": (5,), "hevc": (19, 20)}
-"""Types of NAL units after which nothing refers to what was before (H.264, table 7-1; H.265, table 7-1)."""
+_WITHOUT_TIMES = frozenset(("avi", "h264", "hevc", "m4v", "mpegvideo", "vvc", "obu", "ivf"))
 _PROGRESSIVE = (0, 1)
 """Unknown counts as progressive: a first picture that is not says so itself."""
 
@@ -37,7 +36,7 @@ def why_encoded(clip: Clip, container: InputContainer, video: VideoStream, setti
     """Why the video cannot keep its packets; nothing if it can. Raises: `av.FFmpegError`, `UnknownColourError`."""
     found = list(_by_container(clip, video, settings))
     if "container" not in found:
-        found += _by_index(clip, video, settings)
+        found += _by_index(clip, video, settings, best_audio(container) is not None)
     return tuple(found or _by_picture(container, video, settings))
 
 
@@ -55,9 +54,26 @@ def why_remuxed(clip: Clip, container: InputContainer, video: VideoStream, audio
     return tuple(reason for reason, is_true in checks.items() if is_true)
 
 
-def is_held(video: VideoStream) -> bool:
-    """Whether packets of that codec can be in an mp4 (mp4ra.org)."""
-    return video.codec_context.codec.canonical_name in _HELD
+def why_not_remuxed(clip: Clip, container: InputContainer, video: VideoStream) -> tuple[str, ...]:
+    """Why packets of the video cannot stand in another file as they are; nothing if they can."""
+    context = video.codec_context
+    inner = context.sample_aspect_ratio
+    checks = {
+        # mp4ra.org
+        "codec": context.codec.canonical_name not in _HELD,
+        # Packets that are not shown would be.
+        "edits": has_index(clip) and indexed_times(clip) is None,
+        "times": has_no_shown_times(container, video),
+        # That of the container is lost.
+        "pixel_aspect": usable_ratio(video.sample_aspect_ratio or inner) != usable_ratio(inner),
+    }
+    return tuple(reason for reason, is_true in checks.items() if is_true)
+
+
+def has_no_shown_times(container: InputContainer, video: VideoStream) -> bool:
+    """Whether nothing says when frames are shown that are decoded in another order: AVI has the times of decoding only,
+    elementary streams have none, and what libavformat makes up for them is wrong where frames are reordered."""
+    return container.format.name in _WITHOUT_TIMES and bool(video.codec_context.has_b_frames)
 
 
 def _by_container(clip: Clip, video: VideoStream, settings: VideoSettings) -> Iterator[str]:
@@ -70,7 +86,7 @@ def _by_container(clip: Clip, video: VideoStream, settings: VideoSettings) -> It
         yield "pixel_format"
 
 
-def _by_index(clip: Clip, video: VideoStream, settings: VideoSettings) -> Iterator[str]:
+def _by_index(clip: Clip, video: VideoStream, settings: VideoSettings, has_sound: bool) -> Iterator[str]:
     tracks = list(video_tracks(clip))
     times = indexed_times(clip)
     if times is None or len(tracks) != 1:
@@ -82,9 +98,18 @@ def _by_index(clip: Clip, video: VideoStream, settings: VideoSettings) -> Iterat
     keys = [number for number, entry in enumerate(entries) if entry.is_keyframe]
     if keys != list(range(0, len(entries), settings.keyframes)):
         yield "keyframes"
-    elif not all(_is_closed(clip, entries[number], settings.codec, _length_bytes(video)) for number in keys):
-        yield "open_gop"
-    yield from _by_times(times.ticks, times.tick_seconds, settings.fps)
+    else:
+        groups = [units(clip, entries[number], settings.codec, length_bytes(video)) for number in keys]
+        if settings.codec in IDR and not all(IDR[settings.codec] & group.keys() for group in groups):
+            yield "open_gop"
+        headers = {group[HEADER[settings.codec]] for group in groups if HEADER.get(settings.codec) in group}
+        if len(headers) > 1:
+            yield "descriptions"
+    edits = tracks[0].edits
+    # Where the sound begins first, the picture is delayed by an empty edit.
+    is_delayed = bool(edits) and edits[0].media_time < 0 and has_sound
+    start = times.ticks[0] if is_delayed else 0
+    yield from _by_times([tick - start for tick in times.ticks], times.tick_seconds, settings.fps)
 
 
 def _by_times(ticks: Sequence[int], tick_seconds: Fraction, fps: Fraction | None) -> Iterator[str]:
@@ -92,28 +117,6 @@ def _by_times(ticks: Sequence[int], tick_seconds: Fraction, fps: Fraction | None
         yield "times"
     elif fps is not None and any(round(number / fps / tick_seconds) != tick for number, tick in enumerate(ticks)):
         yield "rate"
-
-
-def _length_bytes(video: VideoStream) -> int:
-    """The bytes of the length before each NAL unit, as `avcC` (14496-15, 5.3.3) and `hvcC` (8.3.3) have it."""
-    extradata = video.codec_context.extradata or b""
-    at = 4 if video.codec_context.codec.canonical_name == "h264" else 21
-    return (extradata[at] & 3) + 1 if len(extradata) > at else 4
-
-
-def _is_closed(clip: Clip, entry: IndexEntry, codec: str, length_bytes: int) -> bool:
-    """Whether nothing after this keyframe needs what was before it."""
-    if codec not in _IDR:
-        return True
-    at, end = entry.pos, entry.pos + entry.size
-    while at + length_bytes < end:
-        size = int.from_bytes(clip[at : at + length_bytes], "big")
-        head = clip[at + length_bytes]
-        kind = head & 0x1F if codec == "h264" else head >> 1 & 0x3F
-        if kind in _IDR[codec]:
-            return True
-        at += length_bytes + size
-    return False
 
 
 def _by_picture(container: InputContainer, video: VideoStream, settings: VideoSettings) -> Iterator[str]:
@@ -129,7 +132,7 @@ def _by_picture(container: InputContainer, video: VideoStream, settings: VideoSe
         "pixel_aspect": ratio != 1,
         "size": (frame.width, frame.height) != (conformer.width, conformer.height),
         "range": colour_of(frame).range == FULL_RANGE,
-        "colour": conformer.colour.matrix != conformer.source_colour.matrix,
+        "colour": conformer.source_colour.is_hdr or conformer.colour.matrix != conformer.source_colour.matrix,
         "colour_tags": _lacks_tags(frame),
         "interlaced": frame.interlaced_frame or getattr(context, "field_order", 0) not in _PROGRESSIVE,
     }

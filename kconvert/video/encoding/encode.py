@@ -20,7 +20,7 @@ from kconvert.video.child import Clip
 from kconvert.video.containers import FROM_MEMORY
 from kconvert.video.encoding.colour import UnknownColourError
 from kconvert.video.encoding.comparison import Comparing
-from kconvert.video.encoding.conforming import is_held, why_encoded, why_remuxed
+from kconvert.video.encoding.conforming import has_no_shown_times, why_encoded, why_not_remuxed, why_remuxed
 from kconvert.video.encoding.encoded import Encoded, EncodedClip, Known, failed
 from kconvert.video.encoding.encoder import PictureFormat, UnencodableError, encoder_name, require_size, set_up
 from kconvert.video.encoding.mux import Mp4Writer, moved, starts, with_decoding_times
@@ -36,6 +36,8 @@ from kconvert.video.streams import best_video
 from kconvert.video.verdict import Fault
 
 _NEARLY_ALL = 0.95
+_LEAST_TICKS = 90_000
+"""A second, where a rate is asked for."""
 
 
 class _NothingDecodesError(Exception):
@@ -56,7 +58,7 @@ def encode(clip: Clip, report: Callable[[object], None], encoding: Encoding, kno
         return failed("undecodable", str(error))
     except (UnknownColourError, UnencodableError, WrittenError) as error:
         return failed("unencodable", str(error))
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, ValueError, OverflowError) as error:
         if is_near_limit():
             raise MemoryError from error
         return failed("unencodable", getattr(error, "strerror", None) or str(error))
@@ -76,10 +78,13 @@ def _encode(work: _Work, container: InputContainer, video: VideoStream, encoding
         return work.encoded(settings, why or ("always",))
     if not (why := why_remuxed(clip, container, video, encoding.audio)):
         return EncodedClip(Encoded("unchanged"))
-    if not is_held(video):
-        # Its packets have no place in an mp4.
-        return work.encoded(settings or VideoSettings(), ("codec",))
-    return work.remuxed(why)
+    if unfit := why_not_remuxed(clip, container, video):
+        # Its packets cannot stand in an mp4 as they are.
+        return work.encoded(settings or VideoSettings(), unfit)
+    try:
+        return work.remuxed(why)
+    except (av.FFmpegError, WrittenError):
+        return work.encoded(settings or VideoSettings(), (*why, "packets"))
 
 
 @dataclass
@@ -103,6 +108,7 @@ class _Work:
             comparing = Comparing() if self.known.is_compared else None
             stream = writer.add_encoder(encoder_name(settings))
             packets = list(pictures.encoded(stream, comparing))
+            with_decoding_times(packets)
         fault = pictures.fault(self.known.metadata.num_frames if has_index(self.clip) else None)
         sound = self._sound(writer, pictures.origin)
         data, lead = _written(writer, packets, sound)
@@ -126,14 +132,16 @@ class _Work:
             packets = [packet for packet in container.demux(video) if packet.size]
             origin = min((packet.pts for packet in packets if packet.pts is not None), default=0)
             packets = [moved(packet, -origin, stream) for packet in packets]
-            with_decoding_times(packets)
+            if any(packet.dts is None for packet in packets):
+                with_decoding_times(packets)
             sound = self._sound(writer, origin * _time_base(video))
             width, height = video.codec_context.width, video.codec_context.height
             shown = sorted(map(starts, packets))
             data, lead = _written(writer, packets, sound)
         times = [int((time + lead) * 1_000_000) for time in shown]
         require_written(data, Expected(width, height, times, 0))
-        return EncodedClip(Encoded("remuxed", why, tuple(sound.notes)), data)
+        fault = Fault("undecodable", sound.problem) if sound.problem else None
+        return EncodedClip(Encoded("remuxed", why, tuple(sound.notes), fault=fault), data)
 
     def _sound(self, writer: Mp4Writer, origin: Fraction) -> Sound:
         if self.audio.track == "drop":
@@ -166,6 +174,8 @@ class _Pictures:
         self._deinterlacer = Deinterlacer()
         self._timeline = Timeline(_time_base(video), _rate(video))
         self._problem = ""
+        self._decoded_at: list[int] = []
+        """When packets are decoded, where nothing says when frames are shown: in their order it is the same."""
         self._num_undecoded = 0
         self._num_before_key = 0
         self.conformer: Conformer | None = None
@@ -191,9 +201,12 @@ class _Pictures:
         context: VideoCodecContext = stream.codec_context
         time_base, durations = self._timeline.time_base, {}
         timed = self._timeline.timed(self._deinterlacer.progressive(self._decoded()))
+        scale = 1
         if self._settings.fps is not None:
             timed = at_rate(timed, time_base, self._settings.fps)
-            time_base = 1 / self._settings.fps
+            # So fine that the distance to the sound can be kept.
+            scale = -(-_LEAST_TICKS // self._settings.fps.numerator)
+            time_base = 1 / (self._settings.fps * scale)
         self._tick = time_base
         for one in timed:
             if self.conformer is None:
@@ -201,9 +214,9 @@ class _Pictures:
             frame = self._conformed(one)
             if comparing is not None:
                 comparing.take(len(self._times), frame)
-            frame.pts, frame.time_base, frame.duration = one.time, time_base, one.duration
-            durations[one.time] = one.duration
-            self._times.append(one.time)
+            frame.pts, frame.time_base, frame.duration = one.time * scale, time_base, one.duration * scale
+            durations[one.time * scale] = one.duration * scale
+            self._times.append(one.time * scale)
             yield from _own(context.encode(frame), stream, durations)
         if self.conformer is None:
             raise _NothingDecodesError(self._problem or "no frame was decoded")
@@ -214,7 +227,7 @@ class _Pictures:
         context = self._video.codec_context
         context.thread_count = 1
         context.flags |= Flags.unaligned
-        has_key = False
+        has_key, is_guessed = False, has_no_shown_times(self._container, self._video)
         for packet in self._container.demux(self._video):
             has_key |= packet.is_keyframe
             try:
@@ -228,9 +241,14 @@ class _Pictures:
             # Some decoders complain of every frame.
             del self._messages[:-MAX_MESSAGES]
             self._num_before_key += bool(packet.size) and not has_key
+            if packet.size and is_guessed and packet.dts is not None:
+                self._decoded_at.append(packet.dts)
             for frame in frames:
+                time = frame.pts
+                if is_guessed:
+                    time = self._decoded_at[self.num_shown] if self.num_shown < len(self._decoded_at) else None
                 self.num_shown += 1
-                yield Raw(frame, frame.pts, frame.duration or 0)
+                yield Raw(frame, time, frame.duration or 0)
 
     def _set_up(self, context: VideoCodecContext, first: VideoFrame, time_base: Fraction) -> None:
         settings, video = self._settings, self._video
@@ -291,5 +309,5 @@ def _own(packets: list[Packet[Any]], stream: Any, durations: dict[int, int]) -> 
     for packet in packets:
         packet.stream = stream
         if packet.pts is not None:
-            packet.duration = durations.pop(packet.pts)
+            packet.duration = durations.pop(packet.pts, 0)
         yield packet

@@ -13,7 +13,7 @@ from fractions import Fraction
 from av.codec.context import Flags
 
 from kconvert.video.encoding.colour import LIMITED_RANGE, Colour
-from kconvert.video.encoding.options import BALANCED, VideoSettings
+from kconvert.video.encoding.options import BALANCED, MAX_AV1_FPS, VideoSettings
 
 _ENCODERS: Mapping[str, str] = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
 _LEAST_SIDE: Mapping[str, int] = {"h264": 2, "hevc": 16, "av1": 4}
@@ -86,7 +86,7 @@ def set_up(context: object, settings: VideoSettings, picture: PictureFormat) -> 
     assert isinstance(context, av.VideoCodecContext)
     context.width, context.height, context.pix_fmt = picture.width, picture.height, settings.pix_fmt
     context.time_base = picture.time_base
-    if picture.rate:
+    if picture.rate and (settings.codec != "av1" or picture.rate <= MAX_AV1_FPS):
         context.framerate = picture.rate
     context.gop_size = settings.keyframes
     context.thread_count = 1

@@ -82,9 +82,9 @@ def moved(packet: Packet[Any], shift: int, stream: Any = None) -> Packet[Any]:
 
 
 def with_decoding_times(packets: Sequence[Packet[Any]]) -> None:
-    """Gives packets, which are in the order of decoding, the times of that, where some have none: the times at which
-    frames are shown, in their order, as much earlier as none is decoded after it is shown."""
-    if all(packet.dts is not None for packet in packets):
+    """Gives packets, which are in the order of decoding, the times of that, whatever an encoder or a file says: the
+    times at which frames are shown, in their order, as much earlier as none is decoded after it is shown."""
+    if not packets:
         return
     shown = sorted(packet.pts or 0 for packet in packets)
     usual = max(1, packets[0].duration or 1)

@@ -21,13 +21,18 @@ AudioTrack = Literal["keep", "drop", "resample"]
 X264_PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
 )  # fmt: skip
+AAC_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+"""ISO/IEC 14496-3, 1.6.3.4, up to what is of use."""
 BALANCED = "balanced"
 """The preset of ours: the best point of a sweep over those of each encoder (see the guide)."""
 MAX_AV1_PRESET = 13
 _CODECS: tuple[str, ...] = get_args(VideoCodec)
 _MAX_SIDE = 16_384
 """What x264 takes."""
-_MAX_FPS = 1000
+_MIN_FPS, _MAX_FPS = 0.01, 1000
+MAX_AV1_FPS = 240
+"""SVT-AV1 takes no more."""
+_MAX_DENOMINATOR = 1001
 _MAX_CRF: Mapping[str, int] = {"h264": 51, "hevc": 51, "av1": 63}
 DEFAULT_CRF: Mapping[str, float] = {"h264": 21.5, "hevc": 24.0, "av1": 32.0}
 """In each encoder's own measure."""
@@ -69,8 +74,8 @@ class VideoOptions:
                 raise ValueError(f"--video.{name} {value}: expected {least} to {most}")
         if self.short_side is not None and self.short_side % 2:
             raise ValueError(f"--video.short_side {self.short_side}: expected an even number")
-        if self.fps is not None and not 0 < self.fps <= _MAX_FPS:
-            raise ValueError(f"--video.fps {self.fps}: expected more than 0, and at most {_MAX_FPS}")
+        if self.fps is not None and not _MIN_FPS <= self.fps <= _MAX_FPS:
+            raise ValueError(f"--video.fps {self.fps:g}: expected {_MIN_FPS} to {_MAX_FPS}")
 
     @property
     def is_asked(self) -> bool:
@@ -90,8 +95,8 @@ class AudioOptions:
     """1 or 2, with --audio resample. Default: 2, or 1 where there is one."""
 
     def __post_init__(self) -> None:
-        if self.rate is not None and not 8000 <= self.rate <= 48_000:
-            raise ValueError(f"--audio.rate {self.rate}: expected 8000 to 48000 samples a second")
+        if self.rate is not None and self.rate not in AAC_RATES:
+            raise ValueError(f"--audio.rate {self.rate}: expected one of {', '.join(map(str, AAC_RATES))}")
         if self.channels is not None and self.channels not in (1, 2):
             raise ValueError(f"--audio.channels {self.channels}: expected 1 or 2")
         for name in ("rate", "channels"):
@@ -195,8 +200,10 @@ def _settings(options: VideoOptions) -> VideoSettings:
     codec = str(given.setdefault("codec", "h264"))
     given["crf"] = float(given.get("crf", DEFAULT_CRF[codec]))
     if "fps" in given:
-        # As it is written: 29.97 is 2997/100.
-        given["fps"] = Fraction(str(given["fps"]))
+        # As it is written: 29.97 is 2997/100, 23.976023976 is 24000/1001.
+        given["fps"] = Fraction(str(given["fps"])).limit_denominator(_MAX_DENOMINATOR)
+        if codec == "av1" and given["fps"] > MAX_AV1_FPS:
+            raise ValueError(f"--video.fps {options.fps:g}: expected at most {MAX_AV1_FPS} with av1")
     settings = VideoSettings(**given)
     if not 0 <= settings.crf <= _MAX_CRF[codec]:
         raise ValueError(f"--video.crf {settings.crf:g}: expected 0 to {_MAX_CRF[codec]} with {codec}")

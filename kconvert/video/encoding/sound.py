@@ -18,14 +18,14 @@ from av.container import InputContainer
 from av.packet import Packet
 
 from kconvert.video.encoding.mux import Mp4Writer, moved, starts
-from kconvert.video.encoding.options import AudioOptions
+from kconvert.video.encoding.options import AAC_RATES, AudioOptions
 
 _COPIED = frozenset(("aac", "mp3", "opus", "flac", "ac3", "eac3", "alac"))
 """Codecs that mp4 holds (mp4ra.org), as libavcodec calls them."""
 _MAX_HOLE_SECONDS = Fraction(1, 10)
 """What libswresample mends by silence; less is evened out (`min_hard_comp`)."""
-AAC_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-"""ISO/IEC 14496-3, 1.6.3.4, up to what is of use."""
+_LEAST_MP3_RATE = 16_000
+"""In an mp4, as libavformat writes it (libavformat/movenc.c)."""
 _AAC_BITS_A_CHANNEL = 64_000
 _MP3_KIND = (1, 0b0001_1000, 2, 0b0000_1100)
 """Where the version and the rate are in the head of an MPEG audio frame (ISO/IEC 11172-3, 2.4.1.3): byte, bits."""
@@ -84,8 +84,11 @@ class _Source:
         """Why packets cannot stay as they are; `""` if they can."""
         if self.audio.codec_context.name not in _COPIED and self._codec not in _COPIED:
             return "codec"
-        if any(packet.pts is None or packet.dts is None for packet in self.packets):
-            return "no times"
+        if self._codec == "mp3" and self.audio.codec_context.sample_rate < _LEAST_MP3_RATE:
+            return "codec"
+        times = [packet.dts for packet in self.packets if packet.pts is not None and packet.dts is not None]
+        if len(times) < len(self.packets) or any(later <= earlier for earlier, later in itertools.pairwise(times)):
+            return "times"
         if self._changes():
             return "change"
         limit = _MAX_HOLE_SECONDS / self.tick
@@ -124,7 +127,7 @@ class _Source:
         for packet in [*self.packets, None]:
             try:
                 frames = context.decode(packet)
-            except av.InvalidDataError as error:
+            except av.FFmpegError as error:
                 sound.problem = sound.problem or f"sound: {error.strerror or error}"
                 continue
             yield from frames
