@@ -9,9 +9,10 @@ loader = torch.utils.data.DataLoader(clips, num_workers=8, shuffle=True, collate
 from __future__ import annotations
 
 import functools
+import operator
 import os
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
@@ -75,6 +76,10 @@ class ClipData:
         return sample_many(self.video, Sampling(**options), num_clips)
 
 
+class ExchangedError(OSError):
+    """A shard is not what it was when its folder was opened."""
+
+
 @dataclass(frozen=True)
 class _Place:
     """What a process needs to open the clips of a split again."""
@@ -113,12 +118,19 @@ class Clips(Sequence[ClipData]):
     is not what it was when the folder was opened.
     """
 
-    def __init__(self, out: StorePath, rows: FinalTable, place: _Place | None = None) -> None:
+    def __init__(
+        self,
+        out: StorePath,
+        rows: FinalTable,
+        place: _Place | None = None,
+        is_whole: bool = False,
+        new_ids: dict[int, int] | None = None,
+    ) -> None:
         self._out = out
         self._rows = rows
         self._place = place
-        self._is_whole = place is not None
-        self._new_ids: dict[int, int] | None = None
+        self._is_whole = is_whole
+        self._new_ids = new_ids
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -136,10 +148,12 @@ class Clips(Sequence[ClipData]):
     def __getitem__(self, index: int | slice | Sequence[int]) -> ClipData | Clips:
         if isinstance(index, slice):
             return self._some(self._rows.part(range(len(self))[index]))
-        if isinstance(index, Sequence):
-            return self.select(index)
-        row = self._rows.row(range(len(self))[index])
-        return ClipData(row["key"], row["label"], self._id(row["label_id"]), row, self._video(row))
+        if isinstance(index, Sequence) or getattr(index, "ndim", None):
+            # An array, too.
+            return self.select(index)  # type: ignore[arg-type]
+        row = self._rows.row(range(len(self))[operator.index(index)])
+        row["label_id"] = self._id(row["label_id"])
+        return ClipData(row["key"], row["label"], row["label_id"], row, self._video(row))
 
     @property
     def classes(self) -> list[str]:
@@ -159,12 +173,16 @@ class Clips(Sequence[ClipData]):
 
     def column(self, name: str) -> list[Any]:
         """The values of a column of the table. Raises `KeyError` if there is none of that name."""
-        return self._rows.column(name)
+        return self.targets if name == "label_id" else self._rows.column(name)
 
     def select(self, indexes: Sequence[int]) -> Clips:
-        """The clips of these indexes, in this order. Raises `IndexError` for one that is not there."""
+        """The clips of these indexes, in this order. Raises `IndexError` for one that is not there, `ValueError` for a
+        mask."""
+        chosen = list(getattr(indexes, "tolist", lambda: indexes)())
+        if any(isinstance(index, bool) for index in chosen):
+            raise ValueError("got a mask of true and false, expected indexes")
         places = range(len(self))
-        return self._some(self._rows.at([places[index] for index in indexes]))
+        return self._some(self._rows.at([places[operator.index(index)] for index in chosen]))
 
     def shard(self, num_shards: int, index: int) -> Clips:
         """One of so many parts that differ by one clip at most, each of clips that follow each other."""
@@ -175,9 +193,7 @@ class Clips(Sequence[ClipData]):
     def remap_labels(self) -> Clips:
         """The same clips with the ids 0, 1, … for the labels that are among them, in the order of the release."""
         there = sorted({label_id for label_id in self._rows.column("label_id") if label_id >= 0})
-        clips = self._some(self._rows)
-        clips._new_ids = {old: new for new, old in enumerate(there)}
-        return clips
+        return Clips(self._out, self._rows, self._place, False, {old: new for new, old in enumerate(there)})
 
     def filter(
         self,
@@ -194,12 +210,19 @@ class Clips(Sequence[ClipData]):
         in it is unknown, `unknown` decides. Raises `KeyError` for an unknown column, `ValueError` for a label that the
         release does not have.
         """
-        wanted = values.get("label", [])
-        for label in [wanted] if isinstance(wanted, str) else wanted:
-            if self.classes and label and label not in self.class_to_idx:
-                hint = did_you_mean(label, self.classes)
-                raise ValueError(f"no label {label!r}, expected one of `classes`{f'; {hint}' if hint else ''}")
-        return self._some(self._rows.where(condition, values, keeps_unknown=unknown == "keep"))
+        if unknown not in ("drop", "keep"):
+            raise ValueError(f"unknown {unknown!r}: expected drop or keep")
+        wanted = {name: value if _is_one(value) else list(value) for name, value in values.items()}
+        known = () if self._place is None else self._place.classes
+        for label in wanted["label"] if isinstance(wanted.get("label"), list) else [wanted.get("label")]:
+            if known and label and label not in known:
+                hint = did_you_mean(str(label), known)
+                raise ValueError(f"no label {label!r}, expected one of the release's{f'; {hint}' if hint else ''}")
+        if "label_id" in wanted and self._new_ids is not None:
+            old = {new: old for old, new in self._new_ids.items()}
+            ids = wanted["label_id"] if isinstance(wanted["label_id"], list) else [wanted["label_id"]]
+            wanted["label_id"] = [old.get(one, -2) if one >= 0 else one for one in ids]
+        return self._some(self._rows.where(condition, wanted, keeps_unknown=unknown == "keep"))
 
     def __getstate__(self) -> dict[str, Any]:
         if self._place is None:
@@ -219,9 +242,7 @@ class Clips(Sequence[ClipData]):
         return array("I", (places[key] for key in self._rows.column("key")))
 
     def _some(self, rows: FinalTable) -> Clips:
-        clips = Clips(self._out, rows, self._place)
-        clips._is_whole, clips._new_ids = False, self._new_ids
-        return clips
+        return Clips(self._out, rows, self._place, False, self._new_ids)
 
     def _id(self, label_id: int) -> int:
         return label_id if self._new_ids is None else self._new_ids.get(label_id, -1)
@@ -239,10 +260,15 @@ class Clips(Sequence[ClipData]):
         return video
 
 
+def _is_one(value: object) -> bool:
+    """Whether this is a value, and not several."""
+    return isinstance(value, str) or not isinstance(value, Iterable)
+
+
 def _require_same(path: StorePath, stamp: tuple[int, int]) -> None:
     """Raises `OSError` if a shard is not what it was."""
     if (found := _stamp(path)) != stamp:
-        raise OSError(
+        raise ExchangedError(
             f"{path}: {'is gone' if found is None else 'was exchanged'} since the folder was opened; open it again"
         )
 
@@ -282,7 +308,7 @@ def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:
         raise UsageError(
             f"{out}: the format {manifest.format} does not say where in a file a video is; use its library"
         )
-    return Clips(out, rows, place)
+    return Clips(out, rows, place, is_whole=True)
 
 
 def shard_urls(folder: str | os.PathLike[str], split: str) -> list[tuple[str, int]]:

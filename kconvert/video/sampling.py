@@ -7,10 +7,13 @@ many mean intervals, and of each time the nearest frame.
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import av
@@ -21,8 +24,9 @@ from kconvert.video.containers import FROM_MEMORY
 from kconvert.video.encoding.shape import Shape, orientation_of, usable_ratio
 from kconvert.video.frames import upright
 from kconvert.video.metadata import is_variable
+from kconvert.video.nal_units import IDR, length_bytes, units
 from kconvert.video.shown_times import ShownTimes, indexed_times
-from kconvert.video.streams import best_video
+from kconvert.video.streams import best_video, has_no_shown_times
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -56,21 +60,32 @@ class Sampling:
     """Of a video with fewer frames: the last one again and again, all from the start again, or a `ValueError`."""
 
     def __post_init__(self) -> None:
-        if self.num_frames < 1 or self.stride < 1:
+        if not all(isinstance(one, int) and one >= 1 for one in (self.num_frames, self.stride)):
             raise ValueError(f"num_frames {self.num_frames}, stride {self.stride}: expected 1 or more")
-        if isinstance(self.start, str) and self.start not in ("random", "center"):
+        if self.start not in ("random", "center") and not _is_finite(self.start):
             raise ValueError(f"start {self.start!r}: expected random, center, or seconds")
         if self.crop not in ("random", "center"):
             raise ValueError(f"crop {self.crop!r}: expected random or center")
         if self.too_short not in ("repeat_last", "wrap", "error"):
             raise ValueError(f"too_short {self.too_short!r}: expected repeat_last, wrap or error")
-        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
-            raise ValueError(f"size {self.size}: expected height and width, 1 or more")
+        if self.size is not None and not _is_size(self.size):
+            raise ValueError(f"size {self.size}: expected height and width, whole numbers of 1 or more")
 
     @property
     def span(self) -> int:
         """From the first taken frame to the last, in frames."""
         return (self.num_frames - 1) * self.stride + 1
+
+
+def _is_finite(start: object) -> bool:
+    try:
+        return not isinstance(start, str) and math.isfinite(float(start))  # type: ignore[arg-type]
+    except TypeError:
+        return False
+
+
+def _is_size(size: object) -> bool:
+    return isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(one, int) and one >= 1 for one in size)
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -98,6 +113,9 @@ def sample_many(video: bytes, sampling: Sampling, num_clips: int) -> Pixels:
     """Several samples, with their starts at equal distances from the first that is possible to the last: num_clips × T
     × height × width × 3. Raises as `sample` does."""
 
+    if num_clips < 1:
+        raise ValueError(f"num_clips {num_clips}: expected 1 or more")
+
     def starts(timeline: _Timeline) -> Sequence[int]:
         room = max(0, timeline.num_frames - sampling.span)
         return [round(room * number / max(1, num_clips - 1)) for number in range(num_clips)]
@@ -105,26 +123,26 @@ def sample_many(video: bytes, sampling: Sampling, num_clips: int) -> Pixels:
     return numpy.stack(sample_at(video, sampling, starts))
 
 
-def sample_at(video: bytes, sampling: Sampling, starts: Any) -> list[Pixels]:
+def sample_at(video: bytes, sampling: Sampling, starts: Callable[[_Timeline], Sequence[int]]) -> list[Pixels]:
     """The samples that begin at the frames that `starts` gives for a timeline."""
     try:
-        with _opened(video) as container:
-            stream = best_video(container)
-            if stream is None:
-                raise ValueError("no video stream")
-            stream.codec_context.thread_count = 1
-            timeline = _timeline(video, container, stream)
-            wanted = [timeline.indexes(first, sampling) for first in starts(timeline)]
-            frames = _Frames(container, stream, timeline, sampling)
-            return [frames.stacked(indexes) for indexes in wanted]
+        timeline = _timeline(video)
+        wanted = [timeline.indexes(first, sampling) for first in starts(timeline)]
+        frames = _Frames(video, timeline, sampling)
+        return [frames.stacked(indexes) for indexes in wanted]
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f"cannot be decoded: {error.strerror or error}") from error
 
 
-def _opened(video: bytes) -> InputContainer:
+@contextmanager
+def _opened(video: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
     file = Clip(video, len(video)).open()
-    container: InputContainer = av.open(file, "r", metadata_errors="replace", container_options=dict(FROM_MEMORY))
-    return container
+    with av.open(file, "r", metadata_errors="replace", container_options=dict(FROM_MEMORY)) as container:
+        stream = best_video(container)
+        if stream is None or stream.codec_context is None:
+            raise ValueError("no video stream that can be decoded")
+        stream.codec_context.thread_count = 1
+        yield container, stream
 
 
 @dataclass(frozen=True)
@@ -135,6 +153,10 @@ class _Timeline:
     """Their times, sorted."""
     tick_seconds: Fraction
     """How long a tick is."""
+    entries: Sequence[int] = (0,)
+    """The frames that decoding can begin with, sorted."""
+    is_indexed: bool = False
+    """Whether the times are those of an index, so that what is decoded can be compared with them."""
 
     @property
     def num_frames(self) -> int:
@@ -157,7 +179,7 @@ class _Timeline:
         interval = Fraction(self.ticks[-1] - self.ticks[0], self.num_frames - 1)
         times = ShownTimes(self.ticks, Fraction(1))
         steps = (self.ticks[first] + number * sampling.stride * interval for number in range(sampling.num_frames))
-        return [times.nearest(round(step * 1_000_000)) for step in steps]
+        return [first, *(times.nearest(round(step * 1_000_000)) for step in islice(steps, 1, None))]
 
 
 def _first(timeline: _Timeline, sampling: Sampling) -> int:
@@ -166,7 +188,7 @@ def _first(timeline: _Timeline, sampling: Sampling) -> int:
         return int(_generator(sampling).integers(room + 1))
     if sampling.start == "center":
         return room // 2
-    start = timeline.ticks[0] * timeline.tick_seconds + Fraction(sampling.start)
+    start = timeline.ticks[0] * timeline.tick_seconds + Fraction(float(sampling.start))
     return ShownTimes(timeline.ticks, timeline.tick_seconds).nearest(math.floor(start * 1_000_000))
 
 
@@ -174,51 +196,85 @@ def _generator(sampling: Sampling) -> numpy.random.Generator:
     return sampling.generator if sampling.generator is not None else numpy.random.default_rng()
 
 
-def _timeline(video: bytes, container: InputContainer, stream: VideoStream) -> _Timeline:
+def _timeline(video: bytes) -> _Timeline:
     """By the index where that says all, else by decoding."""
     times = indexed_times(Clip(video, len(video)))
-    if times is not None:
-        return _Timeline(times.ticks, times.tick_seconds)
-    ticks = [frame.pts if frame.pts is not None else number for number, frame in enumerate(container.decode(stream))]
+    with _opened(video) as (container, stream):
+        if times is not None:
+            return _Timeline(times.ticks, times.tick_seconds, _entries(video, stream), True)
+        ticks: list[int] = []
+        if has_no_shown_times(container, stream):
+            ticks = list(range(sum(1 for _ in container.decode(stream))))
+            return _Timeline(_some(ticks), 1 / Fraction(stream.guessed_rate or stream.average_rate or 25))
+        for frame in container.decode(stream):
+            # Some containers have times that fall; frames are counted as they come.
+            before = ticks[-1] if ticks else -1
+            ticks.append(before + 1 if frame.pts is None else max(frame.pts, before))
+        return _Timeline(_some(ticks), stream.time_base or Fraction(1))
+
+
+def _some(ticks: list[int]) -> list[int]:
     if not ticks:
         raise ValueError("no frame can be decoded")
-    container.seek(0)
-    return _Timeline(sorted(ticks), stream.time_base or Fraction(1))
+    return ticks
+
+
+def _entries(video: bytes, stream: VideoStream) -> list[int]:
+    """The frames of an indexed track that decoding can begin with: nothing after them needs what was before, so that as
+    many frames are shown before each as are stored before it."""
+    codec = stream.codec_context.codec.canonical_name
+    clip, found = Clip(video, len(video)), [0]
+    for number, entry in enumerate(stream.index_entries):
+        if (
+            number
+            and entry.is_keyframe
+            and codec in IDR
+            and IDR[codec] & units(clip, entry, codec, length_bytes(stream)).keys()
+        ):
+            found.append(number)
+    return found
 
 
 class _Frames:
     """Decodes frames of one video, and makes them as large as they are wanted."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream, timeline: _Timeline, sampling: Sampling) -> None:
-        self._container = container
-        self._stream = stream
-        self._ticks = timeline.ticks
+    def __init__(self, video: bytes, timeline: _Timeline, sampling: Sampling) -> None:
+        self._video = video
+        self._timeline = timeline
         self._sampling = sampling
         self._window: _Window | None = None
+        self._stream: VideoStream | None = None
 
     def stacked(self, indexes: Sequence[int]) -> Pixels:
         """The frames of these indexes."""
-        found: dict[int, Pixels] = {}
-        wanted = sorted(set(indexes))
-        for index, frame in self._decoded(wanted[0], wanted[-1]):
-            if index in wanted:
-                found[index] = self._pixels(frame)
-        if missing := [index for index in wanted if index not in found]:
-            raise ValueError(f"frame {missing[0]} of {len(self._ticks)} cannot be decoded")
+        wanted = frozenset(indexes)
+        first, timeline = min(wanted), self._timeline
+        entry = timeline.entries[bisect.bisect_right(timeline.entries, first) - 1]
+        found = self._found(entry, wanted) if entry else {}
+        if found.keys() != wanted:
+            # From the start, which is always right.
+            found = self._found(0, wanted)
+        if missing := sorted(wanted - found.keys()):
+            raise ValueError(f"frame {missing[0]} of {timeline.num_frames} cannot be decoded")
         return numpy.stack([found[index] for index in indexes])
 
-    def _decoded(self, first: int, last: int) -> Iterator[tuple[int, VideoFrame]]:
-        """The frames from a keyframe before the first of these to the last, with their indexes."""
-        places = {tick: index for index, tick in reversed(list(enumerate(self._ticks)))}
-        self._container.seek(self._ticks[first], stream=self._stream)
-        before = -1
-        for frame in self._container.decode(self._stream):
-            # Without a time it follows the one before.
-            index = before + 1 if frame.pts is None else places.get(frame.pts, before + 1)
-            before = max(index, before + 1) if index <= before else index
-            yield before, frame
-            if before >= last:
-                return
+    def _found(self, entry: int, wanted: Set[int]) -> dict[int, Pixels]:
+        """Those of these frames that are where they should be, decoded from this one on."""
+        found: dict[int, Pixels] = {}
+        last, ticks = max(wanted), self._timeline.ticks
+        with _opened(self._video) as (container, stream):
+            if entry:
+                container.seek(ticks[entry], stream=stream)
+            self._stream = stream
+            for index, frame in enumerate(container.decode(stream), entry):
+                if entry and frame.pts != ticks[min(index, len(ticks) - 1)]:
+                    # It did not begin there, or the times are not in the order of the frames.
+                    return {}
+                if index in wanted:
+                    found[index] = self._pixels(frame)
+                if index >= last:
+                    break
+        return found
 
     def _pixels(self, frame: VideoFrame) -> Pixels:
         if self._sampling.size is None:
@@ -228,6 +284,7 @@ class _Frames:
         return self._window.cut(frame)
 
     def _ratio(self) -> Fraction:
+        assert self._stream is not None
         return usable_ratio(self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio)
 
 
@@ -267,4 +324,5 @@ class _Window:
     def cut(self, frame: VideoFrame) -> Pixels:
         scaled = upright(frame, self.width, self.height)
         height, width = self.size
-        return scaled[self.top : self.top + height, self.left : self.left + width]
+        # A copy, so that the rest of the picture does not stay.
+        return scaled[self.top : self.top + height, self.left : self.left + width].copy()

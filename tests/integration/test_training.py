@@ -268,12 +268,54 @@ def test_clips_have_the_names_that_people_know(clips: Clips) -> None:
     few = clips.remap_labels()
     assert (few.classes, set(few.targets), few[0].label_id) == (["zumba"], {0}, 0)
     assert len(clips.filter(label="zumba")) == 23
-    with pytest.raises(ValueError, match="no label 'zumbas', expected one of `classes`; did you mean 'zumba'"):
+    with pytest.raises(ValueError, match="no label 'zumbas', expected one of the release's; did you mean 'zumba'"):
         clips.filter(label=["zumbas"])
     assert len(clips.filter(lambda column: column("source_width") > 1)) == 0
     assert len(clips.filter(lambda column: column("source_width") > 1, unknown="keep")) == 23
     with pytest.raises(IndexError):
         clips.select([23])
+    with pytest.raises(ValueError, match="got a mask"):
+        clips[[True, False]]
+    assert [clip.key for clip in clips.select(np.array([3, 1]))] == [clips[3].key, clips[1].key]  # type: ignore[arg-type]
+    assert few.column("label_id") == few.targets
+    assert few[0].metadata["label_id"] == 0
+    assert len(few.filter(label_id=0)) == 23
+
+
+def test_options_that_make_no_sense_are_refused_at_once(clips: Clips) -> None:
+    for options in ({"stride": 0}, {"size": (24,)}, {"crop": "middle"}, {"on_error": "skip"}):
+        with pytest.raises(ValueError, match="expected"):
+            ClipDataset(clips, **options)
+    for consumed in (-1, 24):
+        with pytest.raises(ValueError, match="expected 0 to 23"):
+            ClipSampler(clips, consumed=consumed)
+
+
+def test_what_is_wrong_with_a_transform_is_raised(clips: Clips) -> None:
+    def broken(video: torch.Tensor) -> torch.Tensor:
+        raise ValueError("my bug")
+
+    with pytest.raises(ValueError, match="^my bug$"):
+        ClipDataset(clips, 2, 2, (8, 8), transform=broken)[0]
+
+
+def test_with_another_sampler_torch_says_what_is_random(clips: Clips) -> None:
+    samples = ClipDataset(clips, 4, 2, (24, 32))
+    loads = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        source = DataLoader(samples, 4, shuffle=False)
+        loads.append([[float(batch["video"].double().sum()) for batch in source] for _ in range(2)])
+    assert loads[0] == loads[1] != loads[2]
+    assert loads[0][0] != loads[0][1]
+    assert samples[-1]["key"] == clips[-1].key
+    assert samples[torch.tensor(3)]["key"] == clips[3].key
+
+
+def test_after_the_last_sample_a_state_is_that_of_the_next_epoch(clips: Clips) -> None:
+    sampler = ClipSampler(clips)
+    list(sampler)
+    assert sampler.state_dict() == {"epoch": 1, "consumed": 0}
 
 
 def test_validation_means_val(folder: Path) -> None:

@@ -3,21 +3,24 @@ alone."""
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy
 import torch
 from torch.utils.data import Dataset
 
-from kconvert.dataset.reader import ClipData, Clips
+from kconvert.dataset.reader import Clips, ExchangedError
 from kconvert.dataset.training.order import EpochIndex, Mode
-from kconvert.video.sampling import Crop
+from kconvert.video.sampling import Crop, Sampling, sample
 
 Transform = Callable[[torch.Tensor], Any]
+_Found = tuple[torch.Tensor, int, str]
+"""The video, the label and the key of a clip."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class _Place:
 
     index: int
     """Of the clip."""
-    epoch: int
-    """From 0."""
+    entropy: tuple[int, ...]
+    """What all that is random of it comes from."""
     mode: Mode
     """Of the sampler."""
     spares: Sequence[int]
@@ -39,8 +42,11 @@ class ClipDataset(Dataset[dict[str, Any]]):  # type: ignore[misc]
     """Samples of the clips of a split: `video` (T × C × H × W, uint8, or what the transform makes of it), `label` (-1
     without one), `key`, `replaced` (`""`, or the key of the clip that failed) and `valid`.
 
-    A clip that cannot be decoded is replaced by another one of the same rank's epoch, whole; in evaluation its sample
-    is black, and not `valid`, so that it counts for nothing. Safe in workers, however they are started.
+    A clip that cannot be decoded or read is replaced by another one of the same rank's epoch, whole; in evaluation its
+    sample is black, and not `valid`, so that it counts for nothing. Safe in workers, however they are started.
+
+    With another sampler than `ClipSampler`, every pass is one of training, and what is random comes from torch's
+    generator.
     """
 
     clips: Clips
@@ -60,60 +66,77 @@ class ClipDataset(Dataset[dict[str, Any]]):  # type: ignore[misc]
     seed: int = 0
     """Of all that is random."""
 
+    def __post_init__(self) -> None:
+        _ = self._options("train")
+        if self.on_error not in ("replace", "raise"):
+            raise ValueError(f"on_error {self.on_error!r}: expected replace or raise")
+
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         place = self._place(index)
-        clip = self.clips[place.index]
-        try:
-            return self._sample(clip, place, replaced="")
-        except (ValueError, OSError):
-            if self.on_error == "raise":
-                raise
+        found, failure = self._tried(place.index, place)
+        if found is not None:
+            return self._finished(found, place)
+        if self.on_error == "raise":
+            assert failure is not None
+            raise failure
+        key = self.clips.column("key")[place.index]
         if place.mode == "eval":
             black = torch.zeros(self.num_frames, 3, *self.size, dtype=torch.uint8)
-            return {**self._about(clip, ""), "video": self._transformed(black, place), "valid": False}
+            return {**self._finished((black, self.clips.targets[place.index], key), place), "valid": False}
         for spare in place.spares:
-            try:
-                return self._sample(self.clips[spare], place, replaced=clip.key)
-            except (ValueError, OSError):
-                # The next one is tried.
-                continue
-        num_tried = len(place.spares)
-        raise ValueError(f"{clip.key}: cannot be decoded; nor could the {num_tried} clips that were tried instead")
+            found, _ = self._tried(spare, place)
+            if found is not None:
+                return {**self._finished(found, place), "replaced": key}
+        num = len(place.spares)
+        raise ValueError(f"{key}: {failure}; nor could the {num} clips be had that were tried instead") from failure
+
+    def _tried(self, index: int, place: _Place) -> tuple[_Found | None, Exception | None]:
+        """The sample of a clip, or why there is none. Raises `ExchangedError`."""
+        try:
+            return self._sample(index, place), None
+        except ExchangedError:
+            raise
+        except (ValueError, OSError) as error:
+            return None, error
 
     def _place(self, index: int) -> _Place:
         if isinstance(index, EpochIndex):
-            return _Place(int(index), index.epoch, index.mode, index.spares)
-        # Of another sampler, which says no epoch.
-        spares = numpy.random.default_rng([self.seed, index]).integers(len(self.clips), size=8).tolist()
-        return _Place(range(len(self.clips))[index], 0, "train", spares)
+            return _Place(int(index), (self.seed, index.epoch, int(index), index.repeat), index.mode, index.spares)
+        # Of another sampler, which says no epoch: torch's generator, seeded anew in each worker, says what is random.
+        number = range(len(self.clips))[operator.index(index)]
+        drawn = int(torch.randint(1 << 62, ()).item())
+        spares = numpy.random.default_rng([drawn, 1]).integers(len(self.clips), size=8).tolist()
+        return _Place(number, (drawn,), "train", spares)
 
-    def _sample(self, clip: ClipData, place: _Place, replaced: str) -> dict[str, Any]:
-        is_eval = place.mode == "eval"
-        pixels = clip.sample(
+    def _options(self, mode: Mode) -> Sampling:
+        is_eval = mode == "eval"
+        return Sampling(
             num_frames=self.num_frames,
             stride=self.stride,
             start="center" if is_eval else "random",
             size=self.size,
             crop="center" if is_eval else self.crop,
-            generator=numpy.random.default_rng(self._entropy(place)),
         )
-        video = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-        return {**self._about(clip, replaced), "video": self._transformed(video, place), "valid": True}
 
-    def _about(self, clip: ClipData, replaced: str) -> dict[str, Any]:
-        return {"label": clip.label_id, "key": clip.key, "replaced": replaced}
+    def _sample(self, index: int, place: _Place) -> _Found:
+        """The video, the label and the key of a clip."""
+        clip = self.clips[index]
+        options = replace(self._options(place.mode), generator=numpy.random.default_rng(place.entropy))
+        pixels = sample(clip.video, options)
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), clip.label_id, clip.key
+
+    def _finished(self, found: _Found, place: _Place) -> dict[str, Any]:
+        video, label, key = found
+        return {"video": self._transformed(video, place), "label": label, "key": key, "replaced": "", "valid": True}
 
     def _transformed(self, video: torch.Tensor, place: _Place) -> Any:
         if self.transform is None:
             return video
-        with _seeded(self._entropy(place)):
+        with _seeded(place.entropy):
             return self.transform(video)
-
-    def _entropy(self, place: _Place) -> list[int]:
-        return [self.seed, place.epoch, place.index]
 
 
 @contextmanager

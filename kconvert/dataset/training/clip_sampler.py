@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,8 +59,9 @@ class ClipSampler(Sampler[int]):  # type: ignore[misc]
         )
         self._share = share
         self._at = (0, self.consumed)
-        if self.consumed < 0:
-            raise ValueError(f"consumed {self.consumed}: expected 0 or more")
+        self._require_within()
+        if self.balanced and self.mode == "eval":
+            raise ValueError("balanced: expected mode train; in evaluation every clip counts once")
 
     def set_epoch(self, epoch: int) -> None:
         """The next pass is that epoch."""
@@ -74,11 +76,12 @@ class ClipSampler(Sampler[int]):  # type: ignore[misc]
         epoch, start = self._next_epoch, self.consumed
         self._next_epoch, self.consumed = epoch + 1, 0
         self._at = (epoch, start)
-        for number, index in enumerate(self._epoch(epoch)[start:], start + 1):
+        for number, index in enumerate(itertools.islice(self._epoch(epoch), start, None), start + 1):
             self._at = (epoch, number)
             yield index
+        self._at = (epoch + 1, 0)
 
-    def _epoch(self, epoch: int) -> list[EpochIndex]:
+    def _epoch(self, epoch: int) -> Iterator[EpochIndex]:
         num = len(self.clips)
         if self.mode == "eval" or not (self.shuffle or self.balanced):
             order = list(range(num))
@@ -86,7 +89,7 @@ class ClipSampler(Sampler[int]):  # type: ignore[misc]
             order = balanced(self.clips.targets, self.seed, epoch)
         else:
             order = permutation(num, self.seed, epoch)
-        return with_epoch(self._share.of(order), epoch, self.mode)
+        return with_epoch(self._share, order, epoch)
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, and how many of its samples were given out: of a loader that knows what of them was used, as
@@ -96,7 +99,13 @@ class ClipSampler(Sampler[int]):  # type: ignore[misc]
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The next pass goes on there."""
         self.consumed = state["consumed"]
+        self._require_within()
         self.set_epoch(state["epoch"])
+
+    def _require_within(self) -> None:
+        most = self._share.num(len(self.clips))
+        if not 0 <= self.consumed <= most:
+            raise ValueError(f"consumed {self.consumed}: expected 0 to {most}, the samples of this rank's epoch")
 
 
 def _ranks() -> tuple[int, int]:

@@ -3,7 +3,7 @@ ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,13 +44,15 @@ class Share:
         # Of too few, some are there more than once: a rank without any would have the others wait for ever.
         return max(1, num_clips // (self.num_replicas * self.multiple_of)) * self.multiple_of
 
-    def of(self, order: Sequence[int]) -> list[int]:
-        """Those of the rank, of an epoch's clips in their order."""
+    def places(self, num_clips: int) -> range:
+        """Those of the rank in the order of an epoch of so many, which begins again where it has too few."""
         if self.mode == "eval":
-            return list(order[self.rank :: self.num_replicas])
-        num = self.num(len(order))
-        places = range(self.rank, num * self.num_replicas, self.num_replicas)
-        return [order[place % len(order)] for place in places]
+            return range(self.rank, num_clips, self.num_replicas)
+        return range(self.rank, self.num(num_clips) * self.num_replicas, self.num_replicas)
+
+    def of(self, order: Sequence[int]) -> list[int]:
+        """The rank's clips, of an epoch's in their order."""
+        return [order[place % len(order)] for place in self.places(len(order))]
 
 
 def permutation(num_clips: int, seed: int, epoch: int) -> list[int]:
@@ -76,23 +78,38 @@ class EpochIndex(int):
     may take this one's place."""
 
     epoch: int
+    repeat: int
     mode: Mode
     spares: tuple[int, ...]
 
-    def __new__(cls, index: int, epoch: int, mode: Mode, spares: tuple[int, ...]) -> EpochIndex:
+    def __new__(cls, index: int, of: tuple[int, int, Mode], spares: tuple[int, ...]) -> EpochIndex:
+        """`of` is the epoch, how often the clip was there in it before, and the mode."""
         made = super().__new__(cls, index)
-        made.epoch, made.mode, made.spares = epoch, mode, spares
+        made.epoch, made.repeat, made.mode = of
+        made.spares = spares
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return EpochIndex, (int(self), self.epoch, self.mode, self.spares)
+        return EpochIndex, (int(self), (self.epoch, self.repeat, self.mode), self.spares)
 
 
-def with_epoch(indexes: Sequence[int], epoch: int, mode: Mode) -> list[EpochIndex]:
-    """Indexes that carry the epoch; the clips that follow each in it may take its place."""
-    num_spares = min(_MAX_SPARES, len(indexes) - 1)
-    twice = [*indexes, *indexes[:num_spares]]
-    return [
-        EpochIndex(index, epoch, mode, tuple(twice[place + 1 : place + 1 + num_spares]))
-        for place, index in enumerate(indexes)
-    ]
+def with_epoch(share: Share, order: Sequence[int], epoch: int) -> Iterator[EpochIndex]:
+    """The indexes of a rank in an epoch of that order; the clips that follow each there may take its place."""
+    places = share.places(len(order))
+    num_spares = min(_MAX_SPARES, len(places) - 1)
+    repeats = _repeats(order) if share.mode == "train" else None
+    for number, place in enumerate(places):
+        spares = tuple(order[places[(number + step) % len(places)] % len(order)] for step in range(1, num_spares + 1))
+        turn, at = divmod(place, len(order))
+        repeat = turn if repeats is None else repeats[at] + turn * len(order)
+        yield EpochIndex(order[at], (epoch, repeat, share.mode), spares)
+
+
+def _repeats(order: Sequence[int]) -> list[int]:
+    """How often each was there before."""
+    seen: dict[int, int] = {}
+    found = []
+    for index in order:
+        found.append(seen.get(index, 0))
+        seen[index] = found[-1] + 1
+    return found

@@ -24,10 +24,10 @@ from kconvert.video.encoding.shape import usable_ratio
 from kconvert.video.encoding.sound import best_audio, is_copied
 from kconvert.video.nal_units import HEADER, IDR, length_bytes, units
 from kconvert.video.shown_times import indexed_times
+from kconvert.video.streams import has_no_shown_times
 
 _CODECS = {"h264": "h264", "hevc": "hevc", "av1": "av1"}
 _HELD = frozenset(("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "vvc"))
-_WITHOUT_TIMES = frozenset(("avi", "h264", "hevc", "m4v", "mpegvideo", "vvc", "obu", "ivf"))
 _PROGRESSIVE = (0, 1)
 """Unknown counts as progressive: a first picture that is not says so itself."""
 
@@ -68,12 +68,6 @@ def why_not_remuxed(clip: Clip, container: InputContainer, video: VideoStream) -
         "pixel_aspect": usable_ratio(video.sample_aspect_ratio or inner) != usable_ratio(inner),
     }
     return tuple(reason for reason, is_true in checks.items() if is_true)
-
-
-def has_no_shown_times(container: InputContainer, video: VideoStream) -> bool:
-    """Whether nothing says when frames are shown that are decoded in another order: AVI has the times of decoding only,
-    elementary streams have none, and what libavformat makes up for them is wrong where frames are reordered."""
-    return container.format.name in _WITHOUT_TIMES and bool(video.codec_context.has_b_frames)
 
 
 def _by_container(clip: Clip, video: VideoStream, settings: VideoSettings) -> Iterator[str]:

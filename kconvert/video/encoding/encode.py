@@ -20,7 +20,7 @@ from kconvert.video.child import Clip
 from kconvert.video.containers import FROM_MEMORY
 from kconvert.video.encoding.colour import UnknownColourError
 from kconvert.video.encoding.comparison import Comparing
-from kconvert.video.encoding.conforming import has_no_shown_times, why_encoded, why_not_remuxed, why_remuxed
+from kconvert.video.encoding.conforming import why_encoded, why_not_remuxed, why_remuxed
 from kconvert.video.encoding.encoded import Encoded, EncodedClip, Known, failed
 from kconvert.video.encoding.encoder import PictureFormat, UnencodableError, encoder_name, require_size, set_up
 from kconvert.video.encoding.mux import Mp4Writer, moved, starts, with_decoding_times
@@ -32,7 +32,7 @@ from kconvert.video.encoding.timeline import Raw, Timed, Timeline, at_rate
 from kconvert.video.encoding.written import Expected, WrittenError, require_written
 from kconvert.video.limits import is_near_limit
 from kconvert.video.messages import MAX_MESSAGES, Messages, captured, explain
-from kconvert.video.streams import best_video
+from kconvert.video.streams import best_video, has_no_shown_times
 from kconvert.video.verdict import Fault
 
 _NEARLY_ALL = 0.95

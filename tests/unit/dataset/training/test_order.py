@@ -68,12 +68,23 @@ def test_balanced_classes_are_equally_likely() -> None:
 
 
 def test_an_index_carries_its_epoch_wherever_it_is_sent() -> None:
-    (index, *_) = with_epoch([5, 7, 9], 3, "train")
+    (index, *others) = with_epoch(Share("train", 1, 0), [5, 7, 9, 5], 3)
     assert index == 5
     assert isinstance(index, int)
     sent = pickle.loads(pickle.dumps(index))
-    assert (int(sent), sent.epoch, sent.mode, sent.spares) == (5, 3, "train", (7, 9))
-    assert [*range(20)][EpochIndex(4, 0, "eval", ())] == 4
+    assert (int(sent), sent.epoch, sent.repeat, sent.mode, sent.spares) == (5, 3, 0, "train", (7, 9, 5))
+    assert [one.repeat for one in others] == [0, 0, 1]
+    assert [*range(20)][EpochIndex(4, (0, 0, "eval"), ())] == 4
+
+
+def test_a_clip_that_is_there_again_is_another_sample_on_whatever_rank() -> None:
+    found = [
+        (int(index), index.repeat)
+        for rank in range(3)
+        for order in ([1, 1, 2, 1], [4])
+        for index in with_epoch(Share("train", 3, rank, 2), order, 0)
+    ]
+    assert len(found) == len(set(found)) == 12
 
 
 @pytest.mark.parametrize(("rank", "replicas", "multiple"), [(3, 3, 1), (-1, 2, 1), (0, 1, 0)])
