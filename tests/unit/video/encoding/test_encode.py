@@ -1,0 +1,133 @@
+"""What becomes of odd clips, each made for one thing that once went wrong."""
+
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from seeing import stream, video
+
+from kconvert.video.child import Clip
+from kconvert.video.encoding.comparison import Comparing
+from kconvert.video.encoding.encode import encode
+from kconvert.video.encoding.encoded import EncodedClip, Known
+from kconvert.video.encoding.options import AudioOptions, Encoding, VideoOptions, VideoSettings, encoding_of
+from kconvert.video.metadata import MediaMetadata
+
+SMALL = VideoSettings(short_side=64)
+PICTURE = "testsrc2=size=160x96:rate=25:duration=2"
+
+
+def ffmpeg(*words: str | Path) -> None:
+    subprocess.run(["ffmpeg", "-v", "error", "-y", *words], check=True)
+
+
+def made(path: Path, *options: str, source: str = PICTURE) -> Path:
+    ffmpeg("-f", "lavfi", "-i", source, *options, path)
+    return path
+
+
+def encoded(path: Path, encoding: Encoding, out: Path | None = None, *, is_compared: bool = False) -> EncodedClip:
+    data = path.read_bytes()
+    clip = encode(Clip(data, len(data)), lambda what: None, encoding, Known(MediaMetadata(), is_compared))
+    if out is not None:
+        assert clip.data, clip.about
+        out.write_bytes(clip.data)
+    return clip
+
+
+@pytest.mark.parametrize("width", [86, 342, 456])
+def test_ten_bits_are_compared_without_what_stands_behind_a_row(width: int) -> None:
+    comparing = Comparing()
+    frame = av.VideoFrame(width, 64, "yuv420p10le")
+    for plane in frame.planes:
+        # 0xFFFF is no value of ten bits; rows hold 512.
+        row = b"\x00\x02" * plane.width
+        plane.update((row + b"\xff" * (plane.line_size - len(row))) * plane.height)
+    comparing.take(0, frame)
+    assert comparing._lumas[0].rows == (b"\x80" * width,) * 64
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3])
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
+def test_few_frames_come_out_the_same_each_time(codec: Any, num_frames: int, tmp_path: Path) -> None:
+    path = made(tmp_path / "few.mp4", "-frames:v", str(num_frames))
+    encoding = encoding_of(VideoOptions(short_side=64, codec=codec), AudioOptions())
+    found = {encoded(path, encoding, tmp_path / "out.mp4").data for _ in range(3)}
+    assert len(found) == 1
+    assert len(video(tmp_path / "out.mp4").packets) == num_frames
+
+
+@pytest.mark.parametrize(
+    ("fps", "rate"), [(29.97, (2997, 100)), (23.976023976, (24000, 1001)), (30, (30, 1)), (0.5, (1, 2))]
+)
+def test_a_rate_is_the_one_that_is_meant(fps: float, rate: tuple[int, int]) -> None:
+    settings = encoding_of(VideoOptions(fps=fps), AudioOptions()).video
+    assert settings is not None
+    assert settings.fps == Fraction(*rate)
+
+
+def test_what_an_edit_list_leaves_out_does_not_come_back_with_the_sound_gone(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.mp4"
+    ffmpeg("-f", "lavfi", "-i", PICTURE, "-f", "lavfi", "-i", "sine=d=2", "-g", "25", "-shortest", whole)
+    cut = tmp_path / "cut.mp4"
+    ffmpeg("-ss", "0.5", "-i", whole, "-c", "copy", cut)
+    shown = [one for one in video(cut).packets if "D" not in one["flags"]]
+    clip = encoded(cut, Encoding(None, AudioOptions("drop")), tmp_path / "out.mp4")
+    assert clip.about.reasons == ("edits",)
+    assert len(video(tmp_path / "out.mp4").packets) == len(shown) < 50
+
+
+@pytest.mark.parametrize("audio", [AudioOptions(), AudioOptions("drop")])
+def test_frames_of_an_avi_follow_each_other_evenly_although_it_has_times_of_decoding_only(
+    audio: AudioOptions, tmp_path: Path
+) -> None:
+    path = made(tmp_path / "clip.avi", "-c:v", "libx264", "-bf", "3")
+    for encoding in (Encoding(SMALL, audio), Encoding(None, AudioOptions("drop"))):
+        encoded(path, encoding, tmp_path / "out.mp4")
+        times = video(tmp_path / "out.mp4").times
+        assert times == pytest.approx([number / 25 for number in range(50)], abs=1e-6)
+
+
+@pytest.mark.parametrize("fps", [None, 1, 5, 8, 15])
+def test_a_rate_leaves_the_sound_as_far_from_the_picture(fps: int | None, tmp_path: Path) -> None:
+    path = tmp_path / "early.mp4"
+    sound = ("-f", "lavfi", "-i", "sine=d=2:r=48000")
+    ffmpeg("-itsoffset", "0.3", "-f", "lavfi", "-i", PICTURE, *sound, "-c:a", "aac", path)
+    before = stream(path, "a:0")
+    assert before is not None
+    rate = None if fps is None else Fraction(fps)
+    encoded(path, Encoding(VideoSettings(short_side=64, fps=rate)), tmp_path / "out.mp4")
+    after, picture = stream(tmp_path / "out.mp4", "a:0"), video(tmp_path / "out.mp4")
+    assert after is not None
+    distance = video(path).starts - before.starts
+    assert picture.starts - after.starts == pytest.approx(distance, abs=0.001)
+    # Such a result conforms.
+    asked = Encoding(VideoSettings(short_side=64, fps=rate))
+    assert encoded(tmp_path / "out.mp4", asked).about.how == "unchanged"
+
+
+def test_what_changes_inside_does_not_conform(tmp_path: Path) -> None:
+    parts = []
+    for number, size in enumerate(("160x96", "224x128")):
+        part = made(tmp_path / f"{number}.264", source=f"testsrc2=size={size}:rate=25:duration=1")
+        parts.append(part.read_bytes())
+    raw = tmp_path / "both.264"
+    raw.write_bytes(b"".join(parts))
+    both = tmp_path / "both.mp4"
+    # The headers of the second part stay among its pictures.
+    ffmpeg("-r", "25", "-i", raw, "-c", "copy", "-tag:v", "avc3", "-movflags", "+faststart", both)
+    assert encoded(both, Encoding(VideoSettings(keyframes=25))).about.how == "encoded"
+
+
+@pytest.mark.parametrize("rate", ["8000", "11025"])
+def test_sound_that_mp4_does_not_take_is_encoded(rate: str, tmp_path: Path) -> None:
+    path = tmp_path / "clip.mkv"
+    ffmpeg("-f", "lavfi", "-i", PICTURE, "-f", "lavfi", "-i", "sine=d=2", "-c:a", "mp3", "-ar", rate, path)
+    clip = encoded(path, Encoding(SMALL), tmp_path / "out.mp4")
+    assert "sound encoded (codec)" in clip.about.notes
+    found = stream(tmp_path / "out.mp4", "a:0")
+    assert found is not None
+    assert (found.facts["codec_name"], found.facts["sample_rate"]) == ("aac", rate)
