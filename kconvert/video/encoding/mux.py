@@ -83,16 +83,17 @@ def moved(packet: Packet[Any], shift: int, stream: Any = None) -> Packet[Any]:
 
 def with_decoding_times(packets: Sequence[Packet[Any]]) -> None:
     """Gives packets, which are in the order of decoding, the times of that, whatever an encoder or a file says: the
-    times at which frames are shown, in their order, as much earlier as none is decoded after it is shown."""
+    times at which frames are shown, in their order, as much earlier as none is decoded after it is shown. All together
+    take as long to be decoded as to be shown: some readers take that for the duration."""
     if not packets:
         return
     shown = sorted(packet.pts or 0 for packet in packets)
-    usual = max(1, packets[0].duration or 1)
     delay = 0
     while any(packet.pts is not None and packet.pts < shown[at - delay] for at, packet in _from(packets, delay)):
         delay += 1
+    early = max(delay, shown[-1] - shown[-1 - delay])
     for at, packet in enumerate(packets):
-        packet.dts = shown[at - delay] if at >= delay else shown[0] - (delay - at) * usual
+        packet.dts = shown[at - delay] if at >= delay else shown[0] - (delay - at) * early // delay
 
 
 def _from(packets: Sequence[Packet[Any]], start: int) -> Iterator[tuple[int, Packet[Any]]]:
