@@ -24,7 +24,7 @@ from kconvert.storage.folders import local
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>"
-SECTIONS = ["account", "media", "classes", "shards", "flagged", "sheets", "supplements", "provenance"]
+SECTIONS = ["account", "media", "classes", "shards", "encoding", "flagged", "sheets", "supplements", "provenance"]
 Browser = webdriver.Chrome
 
 
