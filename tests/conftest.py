@@ -48,7 +48,7 @@ def _development_mode() -> None:
     os.environ["PYTHONDEVMODE"] = "1"
 
 
-Once = Callable[[str, Callable[[Path], None]], Path]
+Once = Callable[[str, Callable[[Path], object]], Path]
 """Makes a folder of that name, unless another process of this run has."""
 
 
@@ -58,7 +58,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     # With several processes, each has a folder of its own in one of the run.
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
 
-    def make(name: str, build_in: Callable[[Path], None]) -> Path:
+    def make(name: str, build_in: Callable[[Path], object]) -> Path:
         folder, done = shared / f"once-{name}", shared / f"once-{name}.done"
         with open(shared / f"once-{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -20,6 +20,8 @@ OFFICIAL_BASE = "https://s3.amazonaws.com/kinetics/"
 
 ReleaseName = Literal["k400", "k600", "k700-2020"]
 RELEASE_NAMES: tuple[ReleaseName, ...] = get_args(ReleaseName)
+SPLIT_SYNONYMS = {"validation": "val"}
+"""Other names of splits, as Hugging Face's."""
 SPLITS = ("train", "val", "test")
 """The splits of every release, in the order in which they are converted."""
 

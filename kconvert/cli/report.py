@@ -26,11 +26,10 @@ from kconvert.dataset.table import FinalTable
 from kconvert.staging.journal import Journal
 from kconvert.storage.store import StorePath
 from kconvert.video.process import VideoProcess
-from kconvert.video.stills import stills
+from kconvert.video.stills import STILL_PIXELS, stills
 
 _NUM_SAMPLED = 12
 """Clips on each contact sheet."""
-_STILL_PIXELS = 160
 _MAX_FLAGGED = 20_000
 """Clips that are listed; a row takes some 150 bytes."""
 _MAX_DETAIL_CHARS = 200
@@ -237,7 +236,7 @@ def _sheet(out: StorePath, tables: Mapping[str, FinalTable], process: VideoProce
     for _, split, index in drawn[: 4 * _NUM_SAMPLED]:
         clip = Clips(out, tables[split])[index]
         try:
-            images = stills(process, clip.video, _STILL_PIXELS)
+            images = stills(process, clip.video, STILL_PIXELS)
         except ValueError:
             # The next one takes its place: that it does not decode is for `--check.depth decode` to say.
             continue

@@ -4,6 +4,7 @@ pictures: a frame of the source, and what was written of it."""
 from __future__ import annotations
 
 import base64
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,10 +18,9 @@ from kconvert.staging.source_stills import SourceStill, source_stills, stills_pa
 from kconvert.storage.store import StorePath
 from kconvert.units import format_bytes
 from kconvert.video.process import VideoProcess
-from kconvert.video.stills import still_at
+from kconvert.video.stills import STILL_PIXELS, still_at
 
 _NUM_PAIRS = 12
-_STILL_PIXELS = 160
 _SSIM_STEP = 0.01
 
 
@@ -33,7 +33,7 @@ def encoding_shown(out: StorePath, manifest: Manifest, written: Mapping[str, Fin
         "reasons": {split: _counted(rows, "encoding_reasons") for split, rows in written.items()},
         "notes": {split: _counted(rows, "encoding_notes") for split, rows in written.items()},
         "ssim": {split: _similarities(rows) for split, rows in written.items()},
-        "pairs": list(_pairs(out, manifest, written)),
+        "pairs": list(itertools.islice(_pairs(out, manifest, written), _NUM_PAIRS)),
     }
 
 
@@ -61,19 +61,17 @@ def _similarities(rows: FinalTable) -> list[tuple[float, int]]:
 def _pairs(out: StorePath, manifest: Manifest, written: Mapping[str, FinalTable]) -> Iterator[dict[str, Any]]:
     """Frames of sources, as long as the journal has them, and what was written of them."""
     found = sorted(_stills(out, manifest), key=lambda pair: pair[1].sha256)
-    num_shown = 0
     with VideoProcess() as process:
         for split, still in found:
             clips = Clips(out, written[split].where(None, {"key": sample_key(split, still.name)}))
-            if not len(clips) or num_shown == _NUM_PAIRS:
+            if not len(clips):
                 # It was rejected, as a duplicate perhaps.
                 continue
             clip = clips[0]
             try:
-                image = still_at(process, clip.video, still.frame_index, _STILL_PIXELS)
+                image = still_at(process, clip.video, still.frame_index, STILL_PIXELS)
             except ValueError:
                 continue
-            num_shown += 1
             before, after = clip.metadata["source_size_bytes"], clip.metadata["size_bytes"]
             yield {
                 "key": clip.key,

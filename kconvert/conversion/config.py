@@ -15,6 +15,7 @@ from kconvert.catalog.overlap import OverlapBy
 from kconvert.catalog.release import (
     OFFICIAL_BASE,
     RELEASE_NAMES,
+    SPLIT_SYNONYMS,
     SPLITS,
     SUPPLEMENT_NAMES,
     Release,
@@ -36,9 +37,6 @@ from kconvert.storage.store import StorePath
 from kconvert.text import did_you_mean
 from kconvert.video.encoding.options import AudioOptions, Encoding, VideoOptions, encoding_of
 from kconvert.video.verdict import CheckOptions
-
-_SPLIT_NAMES = {"validation": "val"}
-"""Other names of splits, as Hugging Face's."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ class Conversion:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits to convert, in their usual order. Raises `UsageError` for an unknown one."""
-        wanted = [_SPLIT_NAMES.get(word, word) for word in _words("--split", self.split)]
+        wanted = [SPLIT_SYNONYMS.get(word, word) for word in _words("--split", self.split)]
         if unknown := sorted(set(wanted) - set(SPLITS)):
             hint = did_you_mean(unknown[0], SPLITS)
             raise UsageError(

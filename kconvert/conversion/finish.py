@@ -7,12 +7,10 @@ import hashlib
 from kconvert.catalog.release import Release, load_release
 from kconvert.conversion.dataset_card import CARD_NAME, card_text
 from kconvert.dataset.croissant import CROISSANT_NAME, croissant_text
-from kconvert.dataset.manifest import MANIFEST_NAME, LabelsEntry, Manifest
+from kconvert.dataset.manifest import LABELS_NAME, MANIFEST_NAME, LabelsEntry, Manifest
 from kconvert.dataset.open import open_layout
 from kconvert.engines.imports import with_arrays
 from kconvert.storage.store import StorePath
-
-LABELS_NAME = "labels.txt"
 
 
 def labels_text(release: Release) -> bytes:

@@ -16,12 +16,12 @@ from typing import Any
 
 from kconvert.catalog.release import SPLITS, SUPPLEMENT_NAMES
 from kconvert.conversion.dataset_card import CARD_NAME, names_other_manifest
-from kconvert.conversion.finish import LABELS_NAME
 from kconvert.dataset.croissant import CROISSANT_NAME
 from kconvert.dataset.layout import Layout
 from kconvert.dataset.manifest import (
     FORMAT_NAMES,
     JOURNAL_FOLDER,
+    LABELS_NAME,
     MANIFEST_NAME,
     REPORT_NAME,
     Manifest,

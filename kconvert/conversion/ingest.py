@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 
 from kconvert.conversion.checking import ClipChecking, MemberChecking
@@ -158,7 +158,7 @@ class _Ingest:
             task.access.open(task.archive, task.fetch, self.counted.bytes_read) as stream,
             staged_writer(task.journal.rows_path(task.archive_id)) as rows,
             ArchiveReader(stream, task.name) as archive,
-            open_preparer(check, task.encoding, task.num_cores, task.finished) as preparer,
+            closing(open_preparer(check, task.encoding, task.num_cores, task.finished)) as preparer,
         ):
             clips = ClipChecking(preparer, check, sink, rows, self.counted.clip_checked)
             checking = MemberChecking(clips, _is_selected(task.selection))

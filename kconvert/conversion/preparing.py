@@ -14,8 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from types import TracebackType
-from typing import Self
 
 from kconvert.staging.finished import FinishedClip, FinishedClips
 from kconvert.storage.records import build
@@ -71,14 +69,6 @@ class Preparer(ABC):
     @abstractmethod
     def close(self) -> None:
         """Waits for what is at work."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class ProbePreparer(Preparer):

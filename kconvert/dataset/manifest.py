@@ -20,6 +20,7 @@ from kconvert.version import FORMAT_VERSION
 JOURNAL_FOLDER = ".kconvert"
 """Of what a run leaves for the next, in the output folder."""
 MANIFEST_NAME = "manifest.json"
+LABELS_NAME = "labels.txt"
 REPORT_NAME = "report.html"
 """What `kconvert report` writes; nothing else depends on it."""
 FormatName = Literal["webdataset", "folder", "parquet", "mds", "litdata", "lance", "archives"]
@@ -280,6 +281,12 @@ def read_manifest(out: StorePath) -> Manifest | None:
     """The manifest of a folder; `None` if there is none. Raises `ManifestError` if it is not one."""
     path = out / MANIFEST_NAME
     return Manifest.from_json(path.read_bytes(), str(path)) if path.is_file() else None
+
+
+def require_split(out: StorePath, manifest: Manifest, split: str) -> None:
+    """Raises `UsageError` if a finished folder has no such split."""
+    if split not in manifest.splits:
+        raise UsageError(f"{out}: no split {split!r}, expected one of {', '.join(manifest.splits)}")
 
 
 def finished_manifest(out: StorePath) -> Manifest:

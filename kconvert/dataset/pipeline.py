@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy
 import webdataset
 
-from kconvert.dataset.manifest import finished_manifest
+from kconvert.dataset.manifest import finished_manifest, require_split
 from kconvert.errors import UsageError
 from kconvert.storage.open import to_path
 from kconvert.storage.store import StorePath
@@ -55,8 +55,7 @@ def open_webdataset(folder: str | os.PathLike[str], split: str, *, frames: bool 
     manifest = finished_manifest(out)
     if manifest.format != "webdataset":
         raise UsageError(f"{out}: is in the format {manifest.format}, expected webdataset; see `kconvert help reading`")
-    if split not in manifest.splits:
-        raise UsageError(f"{out}: no split {split!r}, expected one of {', '.join(manifest.splits)}")
+    require_split(out, manifest, split)
     shards = [shard for shard in manifest.shards if shard.split == split]
     if not shards:
         raise UsageError(f"{out}: the split {split} has no shard, as none of its clips was written; see its table")

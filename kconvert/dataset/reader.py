@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from kconvert.dataset.manifest import Manifest, finished_manifest, table_path
+from kconvert.catalog.release import SPLIT_SYNONYMS
+from kconvert.dataset.manifest import LABELS_NAME, Manifest, finished_manifest, require_split, table_path
 from kconvert.dataset.open import open_layout
 from kconvert.dataset.table import FinalTable
 from kconvert.errors import ManifestError, UsageError
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     import numpy
 
     from kconvert.video.sampling import SamplingOptions
-
-_SPLIT_NAMES = {"validation": "val"}
-"""Other names of splits, as Hugging Face's."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,8 @@ class _Place:
     """The folder."""
     split: str
     """Its name."""
+    format: str
+    """Of the folder."""
     table_sha256: str
     """Of its table."""
     classes: tuple[str, ...]
@@ -102,12 +102,8 @@ class _Place:
 @functools.lru_cache(maxsize=4)
 def _rows_of(place: _Place) -> FinalTable:
     """The written rows of a split. Raises `ManifestError` if its table is another one by now."""
-    if (place.out / table_path(place.split)).sha256() != place.table_sha256:
-        raise ManifestError(
-            f"{place.out / table_path(place.split)}: was changed since the folder was opened; open it again"
-        )
-    manifest = finished_manifest(place.out)
-    return read_split_table(place.out, place.split).written(open_layout(manifest.format).packed_order)
+    table = read_split_table(place.out, place.split, place.table_sha256)
+    return table.written(open_layout(place.format).packed_order)
 
 
 class Clips(Sequence[ClipData]):
@@ -282,11 +278,12 @@ def _stamp(path: StorePath) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def read_split_table(out: StorePath, split: str) -> FinalTable:
-    """The table of a split of a finished folder. Raises `ManifestError` if it is not what a conversion writes."""
+def read_split_table(out: StorePath, split: str, sha256: str = "") -> FinalTable:
+    """The table of a split of a finished folder. Raises `ManifestError` if it is not what a conversion writes, or not
+    the one of that digest; `""` for any."""
     path = out / table_path(split)
     try:
-        return FinalTable.read(path)
+        return FinalTable.read(path, sha256)
     except ValueError as error:
         raise ManifestError(f"{path}: {error}; `kconvert verify {out}` says what else differs") from error
 
@@ -298,10 +295,7 @@ def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:
     Raises: `UsageError` if it is none, or is not finished, or has no such split, or is in a format that is read by its
     own library only.
     """
-    out, split = to_path(os.fspath(folder)), _SPLIT_NAMES.get(split, split)
-    manifest = finished_manifest(out)
-    if split not in manifest.splits:
-        raise UsageError(f"{out}: no split {split!r}, expected one of {', '.join(manifest.splits)}")
+    out, split, manifest = _finished(folder, split)
     place = _place(out, split, manifest)
     rows = _rows_of(place)
     if not rows.has_offsets():
@@ -314,18 +308,23 @@ def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:
 def shard_urls(folder: str | os.PathLike[str], split: str) -> list[tuple[str, int]]:
     """The shards of a split, each with its number of samples, for those who build their own pipeline. Raises: as
     `open_clips` does."""
-    out, split = to_path(os.fspath(folder)), _SPLIT_NAMES.get(split, split)
-    manifest = finished_manifest(out)
-    if split not in manifest.splits:
-        raise UsageError(f"{out}: no split {split!r}, expected one of {', '.join(manifest.splits)}")
+    out, split, manifest = _finished(folder, split)
     return [(str(out / shard.path), shard.num_samples) for shard in manifest.shards if shard.split == split]
+
+
+def _finished(folder: str | os.PathLike[str], split: str) -> tuple[StorePath, str, Manifest]:
+    """The place of a finished folder, the usual name of a split that it has, and its manifest. Raises `UsageError`."""
+    out, split = to_path(os.fspath(folder)), SPLIT_SYNONYMS.get(split, split)
+    manifest = finished_manifest(out)
+    require_split(out, manifest, split)
+    return out, split, manifest
 
 
 def _place(out: StorePath, split: str, manifest: Manifest) -> _Place:
     table = manifest.record(split).table
-    labels = (out / "labels.txt").read_bytes().decode().splitlines()
+    labels = (out / LABELS_NAME).read_bytes().decode().splitlines()
     stamps = {}
     if out.local_path is not None:
         found = ((shard.path, _stamp(out / shard.path)) for shard in manifest.shards if shard.split == split)
         stamps = {path: stamp for path, stamp in found if stamp is not None}
-    return _Place(out, split, table.sha256, tuple(labels), stamps)
+    return _Place(out, split, manifest.format, table.sha256, tuple(labels), stamps)

@@ -7,6 +7,7 @@ of each. Work on whole splits stays in columns: a release has 650,000 rows.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -312,15 +313,19 @@ class FinalTable:
         self._table = table
 
     @classmethod
-    def read(cls, path: StorePath) -> FinalTable:
-        """Reads a table. Raises `ValueError` if it is not one of format 2."""
+    def read(cls, path: StorePath, sha256: str = "") -> FinalTable:
+        """Reads a table. Raises `ValueError` if it is not one of format 2, or not the one of that digest; `""` for
+        any."""
         try:
-            table = pq.read_table(pa.BufferReader(path.read_bytes()))
+            data = path.read_bytes()
+            table = pq.read_table(pa.BufferReader(data))
             table.validate(full=True)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(f"not a Parquet file that can be read ({error})") from error
         if not table.schema.equals(TABLE):
             raise ValueError("its columns are not those of format 2")
+        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+            raise ValueError("is not the table that was opened")
         return cls(table)
 
     def __len__(self) -> int:

@@ -18,10 +18,10 @@ R = TypeVar("R")
 class Clip:
     """A clip's bytes, as they are in the child: a slice is `bytes`, what is not looked at is not copied."""
 
-    def __init__(self, memory: mmap.mmap | bytes, size: int) -> None:
-        """The first `size` bytes of the memory."""
+    def __init__(self, memory: mmap.mmap | bytes, size: int | None = None) -> None:
+        """The first `size` bytes of the memory; `None` for all."""
         self._memory = memory
-        self._size = size
+        self._size = len(memory) if size is None else size
 
     def __len__(self) -> int:
         return self._size
@@ -133,7 +133,7 @@ class _SharedMemory:
 
 def _received(connection: Connection) -> Clip:
     data = connection.recv_bytes()
-    return Clip(data, len(data))
+    return Clip(data)
 
 
 def _outcome(work: Work[Any], clip: Clip, connection: Connection, more: tuple[object, ...]) -> Done | Raised | Spent:

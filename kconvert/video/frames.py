@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import av
 
 from kconvert.video.child import Clip
-from kconvert.video.containers import FROM_MEMORY
+from kconvert.video.opening import opened
+from kconvert.video.shape import orientation_of
 from kconvert.video.streams import best_video
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ def decode(video: bytes | Clip) -> Iterator[av.VideoFrame]:
     Raises `ValueError` if there are none, or one cannot be decoded.
     """
     try:
-        options = dict(FROM_MEMORY)
-        file = Clip(video, len(video)).open() if isinstance(video, bytes) else video.open()
-        with av.open(file, "r", metadata_errors="replace", container_options=options) as container:
+        with opened(Clip(video) if isinstance(video, bytes) else video) as container:
             stream = best_video(container)
             if stream is None:
                 raise ValueError("no video stream")
@@ -34,17 +32,14 @@ def decode(video: bytes | Clip) -> Iterator[av.VideoFrame]:
 
 
 def upright(frame: av.VideoFrame, width: int | None = None, height: int | None = None) -> numpy.ndarray[Any, Any]:
-    """A frame as it is shown: height × width × 3, RGB, uint8, turned and mirrored as its display matrix says, in
-    quarter turns (libavutil/display.h: x' = a·x + c·y, y' = b·x + d·y); scaled to that size before, if there is one."""
+    """A frame as it is shown: height × width × 3, RGB, uint8, turned and mirrored as its display matrix says; scaled to
+    that size before, if there is one."""
     import numpy
 
     # What threads of the scaler leave behind, a process that is forked off this one would wait for when it clears up.
     pixels: numpy.ndarray[Any, Any] = frame.to_ndarray(format="rgb24", width=width, height=height, threads=1)
-    side_data: Any = frame.side_data.get("DISPLAYMATRIX")
-    if side_data is None:
-        return pixels
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(side_data))
-    if abs(b) > abs(a):
-        pixels, a, d = pixels.transpose(1, 0, 2), c, b
+    turn = orientation_of(frame)
+    if turn.is_transposed:
+        pixels = pixels.transpose(1, 0, 2)
     # Not a view: other libraries take none that goes backwards.
-    return numpy.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+    return numpy.ascontiguousarray(pixels[:: -1 if turn.is_flipped else 1, :: -1 if turn.is_mirrored else 1])

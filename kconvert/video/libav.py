@@ -31,9 +31,10 @@ from av.video.stream import VideoStream
 
 from kconvert.video.boxes import has_index, is_fragmented, major_brand
 from kconvert.video.child import Clip
-from kconvert.video.containers import FROM_MEMORY, is_picture_format
+from kconvert.video.containers import is_picture_format
 from kconvert.video.messages import MAX_MESSAGES, Messages, captured, explain, with_last
 from kconvert.video.metadata import MediaMetadata, is_variable
+from kconvert.video.opening import opened
 from kconvert.video.streams import best_video
 from kconvert.video.structure import decoded_fault, index_fault, no_video_fault, structure_fault, times_fault
 from kconvert.video.verdict import CheckOptions, Fault, Probed
@@ -155,16 +156,7 @@ def _nobody(what: object) -> None:
 def _opened(data: Clip, **options: Any) -> InputContainer:
     # Given the format, the library need not ask all its 350 demuxers.
     kind = _MP4 if data[4:8] == b"ftyp" else None
-    container: InputContainer = av.open(
-        data.open(),
-        "r",
-        format=kind,
-        buffer_size=_BUFFER_BYTES,
-        metadata_errors="replace",
-        container_options=dict(FROM_MEMORY),
-        **options,
-    )
-    return container
+    return opened(data, format=kind, buffer_size=_BUFFER_BYTES, **options)
 
 
 def _opens(stream: Stream) -> bool:

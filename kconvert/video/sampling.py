@@ -8,23 +8,23 @@ many mean intervals, and of each time the nearest frame.
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import av
 import numpy
 
 from kconvert.video.child import Clip
-from kconvert.video.containers import FROM_MEMORY
-from kconvert.video.encoding.shape import Shape, orientation_of, usable_ratio
 from kconvert.video.frames import upright
 from kconvert.video.metadata import is_variable
 from kconvert.video.nal_units import IDR, length_bytes, units
+from kconvert.video.opening import opened
+from kconvert.video.shape import Shape, orientation_of, pixel_ratio
 from kconvert.video.shown_times import ShownTimes, indexed_times
 from kconvert.video.streams import best_video, has_no_shown_times
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+_USUAL_RATE = 25
+"""Frames a second, of what says nothing."""
 Pixels = numpy.ndarray[Any, Any]
 Start = Literal["random", "center"] | float
 Crop = Literal["random", "center"]
@@ -125,24 +127,35 @@ def sample_many(video: bytes, sampling: Sampling, num_clips: int) -> Pixels:
 
 def sample_at(video: bytes, sampling: Sampling, starts: Callable[[_Timeline], Sequence[int]]) -> list[Pixels]:
     """The samples that begin at the frames that `starts` gives for a timeline."""
+    clip = Clip(video)
     try:
-        timeline = _timeline(video)
-        wanted = [timeline.indexes(first, sampling) for first in starts(timeline)]
-        frames = _Frames(video, timeline, sampling)
-        return [frames.stacked(indexes) for indexes in wanted]
+        with _opened(clip) as source:
+            timeline = _timeline(clip, source)
+            wanted = [timeline.indexes(first, sampling) for first in starts(timeline)]
+            frames = _Frames(clip, source, timeline, sampling)
+            return [frames.stacked(indexes) for indexes in wanted]
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f"cannot be decoded: {error.strerror or error}") from error
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A video that is opened."""
+
+    container: InputContainer
+    """Of it."""
+    stream: VideoStream
+    """That is its video."""
+
+
 @contextmanager
-def _opened(video: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
-    file = Clip(video, len(video)).open()
-    with av.open(file, "r", metadata_errors="replace", container_options=dict(FROM_MEMORY)) as container:
+def _opened(clip: Clip) -> Iterator[_Opened]:
+    with opened(clip) as container:
         stream = best_video(container)
         if stream is None or stream.codec_context is None:
             raise ValueError("no video stream that can be decoded")
         stream.codec_context.thread_count = 1
-        yield container, stream
+        yield _Opened(container, stream)
 
 
 @dataclass(frozen=True)
@@ -153,10 +166,9 @@ class _Timeline:
     """Their times, sorted."""
     tick_seconds: Fraction
     """How long a tick is."""
-    entries: Sequence[int] = (0,)
-    """The frames that decoding can begin with, sorted."""
-    is_indexed: bool = False
-    """Whether the times are those of an index, so that what is decoded can be compared with them."""
+    entries: Sequence[int] = ()
+    """The frames that decoding can begin with, sorted; none where the times are not those of an index, with which what
+    is decoded can be compared."""
 
     @property
     def num_frames(self) -> int:
@@ -179,7 +191,7 @@ class _Timeline:
         interval = Fraction(self.ticks[-1] - self.ticks[0], self.num_frames - 1)
         times = ShownTimes(self.ticks, Fraction(1))
         steps = (self.ticks[first] + number * sampling.stride * interval for number in range(sampling.num_frames))
-        return [first, *(times.nearest(round(step * 1_000_000)) for step in islice(steps, 1, None))]
+        return [first, *(times.nearest(round(step * 1_000_000)) for step in itertools.islice(steps, 1, None))]
 
 
 def _first(timeline: _Timeline, sampling: Sampling) -> int:
@@ -196,96 +208,98 @@ def _generator(sampling: Sampling) -> numpy.random.Generator:
     return sampling.generator if sampling.generator is not None else numpy.random.default_rng()
 
 
-def _timeline(video: bytes) -> _Timeline:
+def _timeline(clip: Clip, source: _Opened) -> _Timeline:
     """By the index where that says all, else by decoding."""
-    times = indexed_times(Clip(video, len(video)))
-    with _opened(video) as (container, stream):
-        if times is not None:
-            return _Timeline(times.ticks, times.tick_seconds, _entries(video, stream), True)
-        ticks: list[int] = []
-        if has_no_shown_times(container, stream):
-            ticks = list(range(sum(1 for _ in container.decode(stream))))
-            return _Timeline(_some(ticks), 1 / Fraction(stream.guessed_rate or stream.average_rate or 25))
-        for frame in container.decode(stream):
-            # Some containers have times that fall; frames are counted as they come.
-            before = ticks[-1] if ticks else -1
-            ticks.append(before + 1 if frame.pts is None else max(frame.pts, before))
-        return _Timeline(_some(ticks), stream.time_base or Fraction(1))
-
-
-def _some(ticks: list[int]) -> list[int]:
+    stream = source.stream
+    if (times := indexed_times(clip)) is not None:
+        return _Timeline(times.ticks, times.tick_seconds, _entries(clip, stream))
+    frames = source.container.decode(stream)
+    if has_no_shown_times(source.container, stream):
+        ticks, tick = list(range(sum(1 for _ in frames))), 1 / Fraction(_rate(stream))
+    else:
+        ticks, tick = _rising(frames), stream.time_base or Fraction(1)
     if not ticks:
         raise ValueError("no frame can be decoded")
+    return _Timeline(ticks, tick)
+
+
+def _rate(stream: VideoStream) -> Fraction | int:
+    return stream.guessed_rate or stream.average_rate or _USUAL_RATE
+
+
+def _rising(frames: Iterable[VideoFrame]) -> list[int]:
+    """The times of frames, which are counted as they come: those of some containers fall."""
+    ticks: list[int] = []
+    for frame in frames:
+        before = ticks[-1] if ticks else -1
+        ticks.append(before + 1 if frame.pts is None else max(frame.pts, before))
     return ticks
 
 
-def _entries(video: bytes, stream: VideoStream) -> list[int]:
+def _entries(clip: Clip, stream: VideoStream) -> list[int]:
     """The frames of an indexed track that decoding can begin with: nothing after them needs what was before, so that as
     many frames are shown before each as are stored before it."""
     codec = stream.codec_context.codec.canonical_name
-    clip, found = Clip(video, len(video)), [0]
-    for number, entry in enumerate(stream.index_entries):
-        if (
-            number
-            and entry.is_keyframe
-            and codec in IDR
-            and IDR[codec] & units(clip, entry, codec, length_bytes(stream)).keys()
-        ):
-            found.append(number)
-    return found
+    if codec not in IDR:
+        return [0]
+    size = length_bytes(stream)
+    keys = [(number, entry) for number, entry in enumerate(stream.index_entries) if entry.is_keyframe]
+    return [0, *(number for number, entry in keys if number and IDR[codec] & units(clip, entry, codec, size).keys())]
 
 
 class _Frames:
     """Decodes frames of one video, and makes them as large as they are wanted."""
 
-    def __init__(self, video: bytes, timeline: _Timeline, sampling: Sampling) -> None:
-        self._video = video
+    def __init__(self, clip: Clip, source: _Opened, timeline: _Timeline, sampling: Sampling) -> None:
+        self._clip = clip
+        self._source = source
         self._timeline = timeline
         self._sampling = sampling
         self._window: _Window | None = None
-        self._stream: VideoStream | None = None
 
     def stacked(self, indexes: Sequence[int]) -> Pixels:
         """The frames of these indexes."""
         wanted = frozenset(indexes)
-        first, timeline = min(wanted), self._timeline
-        entry = timeline.entries[bisect.bisect_right(timeline.entries, first) - 1]
-        found = self._found(entry, wanted) if entry else {}
+        found = self._sought(wanted)
         if found.keys() != wanted:
             # From the start, which is always right.
-            found = self._found(0, wanted)
+            with _opened(self._clip) as anew:
+                found = dict(self._wanted(enumerate(anew.container.decode(anew.stream)), wanted))
         if missing := sorted(wanted - found.keys()):
-            raise ValueError(f"frame {missing[0]} of {timeline.num_frames} cannot be decoded")
+            raise ValueError(f"frame {missing[0]} of {self._timeline.num_frames} cannot be decoded")
         return numpy.stack([found[index] for index in indexes])
 
-    def _found(self, entry: int, wanted: Set[int]) -> dict[int, Pixels]:
-        """Those of these frames that are where they should be, decoded from this one on."""
-        found: dict[int, Pixels] = {}
-        last, ticks = max(wanted), self._timeline.ticks
-        with _opened(self._video) as (container, stream):
-            if entry:
-                container.seek(ticks[entry], stream=stream)
-            self._stream = stream
-            for index, frame in enumerate(container.decode(stream), entry):
-                if entry and frame.pts != ticks[min(index, len(ticks) - 1)]:
-                    # It did not begin there, or the times are not in the order of the frames.
-                    return {}
-                if index in wanted:
-                    found[index] = self._pixels(frame)
-                if index >= last:
-                    break
-        return found
+    def _sought(self, wanted: Set[int]) -> dict[int, Pixels]:
+        """Those of these frames that are where they should be, decoded from the last one before them that decoding can
+        begin with."""
+        entries, ticks, source = self._timeline.entries, self._timeline.ticks, self._source
+        if not entries:
+            return {}
+        entry = entries[bisect.bisect_right(entries, min(wanted)) - 1]
+        try:
+            source.container.seek(ticks[entry], stream=source.stream)
+        except av.FFmpegError:
+            # As where no keyframe is in front.
+            return {}
+        decoded = enumerate(source.container.decode(source.stream), entry)
+        # Else it did not begin there, or the times are not in the order of the frames.
+        expected = itertools.takewhile(lambda one: one[0] < len(ticks) and one[1].pts == ticks[one[0]], decoded)
+        return dict(self._wanted(expected, wanted))
+
+    def _wanted(self, frames: Iterable[tuple[int, VideoFrame]], wanted: Set[int]) -> Iterator[tuple[int, Pixels]]:
+        last = max(wanted)
+        for index, frame in frames:
+            if index in wanted:
+                yield index, self._pixels(frame)
+            if index >= last:
+                return
 
     def _pixels(self, frame: VideoFrame) -> Pixels:
         if self._sampling.size is None:
             return upright(frame)
         if self._window is None:
-            self._window = _Window.of(frame, self._ratio(), self._sampling)
+            self._window = _Window.of(frame, pixel_ratio(self._source.stream), self._sampling)
         return self._window.cut(frame)
-
-    def _ratio(self) -> Fraction:
-        assert self._stream is not None
-        return usable_ratio(self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio)
 
 
 @dataclass(frozen=True)
@@ -307,8 +321,7 @@ class _Window:
     def of(cls, frame: VideoFrame, ratio: Fraction, sampling: Sampling) -> _Window:
         assert sampling.size is not None
         height, width = sampling.size
-        side_data: Any = frame.side_data.get("DISPLAYMATRIX")
-        orientation = orientation_of(None if side_data is None else bytes(side_data))
+        orientation = orientation_of(frame)
         shown_width, shown_height = Shape(frame.width, frame.height, ratio, orientation).shown()
         scale = max(width / shown_width, height / shown_height)
         covered = (max(height, round(shown_height * scale)), max(width, round(shown_width * scale)))

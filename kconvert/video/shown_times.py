@@ -110,12 +110,11 @@ def _read(process: VideoProcess, video: bytes) -> ShownTimes:
 def _packet_times(clip: Clip, report: Callable[[object], None]) -> tuple[list[int], Fraction]:
     import av
 
-    from kconvert.video.containers import FROM_MEMORY
+    from kconvert.video.opening import opened
     from kconvert.video.streams import best_video
 
     try:
-        options = dict(FROM_MEMORY)
-        with av.open(clip.open(), "r", metadata_errors="replace", container_options=options) as container:
+        with opened(clip) as container:
             stream = best_video(container)
             if stream is None or not stream.time_base:
                 raise ValueError("no video stream with times")

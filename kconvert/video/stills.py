@@ -11,6 +11,8 @@ from kconvert.video.child import Clip
 from kconvert.video.frames import decode, upright
 from kconvert.video.process import ClipFault, VideoProcess
 
+STILL_PIXELS = 160
+"""The width of what the report shows."""
 _JPEG_QUALITY = 6
 """Of 2 to 31, where less is better."""
 _MAX_SECONDS = 60.0

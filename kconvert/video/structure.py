@@ -49,12 +49,19 @@ def decoded_fault(metadata: MediaMetadata, num_frames: int, seconds: float | Non
     end of the last there are so many seconds (`None` if they have no times)."""
     if not num_frames:
         return Fault("undecodable", "no frame was decoded")
-    stated, duration = metadata.num_frames, metadata.duration_seconds
-    if stated is not None and num_frames < _NEARLY_ALL * stated:
-        return Fault("undecodable", f"{num_frames:,} of {stated:,} frames decode")
+    duration = metadata.duration_seconds
+    if fault := frames_fault(num_frames, metadata.num_frames or 0):
+        return fault
     if duration is not None and seconds is not None and seconds < _NEARLY_ALL * duration:
         return Fault("undecodable", f"what decodes ends after {seconds:.3f} of {duration:.3f} s")
     return None
+
+
+def frames_fault(num_frames: int, num_stated: int) -> Fault | None:
+    """What is wrong with a video that gave so many frames of those that are stated, 0 if none are."""
+    if num_frames >= _NEARLY_ALL * num_stated:
+        return None
+    return Fault("undecodable", f"{num_frames:,} of {num_stated:,} frames decode")
 
 
 def times_fault(data: Bytes) -> Fault | None:

@@ -21,6 +21,7 @@ from harness import QUICK, kconvert, tree
 from miniature.build import Archive, write
 from miniature.made import make_clip
 from miniature.sources import Row, Video
+from ruining import ruining
 
 from kconvert.catalog.release import AnnotationFile
 from kconvert.conversion.ingest import IngestTask, ingest
@@ -35,42 +36,6 @@ PLAIN = {"PYTHONMALLOC": "default"}
 """Development mode overwrites what is freed, gigabytes of it."""
 MARKS = {1: b"CRASHING", 3: b"HANGING!", 4: b"HOGGING!", 6: b"FLOODING"}
 """Clips by number, and what they do to the prober."""
-SITECUSTOMIZE = """
-# Read by every Python process that has this folder on its path: makes PyAV do odd things on marked clips.
-import importlib.abc, importlib.util, os, signal, sys, time, zlib
-
-class Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name != "kconvert.video.libav":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        execute = spec.loader.exec_module
-        def exec_module(module):
-            execute(module)
-            real = module.av.open
-            def open_(file, *args, **kwargs):
-                data = file.read()
-                file.seek(0)
-                with open({calls!r}, "a") as log:
-                    log.write(f"{data[-8:].decode('latin-1')} {zlib.crc32(data):08x}\\n")
-                if data.endswith(b"CRASHING"):
-                    os.kill(os.getpid(), signal.SIGSEGV)
-                if data.endswith(b"HANGING!"):
-                    time.sleep(1000)
-                if data.endswith(b"HOGGING!"):
-                    hog = bytes([1]) * int(os.environ.get("TOUCHED", 0)), [bytes(1 << 28) for _ in range(40)]
-                if data.endswith(b"FLOODING"):
-                    for _ in range(1 << 14):
-                        os.write(2, b"\\x1b[31mmoov atom\\n" * 4096)
-                    os.kill(os.getpid(), signal.SIGABRT)
-                return real(file, *args, **kwargs)
-            module.av.open = open_
-        spec.loader.exec_module = exec_module
-        return spec
-
-sys.meta_path.insert(0, Finder())
-"""
 FAKE_FFPROBE = """#!/bin/sh
 for word; do file=$word; done
 case "$1" in -version) echo ffprobe version 0 fake; exit;; esac
@@ -111,8 +76,7 @@ def stand_in(prober: str, folder: Path) -> tuple[dict[str, str], Path]:
     """The environment in which a stand-in for the prober is found, and the file in which it notes its calls."""
     calls = folder / "calls"
     if prober == "libav":
-        write(folder / "site/sitecustomize.py", SITECUSTOMIZE.replace("{calls!r}", repr(str(calls))).encode())
-        return {"PYTHONPATH": str(folder / "site"), **PLAIN}, calls
+        return {**ruining("kconvert.video.libav", folder / "site", calls), **PLAIN}, calls
     fake = folder / "bin/ffprobe"
     write(fake, FAKE_FFPROBE.format(real=shutil.which("ffprobe"), calls=calls).encode())
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)

@@ -54,10 +54,6 @@ NARROW = {"change_size.ts": 24}
 """How many frames can be read before bars narrow them."""
 
 
-def ignore(path: Path) -> None:
-    """What is made is found by its name."""
-
-
 def converted(folder: Path, files: Collection[str], *options: str | int) -> Path:
     """Some inputs as one archive, converted with those options into a folder tree."""
     clips = {clip_name(number): (FOLDER / file).read_bytes() for number, file in enumerate(INPUTS) if file in files}
@@ -72,7 +68,7 @@ def converted(folder: Path, files: Collection[str], *options: str | int) -> Path
 
 @pytest.fixture(scope="module")
 def out(shared_data: Path, once: Once) -> Path:
-    return once("encoded-inputs", lambda folder: ignore(converted(folder, INPUTS, "--video.short_side", 256))) / "out"
+    return once("encoded-inputs", lambda folder: converted(folder, INPUTS, "--video.short_side", 256)) / "out"
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +181,7 @@ RATED = sorted({row["file"] for row in RATES})
 
 @pytest.mark.parametrize("rate", sorted({row["fps N"] for row in RATES}))
 def test_a_rate_has_the_frames_that_are_nearest(shared_data: Path, once: Once, rate: str) -> None:
-    out = once(f"encoded-at-{rate}", lambda folder: ignore(converted(folder, RATED, "--video.fps", rate))) / "out"
+    out = once(f"encoded-at-{rate}", lambda folder: converted(folder, RATED, "--video.fps", rate)) / "out"
     wrong: list[tuple[str, object, object]] = []
     for row in RATES:
         if row["fps N"] != rate or row["file"] in LAST_FRAME:
@@ -204,7 +200,7 @@ def test_a_rate_has_the_frames_that_are_nearest(shared_data: Path, once: Once, r
 
 def test_a_hole_repeats_the_frame_before_until_the_one_after_is_nearer(shared_data: Path, once: Once) -> None:
     """The last frame lasts as its `stts` says, 0.04 s; `fps.tsv` has what its mean rate would give."""
-    out = once("encoded-at-8", lambda folder: ignore(converted(folder, RATED, "--video.fps", 8))) / "out"
+    out = once("encoded-at-8", lambda folder: converted(folder, RATED, "--video.fps", 8)) / "out"
     shown = barcodes(pictures(result(out, "vfr_gap.mp4")))
     assert len(shown) == 45  # k / 8 < 5.6
     assert shown.count(19) == 17

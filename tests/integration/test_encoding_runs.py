@@ -16,48 +16,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from harness import COMMAND, ROOT, kconvert, tree
-from miniature.build import write
 from miniature.made import make_clip
 from packing import clip_name, origin
+from ruining import ruining
 from seeing import stream, video
 
 ASKED = ("--video.short_side", 32, "--video.fps", 5, "--video.keyframes", 4)
-SITECUSTOMIZE = """
-# Read by every Python process that has this folder on its path: has encoders do odd things on marked clips.
-import importlib.abc, importlib.util, os, signal, sys, time
-
-class Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name != "kconvert.video.encoding.encode":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        execute = spec.loader.exec_module
-        def exec_module(module):
-            execute(module)
-            class Av:
-                def __getattr__(self, name):
-                    return getattr(av, name)
-                def open(self, file, *args, **kwargs):
-                    data = file.read()
-                    file.seek(0)
-                    if data.endswith(b"CRASHING"):
-                        os.kill(os.getpid(), signal.SIGSEGV)
-                    if data.endswith(b"HANGING!"):
-                        time.sleep(1000)
-                    if data.endswith(b"HOGGING!"):
-                        hog = [bytes(1 << 28) for _ in range(40)]
-                    if data.endswith(b"FLOODING"):
-                        for _ in range(1 << 12):
-                            os.write(2, b"\\x1b[31mmoov atom\\n" * 4096)
-                        os.kill(os.getpid(), signal.SIGABRT)
-                    return av.open(file, *args, **kwargs)
-            av, module.av = module.av, Av()
-        spec.loader.exec_module = exec_module
-        return spec
-
-sys.meta_path.insert(0, Finder())
-"""
 
 
 def made_origin(root: Path, num_clips: int = 7) -> Path:
@@ -172,8 +136,10 @@ def test_a_clip_that_ruins_the_encoder_costs_itself_only(tmp_path: Path) -> None
         for number in range(8)
     }
     source = origin(tmp_path / "source", clips)
-    write(tmp_path / "site/sitecustomize.py", SITECUSTOMIZE.encode())
-    env = {"PYTHONPATH": str(tmp_path / "site"), "PYTHONMALLOC": "default"}
+    env = {
+        **ruining("kconvert.video.encoding.encode", tmp_path / "site", tmp_path / "calls"),
+        "PYTHONMALLOC": "default",
+    }
     outs = [tmp_path / "1", tmp_path / "2"]
     for workers, out in enumerate(outs, start=1):
         # Encoding may take ten times as long.
@@ -245,7 +211,7 @@ if sys.argv[1]:
     library = glob.glob(os.path.join(os.path.dirname(os.path.dirname(av.__file__)), "av.libs", "libavutil-*"))[0]
     ctypes.CDLL(library).av_force_cpu_flags(int(sys.argv[1]))
 data = Path(sys.argv[2]).read_bytes()
-made = encode(Clip(data, len(data)), lambda what: None, Encoding(VideoSettings(short_side=64)), Known(MediaMetadata()))
+made = encode(Clip(data), lambda what: None, Encoding(VideoSettings(short_side=64)), Known(MediaMetadata()))
 assert made.about.how == "encoded", made.about
 print(hashlib.sha256(made.data).hexdigest())
 """

@@ -23,8 +23,8 @@ from kconvert.video.encoding.options import VideoSettings
 
 _SHORT = 256
 _SCALE = f"scale='if(gt(iw,ih),-2,{_SHORT})':'if(gt(iw,ih),{_SHORT},-2)'"
-# https://github.com/open-mmlab/mmaction2/blob/main/tools/data/resize_videos.py, with --dense and --remove-dup off.
 _OUT = "OUT/$(basename PATH)"
+# https://github.com/open-mmlab/mmaction2/blob/main/tools/data/resize_videos.py, with --dense, without --remove-dup.
 _MMACTION2 = f'ffmpeg -y -loglevel error -i PATH -vf "{_SCALE}" -c:v libx264 -g 16 -an {_OUT}'
 # Its subsampler lacks an attribute that it is asked for.
 _V2D = """

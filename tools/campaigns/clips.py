@@ -94,7 +94,7 @@ def glance(clips: Sequence[bytes], draw: random.Random) -> tuple[str, str]:
     """Whether a glance gives what opening in full gives."""
     data = damaged_head(clips, draw)
     options = CheckOptions(depth=draw.choice(["header", "index"]))
-    clip = Clip(data, len(data))
+    clip = Clip(data)
     quick, full = (answer(kind(options), clip) for kind in (LibavProber, FullProber))
     return ("equal", "") if quick == full else ("WRONG", difference(quick, full))
 

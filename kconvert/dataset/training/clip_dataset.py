@@ -76,31 +76,34 @@ class ClipDataset(Dataset[dict[str, Any]]):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         place = self._place(index)
-        found, failure = self._tried(place.index, place)
-        if found is not None:
-            return self._finished(found, place)
-        if self.on_error == "raise":
-            assert failure is not None
-            raise failure
-        key = self.clips.column("key")[place.index]
-        if place.mode == "eval":
-            black = torch.zeros(self.num_frames, 3, *self.size, dtype=torch.uint8)
-            return {**self._finished((black, self.clips.targets[place.index], key), place), "valid": False}
-        for spare in place.spares:
-            found, _ = self._tried(spare, place)
-            if found is not None:
-                return {**self._finished(found, place), "replaced": key}
-        num = len(place.spares)
-        raise ValueError(f"{key}: {failure}; nor could the {num} clips be had that were tried instead") from failure
-
-    def _tried(self, index: int, place: _Place) -> tuple[_Found | None, Exception | None]:
-        """The sample of a clip, or why there is none. Raises `ExchangedError`."""
         try:
-            return self._sample(index, place), None
+            found = self._sample(place.index, place)
         except ExchangedError:
             raise
-        except (ValueError, OSError) as error:
-            return None, error
+        except (ValueError, OSError) as failure:
+            if self.on_error == "raise":
+                raise
+            return self._instead(place, failure)
+        return self._finished(found, place)
+
+    def _instead(self, place: _Place, failure: Exception) -> dict[str, Any]:
+        """What stands for a clip that failed."""
+        failed = self.clips.select([place.index])
+        (key,), (label,) = failed.column("key"), failed.targets
+        if place.mode == "eval":
+            black = torch.zeros(self.num_frames, 3, *self.size, dtype=torch.uint8)
+            return {**self._finished((black, label, key), place), "valid": False}
+        for spare in place.spares:
+            try:
+                found = self._sample(spare, place)
+            except ExchangedError:
+                raise
+            except (ValueError, OSError):
+                # The next one is tried.
+                continue
+            return {**self._finished(found, place), "replaced": key}
+        num = len(place.spares)
+        raise ValueError(f"{key}: {failure}; nor could the {num} clips be had that were tried instead") from failure
 
     def _place(self, index: int) -> _Place:
         if isinstance(index, EpochIndex):

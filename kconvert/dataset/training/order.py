@@ -37,22 +37,15 @@ class Share:
 
     def num(self, num_clips: int) -> int:
         """How many clips the rank has of so many."""
-        if self.mode == "eval":
-            return len(range(self.rank, num_clips, self.num_replicas))
-        if not num_clips:
-            return 0
-        # Of too few, some are there more than once: a rank without any would have the others wait for ever.
-        return max(1, num_clips // (self.num_replicas * self.multiple_of)) * self.multiple_of
+        return len(self.places(num_clips))
 
     def places(self, num_clips: int) -> range:
         """Those of the rank in the order of an epoch of so many, which begins again where it has too few."""
-        if self.mode == "eval":
+        if self.mode == "eval" or not num_clips:
             return range(self.rank, num_clips, self.num_replicas)
-        return range(self.rank, self.num(num_clips) * self.num_replicas, self.num_replicas)
-
-    def of(self, order: Sequence[int]) -> list[int]:
-        """The rank's clips, of an epoch's in their order."""
-        return [order[place % len(order)] for place in self.places(len(order))]
+        # Of too few, some are there more than once: a rank without any would have the others wait for ever.
+        num = max(1, num_clips // (self.num_replicas * self.multiple_of)) * self.multiple_of
+        return range(self.rank, num * self.num_replicas, self.num_replicas)
 
 
 def permutation(num_clips: int, seed: int, epoch: int) -> list[int]:

@@ -26,8 +26,8 @@ _TAGS = {
     _SMPTE240M: (_SMPTE240M, _SMPTE240M),
     _BT2020: (_BT2020, _BT2020_10),
 }
-"""The primaries and the transfer that go with a matrix where nothing else is said."""
-_MATRIX_OF_PRIMARIES = {BT709: BT709, _BT470BG: _BT470BG, _BT601: _BT601, _SMPTE240M: _SMPTE240M, _BT2020: _BT2020}
+"""The primaries and the transfer that go with a matrix where nothing else is said. Primaries have the number of the
+matrix that goes with them."""
 _HD_WIDTH, _SD_HEIGHT = 1280, 576
 
 
@@ -76,9 +76,10 @@ def colour_of(frame: VideoFrame) -> Colour:
         return Colour(BT709, BT709, BT709, FULL_RANGE, is_rgb=True)
     matrix, primaries, transfer = int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc)
     full = frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
-    is_guessed = matrix in (UNSPECIFIED, _RGB) and primaries not in _MATRIX_OF_PRIMARIES
-    if matrix in (UNSPECIFIED, _RGB):
-        matrix = _MATRIX_OF_PRIMARIES.get(primaries) or _by_size(frame)
+    is_unsaid = matrix in (UNSPECIFIED, _RGB)
+    is_guessed = is_unsaid and primaries not in _TAGS
+    if is_unsaid:
+        matrix = _by_size(frame) if is_guessed else primaries
     if matrix not in _MATRICES:
         raise UnknownColourError(f"matrix {_NAMES.get(matrix, matrix)}")
     usual = _TAGS.get(matrix, (_BT601, _BT601))

@@ -17,6 +17,7 @@ import av
 from av.video.frame import VideoFrame
 
 from kconvert.video.encoding.encoded import Comparison
+from kconvert.video.stills import STILL_PIXELS, jpeg
 
 _EVERY = 32
 _MAX_FRAMES = 8
@@ -26,8 +27,6 @@ _PIXELS = _BLOCK * _BLOCK
 _C1 = int(0.01 * 0.01 * 255 * 255 * _PIXELS + 0.5)
 _C2 = int(0.03 * 0.03 * 255 * 255 * _PIXELS * (_PIXELS - 1) + 0.5)
 _DIGITS = 4
-STILL_PIXELS = 160
-"""Width of the kept still."""
 
 
 class Comparing:
@@ -39,8 +38,6 @@ class Comparing:
 
     def take(self, index: int, frame: VideoFrame) -> None:
         """Looks at a frame that is encoded."""
-        from kconvert.video.stills import jpeg
-
         if index % _EVERY == 0 and len(self._lumas) < _MAX_FRAMES:
             self._lumas[index] = _Luma.of(frame)
             self._stills[index] = jpeg(frame, STILL_PIXELS)

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import av
-from av.codec.context import Flags
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -20,9 +19,10 @@ from kconvert.video.child import Clip
 from kconvert.video.encoding.colour import FULL_RANGE, UNSPECIFIED, colour_of
 from kconvert.video.encoding.options import AudioOptions, VideoSettings
 from kconvert.video.encoding.pictures import Conformer
-from kconvert.video.encoding.shape import usable_ratio
 from kconvert.video.encoding.sound import best_audio, is_copied
 from kconvert.video.nal_units import HEADER, IDR, length_bytes, units
+from kconvert.video.opening import decode_as_shown
+from kconvert.video.shape import pixel_ratio, usable_ratio
 from kconvert.video.shown_times import indexed_times
 from kconvert.video.streams import has_no_shown_times
 
@@ -65,7 +65,7 @@ def why_not_remuxed(clip: Clip, container: InputContainer, video: VideoStream) -
         "edits": has_index(clip) and indexed_times(clip) is None,
         "times": has_no_shown_times(container, video),
         # That of the container is lost.
-        "pixel_aspect": usable_ratio(video.sample_aspect_ratio or inner) != usable_ratio(inner),
+        "pixel_aspect": pixel_ratio(video) != usable_ratio(inner),
     }
     return tuple(reason for reason, is_true in checks.items() if is_true)
 
@@ -114,12 +114,11 @@ def _by_times(ticks: Sequence[int], tick_seconds: Fraction, fps: Fraction | None
 
 
 def _by_picture(container: InputContainer, video: VideoStream, settings: VideoSettings) -> Iterator[str]:
-    frame = first_frame(container, video)
+    frame = _first_frame(container, video)
     if frame is None:
         yield "undecodable"
         return
-    context = video.codec_context
-    ratio = usable_ratio(video.sample_aspect_ratio or context.sample_aspect_ratio)
+    ratio = pixel_ratio(video)
     conformer = Conformer(frame, ratio, settings.short_side, settings.pix_fmt)
     checks = {
         "rotation": not conformer.orientation.is_upright,
@@ -128,7 +127,7 @@ def _by_picture(container: InputContainer, video: VideoStream, settings: VideoSe
         "range": colour_of(frame).range == FULL_RANGE,
         "colour": conformer.source_colour.is_hdr or conformer.colour.matrix != conformer.source_colour.matrix,
         "colour_tags": _lacks_tags(frame),
-        "interlaced": frame.interlaced_frame or getattr(context, "field_order", 0) not in _PROGRESSIVE,
+        "interlaced": frame.interlaced_frame or getattr(video.codec_context, "field_order", 0) not in _PROGRESSIVE,
     }
     yield from (reason for reason, is_true in checks.items() if is_true)
 
@@ -138,11 +137,9 @@ def _lacks_tags(frame: VideoFrame) -> bool:
     return UNSPECIFIED in map(int, tags) or not frame.color_range
 
 
-def first_frame(container: InputContainer, video: VideoStream) -> VideoFrame | None:
+def _first_frame(container: InputContainer, video: VideoStream) -> VideoFrame | None:
     """The first frame that decodes, as it is cropped by the codec; `None` if none does."""
-    context = video.codec_context
-    context.thread_count = 1
-    context.flags |= Flags.unaligned
+    decode_as_shown(video)
     for packet in container.demux(video):
         try:
             frames = packet.decode()

@@ -8,7 +8,6 @@ from fractions import Fraction
 from typing import Any
 
 import av
-from av.codec.context import Flags
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
@@ -17,7 +16,6 @@ from av.video.stream import VideoStream
 
 from kconvert.video.boxes import has_index
 from kconvert.video.child import Clip
-from kconvert.video.containers import FROM_MEMORY
 from kconvert.video.encoding.colour import UnknownColourError
 from kconvert.video.encoding.comparison import Comparing
 from kconvert.video.encoding.conforming import why_encoded, why_not_remuxed, why_remuxed
@@ -26,16 +24,17 @@ from kconvert.video.encoding.encoder import PictureFormat, UnencodableError, enc
 from kconvert.video.encoding.mux import Mp4Writer, moved, starts, with_decoding_times
 from kconvert.video.encoding.options import AudioOptions, Encoding, VideoSettings
 from kconvert.video.encoding.pictures import Conformer, Deinterlacer
-from kconvert.video.encoding.shape import usable_ratio
 from kconvert.video.encoding.sound import Sound, add_sound, best_audio
-from kconvert.video.encoding.timeline import Raw, Timed, Timeline, at_rate
+from kconvert.video.encoding.timeline import Raw, Timeline, at_rate
 from kconvert.video.encoding.written import Expected, WrittenError, require_written
 from kconvert.video.limits import is_near_limit
 from kconvert.video.messages import MAX_MESSAGES, Messages, captured, explain
+from kconvert.video.opening import decode_as_shown, opened
+from kconvert.video.shape import pixel_ratio
 from kconvert.video.streams import best_video, has_no_shown_times
+from kconvert.video.structure import frames_fault
 from kconvert.video.verdict import Fault
 
-_NEARLY_ALL = 0.95
 _LEAST_TICKS = 90_000
 """A second, where a rate is asked for."""
 
@@ -47,7 +46,7 @@ class _NothingDecodesError(Exception):
 def encode(clip: Clip, report: Callable[[object], None], encoding: Encoding, known: Known) -> EncodedClip:
     """What becomes of a clip. For the video process."""
     try:
-        with captured() as messages, _opened(clip) as container:
+        with captured() as messages, opened(clip) as container:
             video = best_video(container)
             if video is None or video.codec_context is None:
                 return failed("unencodable", "no decoder for the codec of the video")
@@ -62,13 +61,6 @@ def encode(clip: Clip, report: Callable[[object], None], encoding: Encoding, kno
         if is_near_limit():
             raise MemoryError from error
         return failed("unencodable", getattr(error, "strerror", None) or str(error))
-
-
-def _opened(clip: Clip) -> InputContainer:
-    container: InputContainer = av.open(
-        clip.open(), "r", metadata_errors="replace", container_options=dict(FROM_MEMORY)
-    )
-    return container
 
 
 def _encode(work: _Work, container: InputContainer, video: VideoStream, encoding: Encoding) -> EncodedClip:
@@ -103,7 +95,7 @@ class _Work:
     def encoded(self, settings: VideoSettings, why: tuple[str, ...]) -> EncodedClip:
         """The clip with its video encoded."""
         writer = Mp4Writer()
-        with _opened(self.clip) as container:
+        with opened(self.clip) as container:
             pictures = _Pictures(container, settings, self.messages)
             comparing = Comparing() if self.known.is_compared else None
             stream = writer.add_encoder(encoder_name(settings))
@@ -125,7 +117,7 @@ class _Work:
     def remuxed(self, why: tuple[str, ...]) -> EncodedClip:
         """The clip with the packets of its video as they are."""
         writer = Mp4Writer()
-        with _opened(self.clip) as container:
+        with opened(self.clip) as container:
             video = best_video(container)
             assert video is not None
             stream = writer.add_copy(video)
@@ -146,7 +138,7 @@ class _Work:
     def _sound(self, writer: Mp4Writer, origin: Fraction) -> Sound:
         if self.audio.track == "drop":
             return Sound()
-        with _opened(self.clip) as container:
+        with opened(self.clip) as container:
             audio = best_audio(container)
             return Sound() if audio is None else add_sound(writer, container, audio, self.audio, origin)
 
@@ -209,9 +201,8 @@ class _Pictures:
             time_base = 1 / (self._settings.fps * scale)
         self._tick = time_base
         for one in timed:
-            if self.conformer is None:
-                self._set_up(context, one.picture, time_base)
-            frame = self._conformed(one)
+            conformer = self.conformer or self._set_up(context, one.picture, time_base)
+            frame = conformer.conform(one.picture)
             if comparing is not None:
                 comparing.take(len(self._times), frame)
             frame.pts, frame.time_base, frame.duration = one.time * scale, time_base, one.duration * scale
@@ -224,9 +215,7 @@ class _Pictures:
 
     def _decoded(self) -> Iterator[Raw[VideoFrame]]:
         """The frames that are shown, in order."""
-        context = self._video.codec_context
-        context.thread_count = 1
-        context.flags |= Flags.unaligned
+        decode_as_shown(self._video)
         has_key, is_guessed = False, has_no_shown_times(self._container, self._video)
         for packet in self._container.demux(self._video):
             has_key |= packet.is_keyframe
@@ -250,27 +239,20 @@ class _Pictures:
                 self.num_shown += 1
                 yield Raw(frame, time, frame.duration or 0)
 
-    def _set_up(self, context: VideoCodecContext, first: VideoFrame, time_base: Fraction) -> None:
+    def _set_up(self, context: VideoCodecContext, first: VideoFrame, time_base: Fraction) -> Conformer:
         settings, video = self._settings, self._video
-        ratio = usable_ratio(video.sample_aspect_ratio or video.codec_context.sample_aspect_ratio)
-        self.conformer = Conformer(first, ratio, settings.short_side, settings.pix_fmt)
-        width, height = self.conformer.width, self.conformer.height
-        require_size(settings, width, height)
+        conformer = Conformer(first, pixel_ratio(video), settings.short_side, settings.pix_fmt)
+        require_size(settings, conformer.width, conformer.height)
         rate = settings.fps or _rate(video)
-        set_up(context, settings, PictureFormat(width, height, self.conformer.colour, time_base, rate))
-
-    def _conformed(self, timed: Timed[VideoFrame]) -> VideoFrame:
-        assert self.conformer is not None
-        return self.conformer.conform(timed.picture)
+        set_up(context, settings, PictureFormat(conformer.width, conformer.height, conformer.colour, time_base, rate))
+        self.conformer = conformer
+        return conformer
 
     def fault(self, num_stated: int | None) -> Fault | None:
         """What is wrong with the clip, by what decodes of the frames that its index states; `None` if it has none."""
         if self._problem:
             return Fault("undecodable", self._problem)
-        num_expected = (num_stated or 0) - self._num_before_key
-        if self.num_shown < _NEARLY_ALL * num_expected:
-            return Fault("undecodable", f"{self.num_shown:,} of {num_expected:,} frames decode")
-        return None
+        return frames_fault(self.num_shown, (num_stated or 0) - self._num_before_key)
 
     def notes(self) -> Iterator[str]:
         """What is odd of the clip, and what was made of that."""

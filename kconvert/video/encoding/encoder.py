@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from av.codec.context import Flags
+from av.video.codeccontext import VideoCodecContext
 
 from kconvert.video.encoding.colour import LIMITED_RANGE, Colour
 from kconvert.video.encoding.options import BALANCED, MAX_AV1_FPS, VideoSettings
@@ -79,11 +80,8 @@ def encoder_options(settings: VideoSettings) -> dict[str, str]:
     return {**common, "svtav1-params": ":".join(filter(None, (own, params)))}
 
 
-def set_up(context: object, settings: VideoSettings, picture: PictureFormat) -> None:
+def set_up(context: VideoCodecContext, settings: VideoSettings, picture: PictureFormat) -> None:
     """Sets an encoder's context up for a video; it is opened with its first frame."""
-    import av
-
-    assert isinstance(context, av.VideoCodecContext)
     context.width, context.height, context.pix_fmt = picture.width, picture.height, settings.pix_fmt
     context.time_base = picture.time_base
     if picture.rate and (settings.codec != "av1" or picture.rate <= MAX_AV1_FPS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -18,8 +18,6 @@ _OPTIONS = {
     # Of edit lists, which begin a track later: finer than the milliseconds that they would have.
     "movie_timescale": "90000",
 }
-
-
 _NANOSECONDS = 1_000_000_000
 
 
@@ -60,10 +58,6 @@ class Mp4Writer:
         self._container.close()
         return self._file.getvalue()
 
-    def close(self) -> None:
-        """Frees what it holds, where nothing is written."""
-        self._container.close()
-
 
 def starts(packet: Packet[Any]) -> Fraction:
     """When what is in a packet is shown, or heard, in seconds."""
@@ -89,15 +83,13 @@ def with_decoding_times(packets: Sequence[Packet[Any]]) -> None:
         return
     shown = sorted(packet.pts or 0 for packet in packets)
     delay = 0
-    while any(packet.pts is not None and packet.pts < shown[at - delay] for at, packet in _from(packets, delay)):
+    while any(
+        packet.pts is not None and packet.pts < time for packet, time in zip(packets[delay:], shown, strict=False)
+    ):
         delay += 1
     early = max(delay, shown[-1] - shown[-1 - delay])
     for at, packet in enumerate(packets):
         packet.dts = shown[at - delay] if at >= delay else shown[0] - (delay - at) * early // delay
-
-
-def _from(packets: Sequence[Packet[Any]], start: int) -> Iterator[tuple[int, Packet[Any]]]:
-    return ((at, packet) for at, packet in enumerate(packets) if at >= start)
 
 
 def _when(packet: Packet[Any]) -> tuple[int, int]:

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from av.filter import Graph
 from av.video.format import VideoFormat
@@ -19,8 +18,8 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from kconvert.video.encoding.colour import LIMITED_RANGE, Colour, colour_of
-from kconvert.video.encoding.shape import Orientation, Shape, fitting_size, orientation_of, target_size
 from kconvert.video.encoding.timeline import Raw
+from kconvert.video.shape import Orientation, Shape, fitting_size, orientation_of, target_size
 
 _SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 """Equal on every processor; faster ones are not."""
@@ -97,8 +96,7 @@ class Conformer:
 
     def __init__(self, first: VideoFrame, ratio: Fraction, short_side: int | None, pix_fmt: str) -> None:
         """`ratio` is that of a pixel's width to its height. Raises `UnknownColourError`."""
-        side_data: Any = first.side_data.get("DISPLAYMATRIX")
-        self.orientation = orientation_of(None if side_data is None else bytes(side_data))
+        self.orientation = orientation_of(first)
         self._ratio = ratio
         self.shape = self._shape(first)
         self.width, self.height = target_size(self.shape, short_side)

@@ -2,12 +2,19 @@
 
 import pickle
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kconvert.dataset.training.order import EpochIndex, Share, balanced, permutation, with_epoch
+
+
+def own(share: Share, order: Sequence[int]) -> list[int]:
+    """The clips of a rank in an epoch of that order."""
+    return list(map(int, with_epoch(share, order, 0)))
+
 
 numbers = st.integers(0, 200)
 ranks = st.integers(1, 9)
@@ -16,7 +23,7 @@ ranks = st.integers(1, 9)
 @given(numbers, ranks, st.integers(1, 5))
 def test_in_training_all_ranks_have_as_many_so_that_none_waits_for_ever(num: int, replicas: int, multiple: int) -> None:
     order = permutation(num, 3, 4)
-    shares = [Share("train", replicas, rank, multiple).of(order) for rank in range(replicas)]
+    shares = [own(Share("train", replicas, rank, multiple), order) for rank in range(replicas)]
     assert len({len(share) for share in shares}) == 1
     assert len(shares[0]) == Share("train", replicas, 0, multiple).num(num)
     assert len(shares[0]) % multiple == 0
@@ -30,7 +37,7 @@ def test_in_training_all_ranks_have_as_many_so_that_none_waits_for_ever(num: int
 
 @given(numbers, ranks)
 def test_in_evaluation_each_clip_counts_exactly_once(num: int, replicas: int) -> None:
-    shares = [Share("eval", replicas, rank).of(range(num)) for rank in range(replicas)]
+    shares = [own(Share("eval", replicas, rank), range(num)) for rank in range(replicas)]
     assert sorted(index for share in shares for index in share) == list(range(num))
     lengths = [len(share) for share in shares]
     assert max(lengths) - min(lengths) <= 1
@@ -46,13 +53,13 @@ def test_the_order_differs_between_epochs_and_is_the_same_for_the_same_seed() ->
 
 
 def test_a_rank_does_not_see_the_same_clips_for_ever() -> None:
-    seen = [frozenset(Share("train", 4, 1).of(permutation(400, 0, epoch))) for epoch in range(5)]
+    seen = [frozenset(own(Share("train", 4, 1), permutation(400, 0, epoch))) for epoch in range(5)]
     assert len(set(seen)) == 5
     assert max(len(one & other) for one in seen for other in seen if one != other) < 50
 
 
 def test_what_is_left_over_is_other_clips_each_epoch() -> None:
-    shares = [[Share("train", 3, rank, 4).of(permutation(39, 0, epoch)) for rank in range(3)] for epoch in range(10)]
+    shares = [[own(Share("train", 3, rank, 4), permutation(39, 0, epoch)) for rank in range(3)] for epoch in range(10)]
     left = [frozenset(range(39)) - {index for share in ranks for index in share} for ranks in shares]
     assert {len(one) for one in left} == {3}
     assert len(set(left)) > 5

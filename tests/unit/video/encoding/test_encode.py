@@ -31,7 +31,7 @@ def made(path: Path, *options: str, source: str = PICTURE) -> Path:
 
 def encoded(path: Path, encoding: Encoding, out: Path | None = None, *, is_compared: bool = False) -> EncodedClip:
     data = path.read_bytes()
-    clip = encode(Clip(data, len(data)), lambda what: None, encoding, Known(MediaMetadata(), is_compared))
+    clip = encode(Clip(data), lambda what: None, encoding, Known(MediaMetadata(), is_compared))
     if out is not None:
         assert clip.data, clip.about
         out.write_bytes(clip.data)

@@ -10,6 +10,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
+
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 _MAX_RATIO = 16
 """A pixel that is longer than that is a mistake."""
@@ -34,12 +38,13 @@ class Orientation:
         return not (self.is_transposed or self.is_mirrored or self.is_flipped)
 
 
-def orientation_of(matrix: bytes | None) -> Orientation:
-    """What a display matrix asks for, nine 32-bit numbers (libavutil/display.h: x' = a·x + c·y, y' = b·x + d·y);
-    `None` for none."""
-    if matrix is None or len(matrix) < 36:
+def orientation_of(frame: VideoFrame) -> Orientation:
+    """What the display matrix of a frame asks for, nine 32-bit numbers (libavutil/display.h: x' = a·x + c·y, y' = b·x +
+    d·y), in quarter turns."""
+    side_data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
         return Orientation()
-    a, b, _, c, d, *_ = struct.unpack("=9i", matrix[:36])
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(side_data))
     is_exact = (a == 0 and d == 0) if abs(b) > abs(a) else (b == 0 and c == 0)
     if abs(b) > abs(a):
         return Orientation(True, c < 0, b < 0, is_exact)
@@ -64,6 +69,11 @@ class Shape:
         width = self.width * max(self.ratio, Fraction(1))
         height = self.height / min(self.ratio, Fraction(1))
         return (height, width) if self.orientation.is_transposed else (width, height)
+
+
+def pixel_ratio(video: VideoStream) -> Fraction:
+    """Of a pixel's width to its height: what the container says counts before what the codec says."""
+    return usable_ratio(video.sample_aspect_ratio or video.codec_context.sample_aspect_ratio)
 
 
 def usable_ratio(ratio: Fraction | None) -> Fraction:
