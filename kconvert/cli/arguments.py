@@ -422,6 +422,8 @@ def _explain_value(line: str, parser: Parser) -> str:
 
 def _explain_group(line: str, parser: Parser) -> str:
     if found := re.search(r'Parser key "([^"]+)": Unable to load config', line):
+        if found[1] == "audio":
+            return f"--audio: expected {', '.join(_TRACKS)}, or a YAML file; in a file `audio: {{track: {_TRACKS[0]}}}`"
         return f"--{found[1]}: expected a YAML file, or say --{found[1]}.OPTION VALUE"
     if found := re.match(r"Group '([^']+)' does not accept option '([^']+)'", line):
         hint = did_you_mean(f"{found[1]}.{found[2]}", parser.option_names())

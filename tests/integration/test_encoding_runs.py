@@ -252,6 +252,10 @@ def rejected(*more: str | int) -> str:
         (("--video.recipe", "train-257"), "did you mean 'train-256'"),
         (("--video.codec", "av1", "--video.fps", 250), "--video.fps 250: expected at most 240 with av1"),
         (("--audio", "resample", "--audio.rate", 20000), "--audio.rate 20000: expected one of 8000, 11025, 12000"),
+        (
+            ("--audio", "loud"),
+            "--audio: expected keep, drop, resample, or a YAML file; in a file `audio: {track: keep}`",
+        ),
         (("--audio.rate", 16000), "--audio.rate: would be ignored; leave it out, or give --audio resample"),
         (("--audio", "resample", "--audio.channels", 6), "--audio.channels 6: expected 1 or 2"),
         (("--to", "archives", "--video.recipe", "train-256"), "would be ignored, as"),
