@@ -91,12 +91,12 @@ class FinishedClips:
     def forget(self) -> None:
         """Removes all of the archive: they are in its part."""
         self._pending = {}
-        for name in self._names(_RECORD) + self._names(_BYTES):
+        for name in self._names(_RECORD, _BYTES):
             (self._folder / name).remove()
 
-    def _names(self, ending: str) -> list[str]:
+    def _names(self, *endings: str) -> list[str]:
         names = self._folder.children()
-        return sorted(name for name in names if name.startswith(self._prefix) and name.endswith(ending))
+        return sorted(name for name in names if name.startswith(self._prefix) and name.endswith(endings))
 
     def _found(self) -> dict[str, _Kept]:
         found: dict[str, _Kept] = {}
