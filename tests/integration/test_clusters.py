@@ -57,7 +57,7 @@ def start(cluster: Any, out: Path, origin: str | Path, *more: str) -> subprocess
 
 def wait_for(is_so: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     """Waits while a conversion goes on."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while not is_so():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
@@ -69,7 +69,7 @@ def is_reading(out: Path) -> Callable[[], bool]:
 
 
 def check(process: subprocess.Popen[str], out: Path, expected: dict[str, bytes]) -> str:
-    said, err = process.communicate(timeout=120)
+    said, err = process.communicate(timeout=400)
     assert process.returncode == 0, said + err
     assert tree(out) == expected
     names = [path.name for path in out.rglob("*")]

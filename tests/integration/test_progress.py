@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -30,6 +31,19 @@ class Slow(Handler):
         self.wfile.write(data[:middle])
         self.wfile.flush()
         time.sleep(self.seconds)
+        self.wfile.write(data[middle:])
+
+
+class Held(Handler):
+    """Sends the second half of an archive when it is told to."""
+
+    released = threading.Event()
+
+    def send_data(self, name: str, data: bytes) -> None:
+        middle = len(data) // 2 if name.endswith("gz") else len(data)
+        self.wfile.write(data[:middle])
+        self.wfile.flush()
+        assert middle == len(data) or self.released.wait(240)
         self.wfile.write(data[middle:])
 
 
@@ -104,17 +118,18 @@ def status(out: Path) -> dict[str, Any]:
 
 def test_status_tells_what_a_run_is_doing(mini: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with serving(mini, Slow) as http:
+    with serving(mini, Held) as http:
         words = ["k400", "--out", str(out), "--split", "val", "--workers", "1", "--origin", http.url]
         with subprocess.Popen([str(COMMAND), *words], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as run:
             found: dict[str, Any] = {}
-            until = time.monotonic() + 60
+            until = time.monotonic() + 240
             while time.monotonic() < until and not (found and found["progress"]):
                 time.sleep(0.2)
                 if (out / ".kconvert" / "snapshot.json").is_file():
                     found = status(out)
             text = kconvert("status", out).out
-            assert run.wait(120) == 0
+            Held.released.set()
+            assert run.wait(240) == 0
     progress = found["progress"]
     snapshot = progress["snapshot"]
     assert found["is_running"]
