@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from warm import warm
+
 from kconvert.dataset.table import StagedClip, staged_writer
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.storage.store import StorePath
@@ -45,16 +47,20 @@ def kconvert(
     group: bool = False,
     within: Sequence[str] = (),
 ) -> Ran:
-    """Runs the installed command, perhaps in a process group of its own, or as the last words of another command."""
-    done = subprocess.run(
-        [*within, str(COMMAND), *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        env={**os.environ, **(env or {})},
-        start_new_session=group,
-    )
+    """Runs the command, perhaps in a process group of its own, or as the last words of another command."""
+    environment = {**os.environ, **(env or {})}
+    if not within and warm().takes(environment):
+        done = warm().run([str(word) for word in words], environment, timeout, group)
+    else:
+        done = subprocess.run(
+            [*within, str(COMMAND), *map(str, words)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env=environment,
+            start_new_session=group,
+        )
     return Ran(done.returncode, done.stdout, only_ours(done.stderr))
 
 

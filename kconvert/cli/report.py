@@ -21,8 +21,8 @@ from kconvert.cli.report_encoding import encoding_shown
 from kconvert.cli.report_supplements import supplements_shown
 from kconvert.dataset.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, SplitCounts, finished_manifest
 from kconvert.dataset.open import open_layout
-from kconvert.dataset.reader import Clips, read_split_table
-from kconvert.dataset.table import FinalTable
+from kconvert.dataset.reader import Clips
+from kconvert.dataset.table import FinalTable, read_split_table
 from kconvert.staging.journal import Journal
 from kconvert.storage.store import StorePath
 from kconvert.video.process import VideoProcess

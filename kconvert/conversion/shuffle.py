@@ -10,10 +10,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from kconvert.conversion.account import Decision
+
+class Decided(Protocol):
+    """What was decided about a clip, as far as shuffling needs it."""
+
+    @property
+    def status(self) -> str:
+        """`written` for those that are packed."""
+
+    @property
+    def name(self) -> str:
+        """What its place is drawn from."""
+
+
+_Decided = TypeVar("_Decided", bound=Decided)
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,7 @@ def windows(archives: Sequence[str], options: ShuffleOptions, split: str) -> lis
     return [tuple(sorted(group, key=lambda name: rank[name])) for group in groups]
 
 
-def shuffled(decisions: Iterable[Decision], options: ShuffleOptions, split: str) -> list[Decision]:
+def shuffled(decisions: Iterable[_Decided], options: ShuffleOptions, split: str) -> list[_Decided]:
     """The written ones of these decisions, in the order in which they are packed."""
     written = [decision for decision in decisions if decision.status == "written"]
     written.sort(key=lambda decision: (_draw(options.seed, split, decision.name), decision.name))

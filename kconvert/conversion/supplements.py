@@ -16,9 +16,9 @@ from kconvert.conversion.moments import find_frames
 from kconvert.conversion.tasks import Tasks
 from kconvert.dataset.layout import Layout
 from kconvert.dataset.manifest import FileEntry, SupplementEntry
-from kconvert.dataset.reader import read_split_table
 from kconvert.dataset.supplements.open import open_supplement
 from kconvert.dataset.supplements.supplement import Material, Moments
+from kconvert.dataset.table import read_split_table
 from kconvert.errors import AnnotationError, StagingError
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origin import open_origin

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from kconvert.catalog.release import SPLIT_SYNONYMS
-from kconvert.dataset.manifest import LABELS_NAME, Manifest, finished_manifest, require_split, table_path
+from kconvert.dataset.manifest import LABELS_NAME, Manifest, finished_manifest, require_split
 from kconvert.dataset.open import open_layout
-from kconvert.dataset.table import FinalTable
-from kconvert.errors import ManifestError, UsageError
+from kconvert.dataset.table import FinalTable, read_split_table
+from kconvert.errors import UsageError
 from kconvert.storage.open import to_path
 from kconvert.storage.store import StorePath
 from kconvert.text import did_you_mean
@@ -276,16 +276,6 @@ def _stamp(path: StorePath) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_size, status.st_mtime_ns
-
-
-def read_split_table(out: StorePath, split: str, sha256: str = "") -> FinalTable:
-    """The table of a split of a finished folder. Raises `ManifestError` if it is not what a conversion writes, or not
-    the one of that digest; `""` for any."""
-    path = out / table_path(split)
-    try:
-        return FinalTable.read(path, sha256)
-    except ValueError as error:
-        raise ManifestError(f"{path}: {error}; `kconvert verify {out}` says what else differs") from error
 
 
 def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from kconvert.dataset.manifest import table_path
+from kconvert.errors import ManifestError
 from kconvert.storage.digests import DigestingFile
 from kconvert.storage.store import StorePath
 from kconvert.video.metadata import MediaMetadata
@@ -318,7 +320,7 @@ class FinalTable:
         any."""
         try:
             data = path.read_bytes()
-            table = pq.read_table(pa.BufferReader(data))
+            table = pq.ParquetFile(pa.BufferReader(data)).read()
             table.validate(full=True)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(f"not a Parquet file that can be read ({error})") from error
@@ -404,3 +406,13 @@ class FinalTable:
         """Some rows, as dictionaries by column name."""
         rows: list[dict[str, Any]] = self._table.take(pa.array(indexes, pa.int64())).to_pylist()
         return rows
+
+
+def read_split_table(out: StorePath, split: str, sha256: str = "") -> FinalTable:
+    """The table of a split of a finished folder. Raises `ManifestError` if it is not what a conversion writes, or not
+    the one of that digest; `""` for any."""
+    path = out / table_path(split)
+    try:
+        return FinalTable.read(path, sha256)
+    except ValueError as error:
+        raise ManifestError(f"{path}: {error}; `kconvert verify {out}` says what else differs") from error

@@ -1,0 +1,208 @@
+"""Runs of the command that begin where its imports have been made, so that hundreds of short ones take a fraction.
+
+A server of the command's own process imports what the command imports, and forks for each run: what is run is the same
+`main`, with words, environment, folder and streams of its own. Runs whose environment Python or a library reads as it
+starts, and all that a test starts by itself, begin cold, as a user's do.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib
+import os
+import pickle
+import random
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_", "TZ", "JE_")
+"""Beginnings of the names of what is read before the first line of ours."""
+_MAX_REQUEST_BYTES = 1 << 20
+
+
+class Warm:
+    """A server that has all imports made; `None` as long as nobody has asked."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="warm-")
+        self._address = os.path.join(self._folder, "socket")
+        self._environment = read_at_start(os.environ)
+        words = [sys.executable, __file__, self._address]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"ready\n"
+        atexit.register(self.close)
+
+    def takes(self, environment: Mapping[str, str]) -> bool:
+        """Whether a run with that environment can begin here."""
+        return read_at_start(environment) == self._environment
+
+    def run(
+        self, words: Sequence[str], environment: Mapping[str, str], timeout: float, has_group: bool
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs the command. Raises `subprocess.TimeoutExpired`, with the run killed, where it takes longer."""
+        with (
+            open(os.devnull, "rb") as nothing,
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+            socket.socket(socket.AF_UNIX) as connection,
+        ):
+            connection.connect(self._address)
+            request = pickle.dumps((list(words), dict(environment), os.getcwd(), has_group))
+            assert len(request) < _MAX_REQUEST_BYTES
+            socket.send_fds(connection, [request], [nothing.fileno(), out.fileno(), err.fileno()])
+            connection.shutdown(socket.SHUT_WR)
+            answers = connection.makefile("rb")
+            pid = int(answers.readline())
+            connection.settimeout(timeout)
+            try:
+                code = int(answers.readline())
+            except TimeoutError as error:
+                os.kill(pid, signal.SIGKILL)
+                raise subprocess.TimeoutExpired(list(words), timeout) from error
+            finally:
+                answers.close()
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read().decode())
+        return subprocess.CompletedProcess(list(words), code, *texts)
+
+    def close(self) -> None:
+        """Ends the server."""
+        self._process.communicate()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._address)
+        os.rmdir(self._folder)
+
+
+_lock = threading.Lock()
+_warm: list[Warm] = []
+
+
+def warm() -> Warm:
+    """The server of this process."""
+    with _lock:
+        if not _warm:
+            _warm.append(Warm())
+        return _warm[0]
+
+
+def read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of an environment is read before the first line of ours."""
+    return {name: value for name, value in environment.items() if name.startswith(_READ_AT_START)}
+
+
+class _Server:
+    def __init__(self, address: str) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(address)
+        self._listener.listen()
+        self._waiting = selectors.DefaultSelector()
+        self._waiting.register(self._listener, selectors.EVENT_READ)
+        self._waiting.register(sys.stdin, selectors.EVENT_READ)
+        self._running: dict[int, tuple[int, socket.socket]] = {}
+
+    def serve(self) -> list[str] | None:
+        """Serves until nobody is there to ask. In a process that is forked for a run: returns its words at once."""
+        while True:
+            for key, _ in self._waiting.select():
+                if key.fileobj is sys.stdin:
+                    self._forget()
+                    return None
+                if key.fileobj is not self._listener:
+                    self._tell(key.fd)
+                elif words := self._fork():
+                    return words
+
+    def _fork(self) -> list[str]:
+        connection, _ = self._listener.accept()
+        data, streams, _, _ = socket.recv_fds(connection, _MAX_REQUEST_BYTES, 3)
+        while part := connection.recv(_MAX_REQUEST_BYTES):
+            data += part
+        words, environment, folder, has_group = pickle.loads(data)
+        pid = os.fork()
+        if not pid:
+            self._forget()
+            connection.close()
+            _become(environment, folder, streams, has_group)
+            return list(words)
+        for stream in streams:
+            os.close(stream)
+        connection.sendall(b"%d\n" % pid)
+        handle = os.pidfd_open(pid)
+        self._running[handle] = pid, connection
+        self._waiting.register(handle, selectors.EVENT_READ)
+        return []
+
+    def _tell(self, handle: int) -> None:
+        """Tells of the end of a run."""
+        self._waiting.unregister(handle)
+        os.close(handle)
+        pid, connection = self._running.pop(handle)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with connection, contextlib.suppress(BrokenPipeError):
+            connection.sendall(b"%d\n" % code)
+
+    def _forget(self) -> None:
+        self._waiting.close()
+        self._listener.close()
+        for handle, (_, connection) in self._running.items():
+            os.close(handle)
+            connection.close()
+
+
+def _become(environment: dict[str, str], folder: str, streams: Sequence[int], has_group: bool) -> None:
+    """Has this process look as if it had been started with these."""
+    if has_group:
+        os.setsid()
+    os.chdir(folder)
+    kept = {"JE_ARROW_MALLOC_CONF": os.environ["JE_ARROW_MALLOC_CONF"]}
+    os.environ.clear()
+    os.environ.update(kept | environment)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    random.seed()
+
+
+def _import_all() -> None:
+    """Makes the command's imports, and has the source read from which its words are explained."""
+    from kconvert.engines.imports import without_arrays
+
+    without_arrays()
+    for name in ("cli.commands", "conversion.run", "conversion.verification", "video.libav"):
+        importlib.import_module(f"kconvert.{name}")
+    from kconvert.cli.arguments import conversion_parser
+
+    conversion_parser("kconvert", "")
+    # What is here is not looked through at the end of each run.
+    gc.collect()
+    gc.freeze()
+
+
+def _main() -> int:
+    _import_all()
+    assert threading.active_count() == 1
+    server = _Server(sys.argv[1])
+    print("ready", flush=True)
+    words = server.serve()
+    if words is None:
+        return 0
+    from kconvert.__main__ import main
+
+    sys.argv = [str(Path(sys.executable).parent / "kconvert"), *words]
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
