@@ -223,6 +223,8 @@ def _encoding_text(conversion: Conversion, forecast: Forecast) -> list[str]:
 
 def num_shards(conversion: Conversion, plan: SplitPlan) -> int:
     """About how many shards a split gets, before anybody knows which clips are written."""
+    if conversion.shard.num_shards is not None:
+        return conversion.shard.num_shards
     by_bytes = -(-sum(plan.sizes.get(name) or 0 for name in plan.inputs.archives) // int(conversion.shard.max_bytes))
     return max(1, by_bytes, -(-len(plan.annotations.labels) // conversion.shard.max_samples))
 

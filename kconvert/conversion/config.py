@@ -22,8 +22,8 @@ from kconvert.catalog.release import (
     ReleaseName,
     load_release,
 )
+from kconvert.conversion.cutting import ShardOptions
 from kconvert.conversion.damaged import DamagedPolicy
-from kconvert.conversion.pack import ShardOptions
 from kconvert.conversion.plan import Selection
 from kconvert.conversion.shuffle import ShuffleOptions
 from kconvert.dataset.manifest import FormatName
@@ -203,6 +203,11 @@ def require_known_words(conversion: Conversion) -> None:
     if conversion.match == "id" and selection.classes:
         raise UsageError("--match id: --classes chooses clips by their annotated names; leave out one of both")
     _require_members(conversion)
+    if conversion.shard.num_shards is not None and conversion.shuffle.window:
+        raise UsageError(
+            "--shard.num_shards: how many clips a split has is not known while windows are packed; leave out "
+            "--shuffle.window, or give --shard.max_bytes"
+        )
     _ = conversion.splits, excluded_lists(conversion), asked_supplements(conversion), conversion.encoding
     if conversion.exclude is None and conversion.exclude_by != "id":
         raise UsageError("--exclude_by: would be ignored, as nothing is excluded; leave it out, or give --exclude")

@@ -71,7 +71,7 @@ class DiskUse:
     shuffle: ShuffleOptions
     """Its window says how many archives are staged at once."""
     packing_bytes: int | None
-    """Of the shards that are being written at any moment; `None` where only the cluster knows."""
+    """Of the shards that are being written at any moment; `None` where nobody knows, as how many are, or how large."""
     archive_cache: Path | None
     """`None` if there is none."""
     supplement_bytes: int = 0

@@ -90,15 +90,23 @@ class FolderState:
         return {split: record for split, record in self.records.items() if not self.absent[split]}
 
     def require_same(self, identity: Mapping[str, Any]) -> None:
-        """Raises `UsageError` with the differences if the folder is of another conversion."""
+        """Raises `UsageError` with the differences if the folder is of another conversion. How large shards are may
+        still change as long as there is none."""
         there = self.identity
         if there is None and self.manifest is not None:
             there = manifest_identity(self.manifest)
+        if there is not None and not self._has_shards:
+            there = {**there, "options": {**there["options"], "shard": identity["options"]["shard"]}}
         if there is not None and (found := differences(there, identity)):
             raise UsageError(
                 f"--out {self.out}: was made with other options: {'; '.join(found)}; "
                 "use the same options, another folder, or --overwrite to start again"
             )
+
+    @property
+    def _has_shards(self) -> bool:
+        """Whether anything of a split is packed."""
+        return bool(self.records) or any(self.journal.split(split).num_shard_receipts() for split in SPLITS)
 
     def require_untouched(self) -> None:
         """Raises `UsageError` with the differences if the manifest or a table is not what was written."""

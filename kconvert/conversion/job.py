@@ -194,7 +194,7 @@ def resolve(conversion: Conversion) -> Job:
         max_malformed=conversion.max_malformed,
         unlabelled=conversion.unlabelled,
         strategy=strategy,
-        packing_bytes=None if workers is None else workers.number * shard_bytes,
+        packing_bytes=None if workers is None or conversion.shard.num_shards else workers.number * shard_bytes,
         identity=identity,
     )
 
@@ -287,7 +287,7 @@ def _identity(
         "exclude": dict(digests["exclude"]),
         "exclude_by": conversion.exclude_by,
         "members": dict(digests["members"]),
-        "shard": {"max_bytes": int(conversion.shard.max_bytes), "max_samples": conversion.shard.max_samples},
+        "shard": conversion.shard.identity(),
         "shuffle": dataclasses.asdict(conversion.shuffle),
         **conversion.encoding.identity(),
     }

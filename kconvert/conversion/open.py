@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from kconvert.conversion.cutting import ShardOptions
 from kconvert.conversion.mirror import Mirror
-from kconvert.conversion.pack import ShardOptions
 from kconvert.conversion.repack import Repack
 from kconvert.conversion.shuffle import ShuffleOptions
 from kconvert.conversion.strategy import Strategy

@@ -1,17 +1,13 @@
-"""Packing: staged clips become one shard.
-
-A shard is cut where the next sample might not fit, by a bound that is known without writing it, so that the plan of
-all shards depends on nothing but the clips.
-"""
+"""Packing: staged clips become one shard."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from kconvert.conversion.members import Annotations, with_frames
 from kconvert.dataset.formats.format import Format, Sample
@@ -23,26 +19,7 @@ from kconvert.events import Advance, Emit
 from kconvert.staging.journal import ShardReceipt, SplitJournal, guarded
 from kconvert.staging.part import StagedBytes, free_staged, read_staged
 from kconvert.storage.store import StorePath
-from kconvert.units import ByteSize
 from kconvert.video.process import video_process
-
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class ShardOptions:
-    """How large shards are."""
-
-    max_bytes: ByteSize = ByteSize(10**9)  # noqa: RUF009
-    """A shard is at most this large, unless a single clip is larger; also with kB, MB, GB, KiB, MiB or GiB."""
-    max_samples: int = 10_000
-    """A shard has at most this many clips."""
-
-    def __post_init__(self) -> None:
-        if self.max_bytes < 1:
-            raise ValueError(f"--shard.max_bytes {self.max_bytes}: expected 1 or more")
-        if self.max_samples < 1:
-            raise ValueError(f"--shard.max_samples {self.max_samples}: expected 1 or more")
 
 
 @dataclass(frozen=True)
@@ -87,35 +64,6 @@ class PackTask:
         """See `plan_digest`."""
         found = (sample.metadata for sample in self.samples)
         return plan_digest((metadata["key"], metadata["sha256"], metadata["source"]) for metadata in found)
-
-
-@dataclass(frozen=True)
-class Cut(Generic[Item]):
-    """A planned shard."""
-
-    number: int
-    """In its split, from 0."""
-    items: tuple[Item, ...]
-    """In their order; one at least."""
-
-
-def cut(
-    items: Iterable[tuple[Item, int, Sequence[int]]], options: ShardOptions, layout: Format, first_number: int
-) -> Iterator[Cut[Item]]:
-    """Cuts items, given with the sizes of their videos and of their further annotations in bytes, into shards; none is
-    empty."""
-    pending: list[Item] = []
-    limit = options.max_bytes - layout.overhead_bytes
-    size = 0
-    for item, video_bytes, annotation_bytes in items:
-        item_bytes = layout.max_sample_bytes(video_bytes, annotation_bytes)
-        if pending and (size + item_bytes > limit or len(pending) == options.max_samples):
-            yield Cut(first_number, tuple(pending))
-            first_number, pending, size = first_number + 1, [], 0
-        pending.append(item)
-        size += item_bytes
-    if pending:
-        yield Cut(first_number, tuple(pending))
 
 
 def plan_digest(samples: Iterable[tuple[str, str, str]]) -> str:

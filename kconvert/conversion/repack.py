@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 from kconvert.catalog.clip import Clip, sample_key
 from kconvert.catalog.release import Release
 from kconvert.conversion.account import Account, Decision
+from kconvert.conversion.cutting import ShardOptions, cut
 from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.ingest import ingest
 from kconvert.conversion.members import max_bytes
-from kconvert.conversion.pack import PackSample, PackTask, ShardOptions, cut, is_packed, pack, plan_digest
+from kconvert.conversion.pack import PackSample, PackTask, is_packed, pack, plan_digest
 from kconvert.conversion.record import MadeShard, MadeSplit, record_split
 from kconvert.conversion.shuffle import ShuffleOptions, shuffled, windows
 from kconvert.conversion.split_job import SplitJob
@@ -108,6 +109,7 @@ class Repack(Strategy):
         """The shards of a window; how many the split has is known in time if it is the only one."""
         sizes = state.rows.column("size_bytes")
         order = shuffled(decisions, self.shuffle, split.name)
+        self.shard.require_enough(split.name, len(order))
         sized = ((one, sizes[one.row], max_bytes(split.annotations_of(one.name))) for one in order)
         cuts = list(cut(sized, self.shard, self.format, len(state.shards)))
         num_shards = len(cuts) if is_only else None

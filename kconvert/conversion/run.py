@@ -113,6 +113,7 @@ def forecast(conversion: Conversion, observer: Observer) -> Forecast:
     job = resolve(conversion)
     state = _state(conversion, job)
     plans = _survey(job, state, observer.note)
+    _require_enough_clips(conversion, plans)
     read = read_supplements(job.supplements, state, [plan.info.name for plan in plans])
     use = job.disk_use(plans, read.disk_bytes)
     return Forecast(
@@ -156,6 +157,7 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
         plans = _survey(job, state, notes.append)
         read = read_supplements(job.supplements, state, [plan.info.name for plan in plans])
         use = job.disk_use(plans, read.disk_bytes)
+        _require_enough_clips(conversion, plans)
         _note_all(observer, [*_announcement(conversion, job, use), *notes, *_oddities(conversion, job, plans)])
         if plans or read.files:
             require_space(use)
@@ -175,6 +177,13 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
             failures = _complete(job, supplements, records, opened, observer)
         job.journal.forget_refusal()
         return Summary(records, failures)
+
+
+def _require_enough_clips(conversion: Conversion, plans: Sequence[SplitPlan]) -> None:
+    """Raises `UsageError` if it is known before any archive is read that a split has too few clips."""
+    for plan in plans:
+        if plan.inputs.annotations.is_complete:
+            conversion.shard.require_enough(plan.info.name, len(plan.annotations.labels))
 
 
 def _oddities(conversion: Conversion, job: Job, plans: Sequence[SplitPlan]) -> list[str]:

@@ -235,6 +235,27 @@ def test_status_lists_what_a_person_may_want_to_look_at(converted: Path) -> None
     assert "not_a_clip_name.mp4" in train["listings"]["refused_members"][0]
 
 
+def test_a_split_has_as_many_shards_as_are_asked_for(mini: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words: list[str | int | Path] = ["k400", "--origin", mini, "--out", out, "--split", "val", "--shard.num_shards"]
+    ran = kconvert(*words, 9)
+    assert ran.code == 2
+    assert "--shard.num_shards 9: the split val has 8 clips to write; expected 1 to 8" in ran.err
+    # What was read is not read again: nothing is packed yet, so that how large shards are may still change.
+    ran = kconvert(*words, 3)
+    assert ran.code == 0, ran.err
+    assert "reading" not in ran.err
+    shards = sorted((out / "val").glob("*.tar"))
+    listed = [
+        subprocess.run(["tar", "tf", shard], check=True, capture_output=True, text=True).stdout for shard in shards
+    ]
+    assert [text.count(".mp4\n") for text in listed] == [2, 3, 3]
+    assert kconvert("verify", out).code == 0
+    refused = kconvert(*words, 2)
+    assert refused.code == 2
+    assert "shard.num_shards was 3, is now 2" in one_line(refused)
+
+
 def test_batch_does_several_and_goes_on_after_a_failing_one(mini: Path, tmp_path: Path) -> None:
     file = tmp_path / "batch.yaml"
     content = {

@@ -79,11 +79,11 @@ class Format(Layout):
     max_shard_bytes: int | None = None
     """Shards must be smaller, in bytes; `None` if they may have any size."""
 
-    def require_shards_of(self, max_bytes: int) -> None:
-        """Raises `UsageError` if its shards cannot have as many bytes."""
-        if self.max_shard_bytes is not None and max_bytes >= self.max_shard_bytes:
+    def require_shards_of(self, num_bytes: int, what: str = "--shard.max_bytes") -> None:
+        """Raises `UsageError`, which begins with `what`, if its shards cannot have as many bytes."""
+        if self.max_shard_bytes is not None and num_bytes >= self.max_shard_bytes:
             raise UsageError(
-                f"--shard.max_bytes {max_bytes}: expected less than {ByteSize(self.max_shard_bytes)}, as a file of the "
+                f"{what} {num_bytes}: expected less than {ByteSize(self.max_shard_bytes)}, as a file of the "
                 f"format {self.name} cannot be larger"
             )
 

@@ -5,35 +5,16 @@ from pathlib import Path
 from zlib import crc32
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kconvert.catalog.release import AnnotationFile
-from kconvert.conversion.pack import PackSample, PackTask, ShardOptions, cut, is_packed, pack, plan_digest
-from kconvert.dataset.formats.webdataset import FORMAT, WebDataset
+from kconvert.conversion.pack import PackSample, PackTask, is_packed, pack, plan_digest
+from kconvert.dataset.formats.webdataset import FORMAT
 from kconvert.errors import StagingError
 from kconvert.events import Advance
 from kconvert.staging.journal import Inputs, ShardReceipt, SplitJournal
 from kconvert.staging.part import StagedBytes, is_freed
 from kconvert.storage.folders import local
 from kconvert.storage.store import StorePath
-from kconvert.units import ByteSize
-
-LAYOUT = WebDataset()
-
-
-@given(st.lists(st.integers(0, 300_000), max_size=40), st.integers(1, 1_000_000), st.integers(1, 10))
-def test_shards_have_no_gaps_none_is_empty_and_none_is_too_large(
-    sizes: list[int], max_bytes: int, max_samples: int
-) -> None:
-    options = ShardOptions(ByteSize(max_bytes), max_samples)
-    cuts = list(cut(((number, size, ()) for number, size in enumerate(sizes)), options, LAYOUT, 5))
-    assert [item for planned in cuts for item in planned.items] == list(range(len(sizes)))
-    assert [planned.number for planned in cuts] == list(range(5, 5 + len(cuts)))
-    for planned in cuts:
-        assert 1 <= len(planned.items) <= max_samples
-        bound = LAYOUT.overhead_bytes + sum(LAYOUT.max_sample_bytes(sizes[item]) for item in planned.items)
-        assert bound <= max_bytes or len(planned.items) == 1
 
 
 def on_disk(path: StorePath) -> Path:
