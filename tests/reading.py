@@ -119,7 +119,7 @@ def read_datasets(out: Path, split: str) -> Found:
 
     name = {"train": "train", "val": "validation", "test": "test"}[split]
     with tempfile.TemporaryDirectory() as cache:
-        return _of_datasets(datasets.load_dataset(str(out), split=name, cache_dir=cache))
+        return _of_datasets(out, datasets.load_dataset(str(out), split=name, cache_dir=cache))
 
 
 def read_datasets_streaming(out: Path, split: str) -> Found:
@@ -127,13 +127,14 @@ def read_datasets_streaming(out: Path, split: str) -> Found:
     import datasets
 
     name = {"train": "train", "val": "validation", "test": "test"}[split]
-    return _of_datasets(datasets.load_dataset(str(out), split=name, streaming=True))
+    return _of_datasets(out, datasets.load_dataset(str(out), split=name, streaming=True))
 
 
-def _of_datasets(dataset: Any) -> Found:
+def _of_datasets(out: Path, dataset: Any) -> Found:
     from datasets import Video
 
     video, label, key = ("mp4", "cls", "__key__") if "mp4" in dataset.features else ("video", "label", "key")
+    assert dataset.features[label].names == (out / "labels.txt").read_text().splitlines()
     plain = dataset.cast_column(video, Video(decode=False))
     return found((row[key], row[label], row[video]["bytes"]) for row in plain)
 

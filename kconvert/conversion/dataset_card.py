@@ -40,7 +40,7 @@ def card_text(manifest: Manifest) -> str:
     front = {
         "pretty_name": f"{release.title}, packed by kconvert",
         "task_categories": ["video-classification"],
-        **open_layout(manifest.format).card_config(packed, list(manifest.options.get("members", ()))),
+        **open_layout(manifest.format).card_config(manifest.release, packed, list(manifest.options.get("members", ()))),
     }
     lines = ["---", to_yaml_text(front).strip(), "---", ""]
     lines += [f"# {release.title}", "", *_card_body(manifest), ""]

@@ -53,7 +53,7 @@ class Archives(Layout):
         # The digest of an archive is that of all its clips; their rows say what is in it.
         return iter(())
 
-    def card_config(self, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(self, release: str, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
         return {}
 
     def card_text(self) -> Sequence[str]:

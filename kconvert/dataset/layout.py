@@ -162,9 +162,9 @@ class Layout(ABC):
         """Makes the shards known to the format's own library, once all are in place; nothing to do if it knows them."""
 
     @abstractmethod
-    def card_config(self, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
-        """The front matter of the dataset card that makes Hugging Face datasets read it; these splits have shards, and
-        samples have these further annotations."""
+    def card_config(self, release: str, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+        """The front matter of the dataset card that makes Hugging Face datasets read it, of a release of which these
+        splits have shards, and whose samples have these further annotations."""
 
     @abstractmethod
     def card_text(self) -> Sequence[str]:

@@ -107,7 +107,7 @@ class Folder(Format):
         files = {"encodingFormat": ["video/mp4", "text/plain"], "includes": "*.mp4"}
         return Media(files, {"extract": {"fileProperty": "fullpath"}}) if manifest.shards else None
 
-    def card_config(self, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(self, release: str, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
         return data_files(splits, "{split}/**/*.mp4", f"{{split}}/{_METADATA_NAME}")
 
     def card_text(self) -> Sequence[str]:

@@ -107,7 +107,7 @@ class Lance(Format):
     def is_foreign(self, path: str) -> bool:
         return PurePosixPath(path).parts[1:2] != ("data",) and path.split("/", maxsplit=1)[0] in self.folders
 
-    def card_config(self, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(self, release: str, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
         return {}
 
     def card_text(self) -> Sequence[str]:

@@ -79,7 +79,7 @@ class ParquetFormat(Format):
         except (pa.ArrowException, KeyError) as error:
             raise ValueError(f"not a Parquet file of videos ({error})") from error
 
-    def card_config(self, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(self, release: str, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
         config = data_files(splits, "data/{split}-*.parquet")
         tables = data_files(splits, "metadata/{split}.parquet")
         if config:

@@ -110,5 +110,5 @@ class Subfolders(Format):
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return b""
 
-    def card_config(self, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(self, release: str, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
         return {}

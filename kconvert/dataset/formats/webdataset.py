@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from kconvert.catalog.release import SUPPLEMENT_NAMES
+from kconvert.catalog.release import SUPPLEMENT_NAMES, load_release
 from kconvert.dataset.croissant import Media
 from kconvert.dataset.formats.features import card_feature
 from kconvert.dataset.formats.format import (
@@ -126,11 +126,11 @@ class WebDataset(Format):
             for name in _ENERGON_FILES:
                 (out / ".nv-meta" / name).remove()
 
-    def card_config(self, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(self, release: str, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
         # No config for the tables: datasets takes the builder of the first config for all of them
         # (`LocalDatasetModuleFactory.get_module`, datasets 5.2), so that tables beside tars would be read as tars.
         files = data_files(splits, "{split}/*.tar")
-        return {**files, **(_declared(annotations) if annotations else {})}
+        return {**files, **(_declared(release, annotations) if splits else {})}
 
     def card_text(self) -> Sequence[str]:
         return (
@@ -202,12 +202,12 @@ def _extension(name: str) -> str:
     return name.partition(".")[2]
 
 
-def _declared(annotations: Sequence[str]) -> dict[str, Any]:
-    """The features of all members, for the front matter of a dataset card: where a list is empty in the first samples,
-    its type would be guessed wrong."""
+def _declared(release: str, annotations: Sequence[str]) -> dict[str, Any]:
+    """The features of all members, for the front matter of a dataset card: a label has its name, and where a list is
+    empty in the first samples, its type would be guessed wrong."""
     facts = pa.struct([(name, _KINDS[kind]) for name, kind in FACTS.items()])
     features = [
-        {"name": "cls", "dtype": "int64"},
+        {"name": "cls", "dtype": {"class_label": {"names": dict(_numbered(load_release(release).labels))}}},
         card_feature("json", facts),
         {"name": "mp4", "dtype": "video"},
         *(card_feature(f"{name}.json", pa.list_(open_supplement(name).row_type)) for name in annotations),
@@ -215,6 +215,10 @@ def _declared(annotations: Sequence[str]) -> dict[str, Any]:
         {"name": "__url__", "dtype": "string"},
     ]
     return {"dataset_info": {"features": features}}
+
+
+def _numbered(labels: Iterable[str]) -> Iterator[tuple[str, str]]:
+    return ((str(number), label) for number, label in enumerate(labels))
 
 
 def _is_prepared(out: StorePath, manifest: Manifest) -> bool:
