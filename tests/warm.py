@@ -121,10 +121,11 @@ class _Server:
                     return None
                 if key.fileobj is not self._listener:
                     self._tell(key.fd)
-                elif words := self._fork():
+                elif (words := self._fork()) is not None:
                     return words
 
-    def _fork(self) -> list[str]:
+    def _fork(self) -> list[str] | None:
+        """Forks for who asks; returns the words in the new process, `None` in this one."""
         connection, _ = self._listener.accept()
         data, streams, _, _ = socket.recv_fds(connection, _MAX_REQUEST_BYTES, 3)
         while part := connection.recv(_MAX_REQUEST_BYTES):
@@ -142,7 +143,7 @@ class _Server:
         handle = os.pidfd_open(pid)
         self._running[handle] = pid, connection
         self._waiting.register(handle, selectors.EVENT_READ)
-        return []
+        return None
 
     def _tell(self, handle: int) -> None:
         """Tells of the end of a run."""

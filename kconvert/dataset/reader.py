@@ -28,6 +28,7 @@ from kconvert.video.frames import decode, upright
 
 if TYPE_CHECKING:
     import numpy
+    from torchcodec.decoders import VideoDecoder
 
     from kconvert.video.sampling import SamplingOptions
 
@@ -72,6 +73,16 @@ class ClipData:
         from kconvert.video.sampling import Sampling, sample_many
 
         return sample_many(self.video, Sampling(**options), num_clips)
+
+    def decoder(self) -> VideoDecoder:
+        """torchcodec's decoder of the video: frames by index or time, exactly, in one thread, as T × 3 × height ×
+        width, upright unless the clip is mirrored, which torchcodec does not heed (0.11).
+
+        Raises: `ImportError` where torchcodec is not installed, and what it raises for a video that it cannot read.
+        """
+        from torchcodec.decoders import VideoDecoder
+
+        return VideoDecoder(self.video, num_ffmpeg_threads=1, seek_mode="exact")
 
 
 class ExchangedError(OSError):

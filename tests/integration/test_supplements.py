@@ -153,7 +153,15 @@ def nearest(times: list[float], seconds: float) -> int:
     return min(range(len(times)), key=lambda index: (round(abs(times[index] - seconds), 6), index))
 
 
-@pytest.mark.parametrize("to", ["folder", "webdataset", "parquet", "lance", "archives"])
+@pytest.mark.parametrize(
+    ("any_mini", "to"),
+    [
+        *(("made", to) for to in ("folder", "webdataset", "parquet", "lance", "archives")),
+        ("real", "webdataset"),
+        ("real", "archives"),
+    ],
+    indirect=["any_mini"],
+)
 def test_frames_are_those_that_are_shown_nearest(any_mini: Path, tmp_path: Path, to: str) -> None:
     out, files = tmp_path / "out", tmp_path / "files"
     small = [] if to == "archives" else ["--shard.max_samples", "3"]

@@ -348,6 +348,15 @@ def test_a_shard_that_is_exchanged_under_a_reader_is_refused_by_name(folder: Pat
         clips[0]
 
 
+def test_torchcodec_decodes_the_same_frames_from_anywhere(clips: Clips) -> None:
+    clip = clips[0]
+    frames = list(clip.frames())
+    decoder = clip.decoder()
+    assert len(decoder) == len(frames)
+    for index in (len(frames) - 1, 0, 7):
+        assert np.array_equal(decoder[index].permute(1, 2, 0).numpy(), frames[index])
+
+
 def test_kconvert_itself_does_not_import_torch() -> None:
     code = "import sys, kconvert; kconvert.open; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -130,13 +130,15 @@ def test_one_that_cannot_be_renewed_is_lost(path: StorePath, bucket: Store, monk
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.2)
     monkeypatch.setattr(lease, "LOST_SECONDS", 1.0)
 
+    started: list[float] = []
+
     def work() -> None:
         with leased(path):
+            started.append(time.monotonic())
             bucket.misbehave = lambda asked: "500"
-            time.sleep(30)
+            time.sleep(60)
 
-    started = time.monotonic()
     with pytest.raises(LostLockError, match="could not be renewed"):
         work()
     # What waits in the main thread is interrupted, however long the store's library tries again.
-    assert time.monotonic() - started < 12
+    assert time.monotonic() - started[0] < 30
