@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     from kconvert.video.sampling import SamplingOptions
 
+_MAX_GAP_BYTES = 64 << 10
+"""Between two videos that are read at once."""
+
 
 @dataclass(frozen=True)
 class ClipData:
@@ -158,9 +161,29 @@ class Clips(Sequence[ClipData]):
         if isinstance(index, Sequence) or getattr(index, "ndim", None):
             # An array, too.
             return self.select(index)  # type: ignore[arg-type]
-        row = self._rows.row(range(len(self))[operator.index(index)])
-        row["label_id"] = self._id(row["label_id"])
-        return ClipData(row["key"], row["label"], row["label_id"], row, self._video(row))
+        row = self._row(range(len(self))[operator.index(index)])
+        return _clip(row, self._video(row))
+
+    def together(self, indexes: Sequence[int]) -> dict[int, ClipData]:
+        """Clips by their indexes; those that follow each other in a shard are had by one read. Those that it does not
+        reach are left out: whoever asks for one alone is told why. Raises `ExchangedError`."""
+        found: dict[int, ClipData] = {}
+        rows = {index: self._row(index) for index in sorted(set(indexes))}
+        for group in _side_by_side(rows):
+            first, last = rows[group[0]], rows[group[-1]]
+            start, end = first["offset_bytes"], last["offset_bytes"] + last["size_bytes"]
+            try:
+                data = self._range(first["shard"], start, end)
+            except ExchangedError:
+                raise
+            except OSError:
+                continue
+            for index in group:
+                row = rows[index]
+                video = data[row["offset_bytes"] - start :][: row["size_bytes"]]
+                if len(video) == row["size_bytes"]:
+                    found[index] = _clip(row, video)
+        return found
 
     @property
     def classes(self) -> list[str]:
@@ -254,17 +277,47 @@ class Clips(Sequence[ClipData]):
     def _id(self, label_id: int) -> int:
         return label_id if self._new_ids is None else self._new_ids.get(label_id, -1)
 
-    def _video(self, row: Mapping[str, Any]) -> bytes:
-        path, start, size = self._out / row["shard"], row["offset_bytes"], row["size_bytes"]
-        if self._place is not None and (stamp := self._place.stamps.get(row["shard"])) is not None:
+    def _row(self, index: int) -> dict[str, Any]:
+        row = self._rows.row(index)
+        row["label_id"] = self._id(row["label_id"])
+        return row
+
+    def _range(self, shard: str, start: int, end: int) -> bytes:
+        """Bytes of a shard, fewer where it is cut."""
+        path = self._out / shard
+        if self._place is not None and (stamp := self._place.stamps.get(shard)) is not None:
             _require_same(path, stamp)
-        video: bytes = path.read_range(start, start + size)
+        data: bytes = path.read_range(start, end)
+        return data
+
+    def _video(self, row: Mapping[str, Any]) -> bytes:
+        start, size = row["offset_bytes"], row["size_bytes"]
+        video = self._range(row["shard"], start, start + size)
         if len(video) != size:
             raise OSError(
-                f"{path}: ends after {len(video):,} of the {size:,} bytes of {row['key']}; `kconvert verify` says "
-                "what else differs"
+                f"{self._out / row['shard']}: ends after {len(video):,} of the {size:,} bytes of {row['key']}; "
+                "`kconvert verify` says what else differs"
             )
         return video
+
+
+def _clip(row: Mapping[str, Any], video: bytes) -> ClipData:
+    return ClipData(row["key"], row["label"], row["label_id"], row, video)
+
+
+def _side_by_side(rows: Mapping[int, Mapping[str, Any]]) -> Iterator[list[int]]:
+    """Groups of indexes, given in order, whose videos stand in one file with little between them."""
+    group: list[int] = []
+    for index, row in rows.items():
+        if group:
+            before = rows[group[-1]]
+            gap = row["offset_bytes"] - before["offset_bytes"] - before["size_bytes"]
+            if row["shard"] != before["shard"] or not 0 <= gap <= _MAX_GAP_BYTES:
+                yield group
+                group = []
+        group.append(index)
+    if group:
+        yield group
 
 
 def _is_one(value: object) -> bool:

@@ -17,31 +17,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import Once
-from harness import kconvert
-from miniature.made import make_clip
-from packing import clip_name, origin
+from to_train_from import BAD, NUM_CLIPS, convert
 from torch.utils.data import DataLoader
 
 import kconvert as library
 from kconvert.dataset.reader import Clips
 from kconvert.torch import ClipDataset, ClipSampler
 
-NUM_CLIPS = 23
-BAD = (4, 11)
-"""Clips that pass the check of the default depth, and do not decode."""
-
 
 @pytest.fixture(scope="module")
 def folder(once: Once) -> Path:
     """k400's val of 23 clips in shards of five, of which two do not decode. Not to be changed."""
-
-    def convert(place: Path) -> None:
-        kinds = ["flipped" if number in BAD else "good" for number in range(NUM_CLIPS)]
-        clips = {clip_name(number): make_clip(kind, str(number)) for number, kind in enumerate(kinds)}
-        words = ("k400", "--split", "val", "--out", place / "out", "--shard.max_samples", 5)
-        ran = kconvert(*words, "--origin", origin(place / "origin", clips))
-        assert ran.code == 0, ran.err
-
     return once("to-train-from", convert) / "out"
 
 

@@ -14,10 +14,11 @@ import numpy
 import torch
 from torch.utils.data import Dataset
 
-from kconvert.dataset.reader import Clips, ExchangedError
+from kconvert.dataset.reader import ClipData, Clips, ExchangedError
 from kconvert.dataset.training.order import EpochIndex, Mode
 from kconvert.video.sampling import Crop, Sampling, sample
 
+OnError = Literal["replace", "raise"]
 Transform = Callable[[torch.Tensor], Any]
 _Found = tuple[torch.Tensor, int, str]
 """The video, the label and the key of a clip."""
@@ -61,7 +62,7 @@ class ClipDataset(Dataset[dict[str, Any]]):  # type: ignore[misc]
     """Where; in evaluation always in the middle, as is the start."""
     transform: Transform | None = None
     """Of the video; the global generators of torch, numpy and Python are seeded for it, and restored after it."""
-    on_error: Literal["replace", "raise"] = "replace"
+    on_error: OnError = "replace"
     """What becomes of a clip that cannot be decoded or read."""
     seed: int = 0
     """Of all that is random."""
@@ -75,9 +76,13 @@ class ClipDataset(Dataset[dict[str, Any]]):  # type: ignore[misc]
         return len(self.clips)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.sample_of(index, self.clips.__getitem__)
+
+    def sample_of(self, index: int, read: Callable[[int], ClipData]) -> dict[str, Any]:
+        """The sample of an index; `read` gives its clip, and raises as `clips` do."""
         place = self._place(index)
         try:
-            found = self._sample(place.index, place)
+            found = self._sample(read(place.index), place)
         except ExchangedError:
             raise
         except (ValueError, OSError) as failure:
@@ -95,7 +100,7 @@ class ClipDataset(Dataset[dict[str, Any]]):  # type: ignore[misc]
             return {**self._finished((black, label, key), place), "valid": False}
         for spare in place.spares:
             try:
-                found = self._sample(spare, place)
+                found = self._sample(self.clips[spare], place)
             except ExchangedError:
                 raise
             except (ValueError, OSError):
@@ -124,9 +129,8 @@ class ClipDataset(Dataset[dict[str, Any]]):  # type: ignore[misc]
             crop="center" if is_eval else self.crop,
         )
 
-    def _sample(self, index: int, place: _Place) -> _Found:
+    def _sample(self, clip: ClipData, place: _Place) -> _Found:
         """The video, the label and the key of a clip."""
-        clip = self.clips[index]
         options = replace(self._options(place.mode), generator=numpy.random.default_rng(place.entropy))
         pixels = sample(clip.video, options)
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), clip.label_id, clip.key

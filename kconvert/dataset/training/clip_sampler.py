@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch.utils.data import Sampler
 
 from kconvert.dataset.reader import Clips
 from kconvert.dataset.training.order import EpochIndex, Mode, Share, balanced, permutation, with_epoch
+from kconvert.dataset.training.ranks import ranks
 
 
 @dataclass(eq=False)
@@ -50,14 +50,7 @@ class ClipSampler(Sampler[int]):  # type: ignore[misc]
     """The epoch of this pass, and how many of it were given out."""
 
     def __post_init__(self) -> None:
-        ranks, rank = _ranks()
-        share = Share(
-            self.mode,
-            ranks if self.num_replicas is None else self.num_replicas,
-            rank if self.rank is None else self.rank,
-            self.multiple_of,
-        )
-        self._share = share
+        self._share = Share(self.mode, *ranks(self.num_replicas, self.rank), self.multiple_of)
         self._at = (0, self.consumed)
         self._require_within()
         if self.balanced and self.mode == "eval":
@@ -81,7 +74,7 @@ class ClipSampler(Sampler[int]):  # type: ignore[misc]
             yield index
         self._at = (epoch + 1, 0)
 
-    def _epoch(self, epoch: int) -> Iterator[EpochIndex]:
+    def _epoch(self, epoch: int) -> Sequence[EpochIndex]:
         num = len(self.clips)
         if self.mode == "eval" or not (self.shuffle or self.balanced):
             order = list(range(num))
@@ -89,7 +82,7 @@ class ClipSampler(Sampler[int]):  # type: ignore[misc]
             order = balanced(self.clips.targets, self.seed, epoch)
         else:
             order = permutation(num, self.seed, epoch)
-        return with_epoch(self._share, order, epoch)
+        return with_epoch(self._share, order, epoch, has_repeats=self.balanced)
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, and how many of its samples were given out: of a loader that knows what of them was used, as
@@ -106,10 +99,3 @@ class ClipSampler(Sampler[int]):  # type: ignore[misc]
         most = self._share.num(len(self.clips))
         if not 0 <= self.consumed <= most:
             raise ValueError(f"consumed {self.consumed}: expected 0 to {most}, the samples of this rank's epoch")
-
-
-def _ranks() -> tuple[int, int]:
-    """How many ranks there are, and which this is."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_world_size(), torch.distributed.get_rank()
-    return 1, 0

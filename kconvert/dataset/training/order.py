@@ -3,9 +3,9 @@ ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy
 
@@ -47,10 +47,35 @@ class Share:
         num = max(1, num_clips // (self.num_replicas * self.multiple_of)) * self.multiple_of
         return range(self.rank, num * self.num_replicas, self.num_replicas)
 
+    def piece(self, num_clips: int) -> range:
+        """Places of the rank that follow each other: as many, but that in evaluation others may have one more."""
+        if self.mode == "eval":
+            return range(num_clips * self.rank // self.num_replicas, num_clips * (self.rank + 1) // self.num_replicas)
+        num = self.num(num_clips)
+        return range(self.rank * num, (self.rank + 1) * num)
+
 
 def permutation(num_clips: int, seed: int, epoch: int) -> list[int]:
     """All clips, in another order in each epoch."""
     found: list[int] = numpy.random.default_rng([seed, epoch]).permutation(num_clips).tolist()
+    return found
+
+
+def in_runs(shards: Sequence[str], length: int, seed: int, epoch: int) -> list[int]:
+    """All clips, given by the shards that they are in, in runs of `length` that follow each other in a shard. The runs
+    are mixed; where they begin, and so which clips are in one, is another place in each epoch."""
+    generator = numpy.random.default_rng([seed, epoch])
+    _, own = numpy.unique(numpy.asarray(shards, dtype=object).astype(str), return_inverse=True)
+    numbers = numpy.arange(len(own))
+    is_first = numpy.diff(own, prepend=-1) != 0
+    within = numbers - numpy.maximum.accumulate(numpy.where(is_first, numbers, 0))
+    run = (within + generator.integers(length)) // length
+    starts = numpy.flatnonzero(is_first | (numpy.diff(run, prepend=-1) != 0))
+    lengths = numpy.diff(starts, append=len(own))
+    mixed = generator.permutation(len(starts))
+    starts, lengths = starts[mixed], lengths[mixed]
+    ends = numpy.cumsum(lengths)
+    found: list[int] = (numpy.repeat(starts - ends + lengths, lengths) + numbers).tolist()
     return found
 
 
@@ -86,16 +111,53 @@ class EpochIndex(int):
         return EpochIndex, (int(self), (self.epoch, self.repeat, self.mode), self.spares)
 
 
-def with_epoch(share: Share, order: Sequence[int], epoch: int) -> Iterator[EpochIndex]:
-    """The indexes of a rank in an epoch of that order; the clips that follow each there may take its place."""
-    places = share.places(len(order))
-    num_spares = min(_MAX_SPARES, len(places) - 1)
-    repeats = _repeats(order) if share.mode == "train" else None
-    for number, place in enumerate(places):
-        spares = tuple(order[places[(number + step) % len(places)] % len(order)] for step in range(1, num_spares + 1))
-        turn, at = divmod(place, len(order))
-        repeat = turn if repeats is None else repeats[at] + turn * len(order)
-        yield EpochIndex(order[at], (epoch, repeat, share.mode), spares)
+@dataclass(frozen=True)
+class RankEpoch(Sequence[EpochIndex]):
+    """What a rank sees in an epoch, in order."""
+
+    order: Sequence[int]
+    """Of the epoch, for all ranks."""
+    epoch: int
+    """From 0."""
+    mode: Mode
+    """What is promised."""
+    places: range
+    """Those of the rank in the order, which begins again where it ends."""
+    repeats: Sequence[int] | None = None
+    """How often the clip of each place was there before; `None` where each is there once."""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, number: int) -> EpochIndex: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[EpochIndex]: ...
+
+    def __getitem__(self, number: int | slice) -> EpochIndex | list[EpochIndex]:
+        if isinstance(number, slice):
+            return [self._at(one) for one in range(len(self))[number]]
+        return self._at(range(len(self))[number])
+
+    def _at(self, number: int) -> EpochIndex:
+        """The index, with the clips that follow it, which may take its place."""
+        num, places, order = len(self.order), self.places, self.order
+        steps = range(1, min(_MAX_SPARES, len(places) - 1) + 1)
+        spares = tuple(order[places[(number + step) % len(places)] % num] for step in steps)
+        turn, at = divmod(places[number], num)
+        repeat = turn if self.repeats is None else self.repeats[at] + turn * num
+        return EpochIndex(order[at], (self.epoch, repeat, self.mode), spares)
+
+
+def with_epoch(share: Share, order: Sequence[int], epoch: int, has_repeats: bool = False) -> RankEpoch:
+    """What a rank sees of an epoch of that order, in which clips may be there more than once."""
+    return RankEpoch(order, epoch, share.mode, share.places(len(order)), _repeats(order) if has_repeats else None)
+
+
+def in_one_piece(share: Share, order: Sequence[int], epoch: int) -> RankEpoch:
+    """The same, but a rank has clips that follow each other in that order."""
+    return RankEpoch(order, epoch, share.mode, share.piece(len(order)))
 
 
 def _repeats(order: Sequence[int]) -> list[int]:

@@ -1,14 +1,17 @@
 """Which clips each rank sees: the traps of TRAINING pipelines as people met them, each named."""
 
+import itertools
 import pickle
+import random
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kconvert.dataset.training.order import EpochIndex, Share, balanced, permutation, with_epoch
+from kconvert.dataset.training.order import EpochIndex, Share, balanced, in_one_piece, in_runs, permutation, with_epoch
 
 
 def own(share: Share, order: Sequence[int]) -> list[int]:
@@ -75,7 +78,7 @@ def test_balanced_classes_are_equally_likely() -> None:
 
 
 def test_an_index_carries_its_epoch_wherever_it_is_sent() -> None:
-    (index, *others) = with_epoch(Share("train", 1, 0), [5, 7, 9, 5], 3)
+    (index, *others) = with_epoch(Share("train", 1, 0), [5, 7, 9, 5], 3, has_repeats=True)
     assert index == 5
     assert isinstance(index, int)
     sent = pickle.loads(pickle.dumps(index))
@@ -89,7 +92,7 @@ def test_a_clip_that_is_there_again_is_another_sample_on_whatever_rank() -> None
         (int(index), index.repeat)
         for rank in range(3)
         for order in ([1, 1, 2, 1], [4])
-        for index in with_epoch(Share("train", 3, rank, 2), order, 0)
+        for index in with_epoch(Share("train", 3, rank, 2), order, 0, has_repeats=True)
     ]
     assert len(found) == len(set(found)) == 12
 
@@ -98,3 +101,38 @@ def test_a_clip_that_is_there_again_is_another_sample_on_whatever_rank() -> None
 def test_shares_that_make_no_sense_are_refused(rank: int, replicas: int, multiple: int) -> None:
     with pytest.raises(ValueError, match="expected"):
         Share("train", replicas, rank, multiple)
+
+
+@given(st.lists(st.integers(1, 30), max_size=12), st.integers(1, 9), st.integers(0, 5))
+def test_runs_follow_each_other_in_a_shard_and_all_clips_are_there(sizes: list[int], length: int, epoch: int) -> None:
+    shards = [f"{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    order = in_runs(shards, length, 7, epoch)
+    assert sorted(order) == list(range(len(shards)))
+    assert order == in_runs(shards, length, 7, epoch)
+    # Of a shard of n clips, which may begin within a run, at most this many.
+    num_runs = 1 + sum(later != earlier + 1 or shards[later] != shards[earlier] for earlier, later in pairwise(order))
+    assert num_runs <= 1 + sum(-(-size // length) + 1 for size in sizes)
+
+
+def test_runs_begin_elsewhere_in_each_epoch_and_mix_what_windows_left_apart() -> None:
+    """Of 100 windows of 600 clips, in each of which there are 20 of 700 classes."""
+    generator = random.Random(0)
+    classes = [20 * window % 700 + generator.randrange(20) for window in range(100) for _ in range(600)]
+    shards = [f"{number // 500:03d}" for number in range(len(classes))]
+    orders = [in_runs(shards, 4, 0, epoch) for epoch in range(4)]
+    pairs = [{tuple(sorted(pair)) for pair in pairwise(order)} for order in orders]
+    assert all(len(one & other) < 0.8 * len(one) for one, other in itertools.combinations(pairs, 2))
+    assert len({classes[index] for index in range(1000)}) < 50
+    assert len({classes[index] for index in orders[0][:1000]}) > 450
+
+
+@given(numbers, ranks, st.integers(1, 5))
+def test_pieces_are_as_many_as_strides(num: int, replicas: int, multiple: int) -> None:
+    order = permutation(num, 3, 4)
+    for mode in ("train", "eval"):
+        shares = [Share(mode, replicas, rank, multiple) for rank in range(replicas)]
+        pieces = [list(map(int, in_one_piece(share, order, 0))) for share in shares]
+        strides = [own(share, order) for share in shares]
+        assert sorted(map(len, pieces)) == sorted(map(len, strides))
+        if mode == "eval" or num >= replicas * multiple:
+            assert sorted(itertools.chain(*pieces)) == sorted(itertools.chain(*strides))

@@ -1,0 +1,160 @@
+"""Streaming whole batches with torch: the same ones for any number of workers, however they begin, and after a resume."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Once
+from to_train_from import BAD, convert
+from torch.utils.data import DataLoader
+
+import kconvert as library
+from kconvert.torch import stream
+
+Epoch = list[tuple[Any, ...]]
+
+
+@pytest.fixture(scope="module")
+def folder(once: Once) -> Path:
+    """Not to be changed."""
+    return once("to-train-from", convert) / "out"
+
+
+def noisy(video: torch.Tensor) -> torch.Tensor:
+    return video.float() + torch.rand(())
+
+
+def streamed(folder: Path, **options: Any) -> Any:
+    usual = {"num_frames": 4, "stride": 2, "size": (24, 32), "transform": noisy}
+    return stream(folder, "val", options.pop("batch_size", 4), **{**usual, **options})
+
+
+def epoch(source: Any) -> Epoch:
+    return [(*batch["key"], *batch["replaced"], float(batch["video"].double().sum())) for batch in source]
+
+
+def keys(found: Epoch) -> list[str]:
+    return [name for batch in found for name in batch[: len(batch) // 2]]
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> list[Epoch]:
+    """Three epochs without workers."""
+    source = streamed(folder)
+    return [epoch(source) for _ in range(3)]
+
+
+def test_epochs_differ_and_have_whole_batches(folder: Path, expected: list[Epoch]) -> None:
+    assert len({tuple(one) for found in expected for one in found}) == 15
+    assert {len(found) for found in expected} == {5}
+    assert len(streamed(folder)) == 5
+    assert len({tuple(sorted(keys(found))) for found in expected}) == 3
+
+
+@pytest.mark.parametrize(
+    ("context", "workers", "persistent"),
+    [("fork", 1, True), ("fork", 2, False), ("spawn", 2, True), ("forkserver", 2, False)],
+)
+def test_batches_are_the_same_for_any_number_of_workers(
+    folder: Path, expected: list[Epoch], context: str, workers: int, persistent: bool
+) -> None:
+    source = DataLoader(
+        streamed(folder), None, num_workers=workers, multiprocessing_context=context, persistent_workers=persistent,
+        prefetch_factor=8,
+    )  # fmt: skip
+    assert [epoch(source) for _ in range(3)] == expected
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 6 worker processes")
+def test_more_workers_than_batches_and_other_numbers_of_them_in_between(folder: Path, expected: list[Epoch]) -> None:
+    source = streamed(folder)
+    assert epoch(DataLoader(source, None, num_workers=6)) == expected[0]
+    assert next(iter(source))["key"] == list(expected[1][0][:4])
+    assert epoch(DataLoader(source, None, num_workers=1)) == expected[2]
+    source.set_epoch(1)
+    assert epoch(source) == expected[1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_interrupted_epoch_goes_on_with_other_workers_and_later_ones_are_whole(
+    folder: Path, expected: list[Epoch], workers: int
+) -> None:
+    source = streamed(folder, consumed=12)
+    source.set_epoch(1)
+    loader = DataLoader(source, None, num_workers=workers)
+    assert epoch(loader) == expected[1][3:]
+    assert epoch(loader) == expected[2]
+
+
+def test_ranks_may_be_more_than_shards_and_more_than_clips(folder: Path) -> None:
+    found = [keys(epoch(streamed(folder, mode="eval", num_replicas=8, rank=rank))) for rank in range(8)]
+    assert [name for names in found for name in names] == library.open(folder, "val").column("key")
+    assert {len(names) for names in found} == {2, 3}
+    planned = [[*streamed(folder, num_replicas=8, rank=rank, batch_size=2).planner()] for rank in range(8)]
+    assert {len(batches) for batches in planned} == {1}
+    assert len({int(index) for batches in planned for batch in batches for index in batch}) == 16
+    assert [keys(epoch(streamed(folder, mode="eval", num_replicas=30, rank=rank))) for rank in (0, 29)] == [
+        [],
+        library.open(folder, "val").column("key")[-1:],
+    ]
+
+
+def test_a_clip_that_does_not_decode_is_replaced_or_not_valid(folder: Path) -> None:
+    clips = library.open(folder, "val")
+    batch = next(iter(streamed(folder, batch_size=23)))
+    bad = set(batch["replaced"]) - {""}
+    assert len(bad) == len(BAD)
+    assert not bad & set(batch["key"])
+    assert set(batch["key"]) <= set(clips.column("key"))
+    batch = next(iter(streamed(folder, batch_size=23, mode="eval")))
+    assert list(batch["key"]) == clips.column("key")
+    assert {key for key, valid in zip(batch["key"], batch["valid"], strict=True) if not valid} == bad
+    with pytest.raises(ValueError, match="cannot be decoded|cannot be"):
+        list(streamed(folder, on_error="raise"))
+
+
+def test_stages_of_webdataset_follow(folder: Path, expected: list[Epoch]) -> None:
+    names = streamed(folder).map(lambda batch: batch["key"]).map(tuple)
+    assert list(names) == [batch[:4] for batch in expected[0]]
+    assert len(names) == 5
+
+
+def test_clips_that_follow_each_other_are_one_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = library.open(folder, "val")
+    reads: list[tuple[int, int]] = []
+    original = type(clips._out).read_range
+
+    def counted(self: Any, start: int, end: int) -> bytes:
+        reads.append((start, end))
+        return original(self, start, end)
+
+    monkeypatch.setattr(type(clips._out), "read_range", counted)
+    found = clips.together([4, 0, 1, 2, 3, 7, 7])
+    assert {index: clip.video for index, clip in found.items()} == {n: clips[n].video for n in (0, 1, 2, 3, 4, 7)}
+    assert len(reads) == 2 + 6
+
+
+def test_what_is_cut_or_gone_is_told_by_name(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    row = library.open(copy, "val")[2].metadata
+    with open(copy / row["shard"], "r+b") as file:
+        file.truncate(row["offset_bytes"] + 10)
+    source = streamed(copy, mode="eval", on_error="raise", batch_size=5)
+    with pytest.raises(OSError, match=f"ends after 10 of the .* bytes of {row['key']}"):
+        list(source)
+    (copy / row["shard"]).unlink()
+    with pytest.raises(OSError, match="is gone since the folder was opened; open it again"):
+        list(source)
+
+
+def test_options_that_make_no_sense_are_refused_at_once(folder: Path) -> None:
+    for options in ({"run_length": 0}, {"num_ahead": 0}, {"batch_size": 0}, {"mode": "test"}, {"stride": 0}):
+        with pytest.raises(ValueError, match="expected"):
+            streamed(folder, **options)
+    for consumed in (-4, 3, 24):
+        with pytest.raises(ValueError, match="expected 0 to 20, the samples of this rank's epoch, and whole batches"):
+            streamed(folder, consumed=consumed)

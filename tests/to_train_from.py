@@ -1,0 +1,22 @@
+"""A converted folder that the tests of training read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness import kconvert
+from miniature.made import make_clip
+from packing import clip_name, origin
+
+NUM_CLIPS = 23
+BAD = (4, 11)
+"""Clips that pass the check of the default depth, and do not decode."""
+
+
+def convert(place: Path) -> None:
+    """k400's val of 23 clips in shards of five, of which two do not decode, as `out`."""
+    kinds = ["flipped" if number in BAD else "good" for number in range(NUM_CLIPS)]
+    clips = {clip_name(number): make_clip(kind, str(number)) for number, kind in enumerate(kinds)}
+    words = ("k400", "--split", "val", "--out", place / "out", "--shard.max_samples", 5)
+    ran = kconvert(*words, "--origin", origin(place / "origin", clips))
+    assert ran.code == 0, ran.err
