@@ -20,6 +20,7 @@ from kconvert.catalog.release import SPLIT_SYNONYMS
 from kconvert.dataset.manifest import LABELS_NAME, Manifest, finished_manifest, require_split
 from kconvert.dataset.open import open_layout
 from kconvert.dataset.table import FinalTable, read_split_table
+from kconvert.dataset.videos import Stamp, Videos, stamps_of
 from kconvert.errors import UsageError
 from kconvert.storage.open import to_path
 from kconvert.storage.store import StorePath
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from torchcodec.decoders import VideoDecoder
 
     from kconvert.video.sampling import SamplingOptions
-
-_MAX_GAP_BYTES = 64 << 10
-"""Between two videos that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +86,6 @@ class ClipData:
         return VideoDecoder(self.video, num_ffmpeg_threads=1, seek_mode="exact")
 
 
-class ExchangedError(OSError):
-    """A shard is not what it was when its folder was opened."""
-
-
 @dataclass(frozen=True)
 class _Place:
     """What a process needs to open the clips of a split again."""
@@ -106,8 +100,8 @@ class _Place:
     """Of its table."""
     classes: tuple[str, ...]
     """All labels of the release, by their ids."""
-    stamps: Mapping[str, tuple[int, int]]
-    """Of the shards on a disk of ours: size, and time of the last change."""
+    stamps: Mapping[str, Stamp]
+    """Of the shards on a disk of ours."""
 
     def __hash__(self) -> int:
         return hash((str(self.out), self.split, self.table_sha256))
@@ -162,28 +156,13 @@ class Clips(Sequence[ClipData]):
             # An array, too.
             return self.select(index)  # type: ignore[arg-type]
         row = self._row(range(len(self))[operator.index(index)])
-        return _clip(row, self._video(row))
+        return _clip(row, self._videos.read(row))
 
     def together(self, indexes: Sequence[int]) -> dict[int, ClipData]:
         """Clips by their indexes; those that follow each other in a shard are had by one read. Those that it does not
         reach are left out: whoever asks for one alone is told why. Raises `ExchangedError`."""
-        found: dict[int, ClipData] = {}
         rows = {index: self._row(index) for index in sorted(set(indexes))}
-        for group in _side_by_side(rows):
-            first, last = rows[group[0]], rows[group[-1]]
-            start, end = first["offset_bytes"], last["offset_bytes"] + last["size_bytes"]
-            try:
-                data = self._range(first["shard"], start, end)
-            except ExchangedError:
-                raise
-            except OSError:
-                continue
-            for index in group:
-                row = rows[index]
-                video = data[row["offset_bytes"] - start :][: row["size_bytes"]]
-                if len(video) == row["size_bytes"]:
-                    found[index] = _clip(row, video)
-        return found
+        return {index: _clip(rows[index], video) for index, video in self._videos.together(rows).items()}
 
     @property
     def classes(self) -> list[str]:
@@ -277,69 +256,23 @@ class Clips(Sequence[ClipData]):
     def _id(self, label_id: int) -> int:
         return label_id if self._new_ids is None else self._new_ids.get(label_id, -1)
 
+    @property
+    def _videos(self) -> Videos:
+        return Videos(self._out, {} if self._place is None else self._place.stamps)
+
     def _row(self, index: int) -> dict[str, Any]:
         row = self._rows.row(index)
         row["label_id"] = self._id(row["label_id"])
         return row
-
-    def _range(self, shard: str, start: int, end: int) -> bytes:
-        """Bytes of a shard, fewer where it is cut."""
-        path = self._out / shard
-        if self._place is not None and (stamp := self._place.stamps.get(shard)) is not None:
-            _require_same(path, stamp)
-        data: bytes = path.read_range(start, end)
-        return data
-
-    def _video(self, row: Mapping[str, Any]) -> bytes:
-        start, size = row["offset_bytes"], row["size_bytes"]
-        video = self._range(row["shard"], start, start + size)
-        if len(video) != size:
-            raise OSError(
-                f"{self._out / row['shard']}: ends after {len(video):,} of the {size:,} bytes of {row['key']}; "
-                "`kconvert verify` says what else differs"
-            )
-        return video
 
 
 def _clip(row: Mapping[str, Any], video: bytes) -> ClipData:
     return ClipData(row["key"], row["label"], row["label_id"], row, video)
 
 
-def _side_by_side(rows: Mapping[int, Mapping[str, Any]]) -> Iterator[list[int]]:
-    """Groups of indexes, given in order, whose videos stand in one file with little between them."""
-    group: list[int] = []
-    for index, row in rows.items():
-        if group:
-            before = rows[group[-1]]
-            gap = row["offset_bytes"] - before["offset_bytes"] - before["size_bytes"]
-            if row["shard"] != before["shard"] or not 0 <= gap <= _MAX_GAP_BYTES:
-                yield group
-                group = []
-        group.append(index)
-    if group:
-        yield group
-
-
 def _is_one(value: object) -> bool:
     """Whether this is a value, and not several."""
     return isinstance(value, str) or not isinstance(value, Iterable)
-
-
-def _require_same(path: StorePath, stamp: tuple[int, int]) -> None:
-    """Raises `OSError` if a shard is not what it was."""
-    if (found := _stamp(path)) != stamp:
-        raise ExchangedError(
-            f"{path}: {'is gone' if found is None else 'was exchanged'} since the folder was opened; open it again"
-        )
-
-
-def _stamp(path: StorePath) -> tuple[int, int] | None:
-    """Size and time of the last change of a file on a disk of ours; `None` if it is not there, or elsewhere."""
-    try:
-        status = os.stat(path.local_path or "")
-    except FileNotFoundError:
-        return None
-    return status.st_size, status.st_mtime_ns
 
 
 def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:
@@ -377,8 +310,5 @@ def _finished(folder: str | os.PathLike[str], split: str) -> tuple[StorePath, st
 def _place(out: StorePath, split: str, manifest: Manifest) -> _Place:
     table = manifest.record(split).table
     labels = (out / LABELS_NAME).read_bytes().decode().splitlines()
-    stamps = {}
-    if out.local_path is not None:
-        found = ((shard.path, _stamp(out / shard.path)) for shard in manifest.shards if shard.split == split)
-        stamps = {path: stamp for path, stamp in found if stamp is not None}
+    stamps = stamps_of(out, [shard.path for shard in manifest.shards if shard.split == split])
     return _Place(out, split, manifest.format, table.sha256, tuple(labels), stamps)

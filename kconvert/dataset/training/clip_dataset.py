@@ -14,8 +14,9 @@ import numpy
 import torch
 from torch.utils.data import Dataset
 
-from kconvert.dataset.reader import ClipData, Clips, ExchangedError
+from kconvert.dataset.reader import ClipData, Clips
 from kconvert.dataset.training.order import EpochIndex, Mode
+from kconvert.dataset.videos import ExchangedError
 from kconvert.video.sampling import Crop, Sampling, sample
 
 OnError = Literal["replace", "raise"]
