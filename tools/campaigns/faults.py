@@ -25,6 +25,10 @@ from miniature.sources import MadeRows, MadeVideos
 from smoke import parse
 
 Trial = Callable[[], list[str]]
+Fault = tuple[str, int, list[signal.Signals]]
+"""What it is called, how often it is tried, and with which signals."""
+SLOWLY = ("--video.short_side", "64", "--video.preset", "veryslow", "--audio", "resample")
+"""So that most of a run is encoding."""
 
 
 def main() -> int:
@@ -32,19 +36,29 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder without")
     parser.add_argument("--moments", type=int, default=200, help="kills at random moments")
     parser.add_argument("--interruptions", type=int, default=60, help="SIGTERM and SIGINT at random moments")
-    parser.add_argument("--only", choices=["boundaries", "disks", "moments"], help="only this part")
+    parser.add_argument("--encoding-kills", type=int, default=50, help="kills at random moments of encoding")
+    parser.add_argument("--only", choices=["boundaries", "disks", "moments", "encoding"], help="only this part")
     parser.add_argument("--trials", type=int, help="at most so many boundaries, and refusals; all without")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
-    options = parse(parser, None, moments=4, interruptions=4, trials=2)
+    options = parse(parser, None, moments=4, interruptions=4, encoding_kills=4, trials=2)
     folder = Path(tempfile.mkdtemp(dir=options.folder))
     problems: list[str] = []
     try:
         if options.only in (None, "boundaries", "disks"):
             for job in (tiny_job(folder / "operations"), joined_job(folder / "joined")):
                 problems += at_operations(job, options)
+        if options.only in (None, "moments", "encoding"):
+            build(folder / "mini", MadeVideos(), MadeRows())
         if options.only in (None, "moments"):
-            problems += at_moments(folder, options)
+            kills = ("kills at random moments", options.moments, [signal.SIGKILL])
+            interruptions = (
+                "interruptions at random moments", options.interruptions, [signal.SIGTERM, signal.SIGINT]
+            )  # fmt: skip
+            problems += at_moments(folder, "moments", options, [kills, interruptions])
+        if options.only in (None, "encoding"):
+            kills = ("kills at random moments of encoding", options.encoding_kills, [signal.SIGKILL])
+            problems += at_moments(folder, "encoding", options, [kills], *SLOWLY)
     finally:
         if not problems:
             shutil.rmtree(folder)
@@ -69,18 +83,14 @@ def at_operations(job: Job, options: argparse.Namespace) -> list[str]:
     return problems
 
 
-def at_moments(folder: Path, options: argparse.Namespace) -> list[str]:
+def at_moments(folder: Path, name: str, options: argparse.Namespace, faults: Sequence[Fault], *words: str) -> list[str]:
     """Kills and interrupts runs of the miniature of a release, over HTTP, several times each before it may finish."""
-    build(folder / "mini", MadeVideos(), MadeRows())
     problems: list[str] = []
     with serving(folder / "mini") as http:
-        job = Job(["k400", "--origin", http.url, "--shard.max_samples", "5"], folder / "moments")
+        job = Job(["k400", "--origin", http.url, "--shard.max_samples", "5", *words], folder / name)
         job.run_undisturbed()
         draw = random.Random(options.seed)
-        for what, number, numbers in (
-            ("kills at random moments", options.moments, [signal.SIGKILL]),
-            ("interruptions at random moments", options.interruptions, [signal.SIGTERM, signal.SIGINT]),
-        ):
+        for what, number, numbers in faults:
             trials: list[Trial] = []
             for trial in range(-(-number // 4)):
                 moments = [draw.uniform(0.3, job.seconds) for _ in range(4)]
