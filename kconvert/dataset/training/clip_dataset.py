@@ -19,7 +19,6 @@ from kconvert.dataset.training.order import EpochIndex, Mode
 from kconvert.dataset.videos import ExchangedError
 from kconvert.video.sampling import Crop, Sampling, sample
 
-OnError = Literal["replace", "raise"]
 Transform = Callable[[torch.Tensor], Any]
 _Found = tuple[torch.Tensor, int, str]
 """The video, the label and the key of a clip."""
@@ -63,7 +62,7 @@ class ClipDataset(Dataset[dict[str, Any]]):  # type: ignore[misc]
     """Where; in evaluation always in the middle, as is the start."""
     transform: Transform | None = None
     """Of the video; the global generators of torch, numpy and Python are seeded for it, and restored after it."""
-    on_error: OnError = "replace"
+    on_error: Literal["replace", "raise"] = "replace"
     """What becomes of a clip that cannot be decoded or read."""
     seed: int = 0
     """Of all that is random."""

@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -17,10 +17,9 @@ import webdataset
 from torch.utils.data import default_collate, get_worker_info
 
 from kconvert.dataset.reader import ClipData, Clips, open_clips
-from kconvert.dataset.training.clip_dataset import ClipDataset, OnError, Transform
+from kconvert.dataset.training.clip_dataset import ClipDataset
 from kconvert.dataset.training.order import EpochIndex, Mode, Share, in_one_piece, in_runs
 from kconvert.dataset.training.ranks import ranks
-from kconvert.video.sampling import Crop
 
 _MAX_WORKERS = 128
 """Of a DataLoader."""
@@ -45,20 +44,8 @@ class Stream(webdataset.DataPipeline, webdataset.FluidInterface):  # type: ignor
 
 @dataclass(frozen=True, kw_only=True)
 class StreamOptions:
-    """How a split is streamed."""
+    """How a split is streamed, beside what a sample is."""
 
-    num_frames: int = 16
-    """T, of each sample."""
-    stride: int = 4
-    """From one frame to the next."""
-    size: tuple[int, int] = (224, 224)
-    """H and W: frames are scaled to cover that, and cropped."""
-    crop: Crop = "random"
-    """Where; in evaluation always in the middle, as is the start."""
-    transform: Transform | None = None
-    """Of the video of a sample, as for `ClipDataset`."""
-    on_error: OnError = "replace"
-    """What becomes of a clip that cannot be decoded or read."""
     collate_fn: Callable[[list[dict[str, Any]]], Any] = default_collate
     """Makes a batch of samples."""
     mode: Mode = "train"
@@ -83,16 +70,10 @@ class StreamOptions:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: expected 1 or more")
 
-    def samples(self, clips: Clips) -> ClipDataset:
-        """What a sample of these clips is."""
-        return ClipDataset(
-            clips, self.num_frames, self.stride, self.size, self.crop, self.transform, self.on_error, self.seed
-        )
-
 
 def stream(folder: str | os.PathLike[str], split: str, batch_size: int, **options: Any) -> Stream:
     """Batches of the clips of a split of a folder, or of a place in an object store: what `ClipDataset` gives of each
-    clip, collated. The options are the fields of `StreamOptions`.
+    clip, collated. The options are the fields of `StreamOptions` and those of `ClipDataset`.
 
     `train`: all ranks have equal numbers of whole batches of `batch_size`; what is left over is dropped, other clips in
     each epoch. `eval`: every clip exactly once over all ranks, in their order; counts differ by one at most, a rank may
@@ -106,13 +87,15 @@ def stream(folder: str | os.PathLike[str], split: str, batch_size: int, **option
     """
     if batch_size < 1:
         raise ValueError(f"batch_size {batch_size}: expected 1 or more")
-    asked = StreamOptions(**options)
+    own = {field.name for field in fields(StreamOptions)} & set(options)
+    asked = StreamOptions(**{name: options.pop(name) for name in own})
     clips = open_clips(folder, split)
+    samples = ClipDataset(clips, seed=asked.seed, **options)
     share = Share(asked.mode, *ranks(asked.num_replicas, asked.rank), batch_size)
     is_mixed = asked.shuffle and asked.mode == "train"
     planner = _Planner(clips, share, asked.seed, asked.run_length if is_mixed else None, _Passes(asked.consumed))
     planner.require_within(asked.consumed)
-    return Stream(planner, _ReadAhead(clips, asked.num_ahead), _Samples(asked.samples(clips), asked.collate_fn))
+    return Stream(planner, _ReadAhead(clips, asked.num_ahead), _Samples(samples, asked.collate_fn))
 
 
 class _Passes:
