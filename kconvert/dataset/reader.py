@@ -194,7 +194,7 @@ class Clips(Sequence[ClipData]):
         return self._some(self._rows.at([places[operator.index(index)] for index in chosen]))
 
     def shard(self, num_shards: int, index: int) -> Clips:
-        """One of so many parts that differ by one clip at most, each of clips that follow each other."""
+        """One of equal parts (but for one clip) of clips that follow each other, or `IndexError` if it is not there."""
         if not 0 <= index < num_shards:
             raise IndexError(f"shard {index} of {num_shards}: expected 0 to {num_shards - 1}")
         return self[len(self) * index // num_shards : len(self) * (index + 1) // num_shards]

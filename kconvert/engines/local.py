@@ -47,7 +47,7 @@ class _Worker:
 
 class LocalEngine:
     """Runs tasks in `num_workers` processes, by default as many as this machine grants, which live until the engine is
-    closed. To be made before files are opened that workers should not keep open."""
+    closed. To be made before files are opened that workers should not keep open. Raises `ValueError` for none."""
 
     def __init__(self, num_workers: int | None = None, needs: TaskNeeds | None = None) -> None:
         needs = needs or TaskNeeds()

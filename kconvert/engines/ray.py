@@ -50,7 +50,8 @@ class _Job:
 
 
 class RayEngine:
-    """Runs tasks on a cluster: at most `max_tasks` at a time, or as many as it has CPUs for."""
+    """Runs tasks on a cluster: at most `max_tasks` at a time, or as many as it has CPUs for. Raises `UsageError` where
+    none answers, or a node cannot run kconvert."""
 
     def __init__(self, max_tasks: int | None, needs: TaskNeeds, options: RayOptions) -> None:
         try:

@@ -50,7 +50,8 @@ class InflatedStream:
         """How many bytes the last `take` lacked because the stream ended."""
 
     def take(self, size: int) -> bytes:
-        """The next `size` bytes, fewer only at the checked end."""
+        """The next `size` bytes, fewer only at the checked end. Raises `ArchiveError` if it is damaged, or no
+        archive of videos."""
         pieces: list[bytes] = []
         lacking = size
         try:

@@ -66,7 +66,8 @@ class Origin(Protocol):
 def open_origin(where: str, release: Release, options: FetchOptions) -> Origin:
     """The origin at a URL or in a folder, whose layout is detected.
 
-    Raises: `OriginError` if it is none, `UsageError` for a kind of store that is not known.
+    Raises: `AbsentError` if it is none, `OriginError` if there is no such folder, `UsageError` for a kind of store that
+    is not known.
     """
     early = with_few_retries(options)
     if is_remote(where):

@@ -122,7 +122,7 @@ class Store(ABC):
         """Writes a small file, whole or not at all; somebody else may write it as well."""
 
     def write(self, key: str, data: bytes) -> None:
-        """Writes a small file that is nobody else's, and makes sure that it is there."""
+        """Writes a small file that is nobody else's, and makes sure that it is there. Raises `OSError` if not."""
         self.put(key, data)
 
     def show(self, key: str, data: bytes) -> None:

@@ -15,8 +15,8 @@ _OF_THIS_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC}
 
 @contextmanager
 def store_errors(name: str, is_anonymous: Callable[[], bool]) -> Iterator[None]:
-    """Has whatever the block raises name the object; `is_anonymous` says whether the store is asked without
-    credentials. `UsageError` goes through."""
+    """Has whatever the block raises be an `OSError` that names the object; `is_anonymous` says whether the store is
+    asked without credentials. `UsageError` goes through."""
     try:
         yield
     except UsageError:

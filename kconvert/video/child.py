@@ -33,6 +33,7 @@ class Clip:
     def __getitem__(self, index: slice[Any, Any, Any]) -> bytes: ...
 
     def __getitem__(self, index: int | slice[Any, Any, Any]) -> int | bytes:
+        """A byte, or a copy of several. Raises `IndexError` beyond its end."""
         if isinstance(index, slice):
             start, stop, _ = index.indices(self._size)
             return self._memory[start:stop]

@@ -193,7 +193,8 @@ class VideoProcess:
         return looking
 
     def finish(self, looking: Looking[R]) -> R:
-        """See `Looking.result`."""
+        """See `Looking.result`. Raises `WorkerDiedError` if something else ends the processes, `RuntimeError` if it
+        is no longer what is looked at."""
         if looking is not self._looking:
             raise RuntimeError("the result of a clip was asked for twice, or after another clip was begun")
         try:

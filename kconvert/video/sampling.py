@@ -113,7 +113,7 @@ def sample(video: bytes, sampling: Sampling) -> Pixels:
 
 def sample_many(video: bytes, sampling: Sampling, num_clips: int) -> Pixels:
     """Several samples, with their starts at equal distances from the first that is possible to the last: num_clips × T
-    × height × width × 3. Raises as `sample` does."""
+    × height × width × 3. Raises as `sample` does, and `ValueError` for no clips."""
 
     if num_clips < 1:
         raise ValueError(f"num_clips {num_clips}: expected 1 or more")
@@ -126,7 +126,7 @@ def sample_many(video: bytes, sampling: Sampling, num_clips: int) -> Pixels:
 
 
 def sample_at(video: bytes, sampling: Sampling, starts: Callable[[_Timeline], Sequence[int]]) -> list[Pixels]:
-    """The samples that begin at the frames that `starts` gives for a timeline."""
+    """The samples that begin at the frames that `starts` gives for a timeline, or `ValueError` as from `sample`."""
     clip = Clip(video)
     try:
         with _opened(clip) as source:

@@ -1,12 +1,15 @@
 """The rules of the house that a program can check: what is long is split, what is a field is explained."""
 
 import ast
+import builtins
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import kconvert
+from kconvert import errors
+from kconvert.errors import KconvertError
 
 PACKAGE = Path(kconvert.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -112,3 +115,52 @@ def test_what_libraries_do_not_promise_is_used_where_that_is_said() -> None:
         if node.attr.startswith("_") and not node.attr.startswith("__") and not is_ours:
             found.setdefault(where.partition(":")[0], set()).add(f"{owner}.{node.attr}")
     assert found == PRIVATE
+
+
+def raised_by(node: ast.AST) -> Iterator[str]:
+    """The classes that a function raises itself, by their names; not those that functions inside it do."""
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ast.FunctionDef | ast.Lambda | ast.ClassDef):
+            continue
+        if isinstance(inner, ast.Raise) and inner.exc is not None:
+            name = ast.unparse(inner.exc.func if isinstance(inner.exc, ast.Call) else inner.exc)
+            if name.rpartition(".")[2][0].isupper():
+                yield name.rpartition(".")[2]
+        yield from raised_by(inner)
+
+
+def is_said(error: str, texts: str) -> bool:
+    """Whether a docstring names an error, or one of the kinds that it is."""
+    found = getattr(errors, error, None) or getattr(builtins, error, None)
+    kinds = found.__mro__ if isinstance(found, type) else ()
+    names = {error, *(kind.__name__ for kind in kinds if kind not in (KconvertError, Exception, BaseException, object))}
+    return any(name in texts for name in names)
+
+
+def test_whoever_raises_says_so() -> None:
+    """Public functions, and methods of public classes, in their docstring, their class's, or that of the interface
+    that they implement."""
+    promised: dict[str, str] = {}
+    owners: dict[str, ast.ClassDef] = {}
+    for where, owner in nodes(ast.ClassDef):
+        assert isinstance(owner, ast.ClassDef)
+        for method in owner.body:
+            if isinstance(method, ast.FunctionDef):
+                promised[method.name] = promised.get(method.name, "") + (ast.get_docstring(method) or "")
+                owners[f"{where.partition(':')[0]}:{method.lineno}"] = owner
+    silent = []
+    num_raising = 0
+    for where, node in nodes(ast.FunctionDef):
+        assert isinstance(node, ast.FunctionDef)
+        in_class = owners.get(where)
+        is_private = node.name.startswith("_") and node.name != "__init__"
+        if is_private or (in_class is not None and in_class.name.startswith("_")):
+            continue
+        texts = ast.get_docstring(node) or ""
+        if in_class is not None:
+            texts += (ast.get_docstring(in_class) or "") + (promised[node.name] if in_class.bases else "")
+        raised = set(raised_by(node)) - {"NotImplementedError", "AssertionError"}
+        num_raising += bool(raised)
+        silent += [f"{where}: {node.name} raises {error}" for error in raised if not is_said(error, texts)]
+    assert num_raising > 50
+    assert not silent

@@ -209,7 +209,7 @@ def row_of(sample: Sample) -> dict[str, Any]:
 
 
 def sample_of(row: Mapping[str, Any]) -> Sample:
-    """The sample that `row_of` made a row of."""
+    """The sample that `row_of` made a row of. Raises `ValueError` if the row contradicts itself."""
     metadata = json.loads(row["facts"])
     if metadata.get("label") != row["label"]:
         raise ValueError(f"{row['key']}: the label is not that of its metadata")

@@ -41,7 +41,8 @@ _session: requests.Session | None = None
 
 
 def request(method: str, url: str, options: FetchOptions, headers: Mapping[str, str]) -> requests.Response:
-    """One HTTP request on this process's session; the body is left to be streamed, as it is stored. Raises `BROKEN`."""
+    """One HTTP request on this process's session; the body is left to be streamed, as it is stored. Raises `BROKEN`
+    (`TooManyRedirects` is one of them)."""
     global _session
     if _session is None:
         _session = _Session()

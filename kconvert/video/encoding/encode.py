@@ -44,7 +44,7 @@ class _NothingDecodesError(Exception):
 
 
 def encode(clip: Clip, report: Callable[[object], None], encoding: Encoding, known: Known) -> EncodedClip:
-    """What becomes of a clip. For the video process."""
+    """What becomes of a clip. For the video process. Raises `MemoryError` if it takes more than is allowed."""
     try:
         with captured() as messages, opened(clip) as container:
             video = best_video(container)
