@@ -21,7 +21,7 @@ _HANDLINGS: Mapping[DamagedPolicy, DamageHandling] = {"salvage": "salvaged", "sk
 
 
 @dataclass(frozen=True)
-class DamagedPlace:
+class DamagedAt:
     """Where a reading found an archive damaged; two are equal if the same bytes were damaged in the same way."""
 
     problem: str
@@ -43,7 +43,7 @@ class DamagedPlace:
         return self.num_members > 0 and self.size_bytes is not None
 
     @classmethod
-    def of(cls, error: ArchiveError, archive: ArchiveReader, remote: Remote) -> DamagedPlace:
+    def of(cls, error: ArchiveError, archive: ArchiveReader, remote: Remote) -> DamagedAt:
         """Where an archive is, as its reader found."""
         read = archive.read_so_far
         return cls(error.problem, read.num_members, read.crc32, read.num_bytes, remote.size_bytes, remote.etag)
@@ -52,7 +52,7 @@ class DamagedPlace:
 class DamagedError(ArchiveError):
     """A reading found an archive damaged."""
 
-    def __init__(self, archive: str, problem: str, place: DamagedPlace, before: DamagedPlace | None) -> None:
+    def __init__(self, archive: str, problem: str, place: DamagedAt, before: DamagedAt | None) -> None:
         """`before` is where the reading before it did; `None` if this was the first."""
         super().__init__(archive, problem)
         self.args = (archive, problem, place, before)
@@ -76,6 +76,6 @@ def is_handled(handling: DamageHandling, policy: DamagedPolicy) -> bool:
     return handling == _HANDLINGS.get(policy)
 
 
-def damage(policy: DamagedPolicy, place: DamagedPlace) -> Damage:
+def damage(policy: DamagedPolicy, place: DamagedAt) -> Damage:
     """What a receipt says of an archive that is damaged for good; the policy is not to fail."""
     return Damage(_HANDLINGS[policy], place.problem)

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 
 from kconvert.conversion.checking import ClipChecking, MemberChecking
-from kconvert.conversion.damaged import DamagedError, DamagedPlace, DamagedPolicy, damage, is_accepted
+from kconvert.conversion.damaged import DamagedAt, DamagedError, DamagedPolicy, damage, is_accepted
 from kconvert.conversion.preparing import open_preparer
 from kconvert.dataset.table import staged_writer
 from kconvert.errors import ArchiveError, OutOfMemoryError, SourceChangedError
@@ -134,7 +134,7 @@ class _Ingest:
         # It is whole after all, or it is passed over.
         return self._read(self.task.check) if is_salvaged else self._pass_over(receipt)
 
-    def _read(self, check: CheckOptions, place: DamagedPlace | None = None) -> ArchiveReceipt:
+    def _read(self, check: CheckOptions, place: DamagedAt | None = None) -> ArchiveReceipt:
         """Reads it once, to its end or up to that damaged place. Raises `DamagedError` if it is damaged elsewhere."""
         task = self.task
         for restart in range(task.fetch.max_restarts + 1):
@@ -152,7 +152,7 @@ class _Ingest:
                 raise
         raise AssertionError("unreachable")
 
-    def _read_members(self, check: CheckOptions, sink: ClipSink, place: DamagedPlace | None) -> ArchiveReceipt:
+    def _read_members(self, check: CheckOptions, sink: ClipSink, place: DamagedAt | None) -> ArchiveReceipt:
         task, damage = self.task, None
         with (
             task.access.open(task.archive, task.fetch, self.counted.bytes_read) as stream,
@@ -166,7 +166,7 @@ class _Ingest:
                 for member in archive:
                     checking.read(member)
             except ArchiveError as error:
-                damage = self._damage(error, DamagedPlace.of(error, archive, stream.remote), place)
+                damage = self._damage(error, DamagedAt.of(error, archive, stream.remote), place)
             clips.finish()
             clips.stills.keep(stills_path(task.journal, task.archive_id))
             remote, rows_sha256 = stream.remote, rows.finish()
@@ -186,7 +186,7 @@ class _Ingest:
             rows_sha256=rows_sha256,
         )
 
-    def _damage(self, error: ArchiveError, found: DamagedPlace, place: DamagedPlace | None) -> Damage:
+    def _damage(self, error: ArchiveError, found: DamagedAt, place: DamagedAt | None) -> Damage:
         """What is said of an archive that is damaged where it was before. Raises `DamagedError` if it is elsewhere."""
         if found != place:
             raise DamagedError(error.archive, error.problem, found, place) from error

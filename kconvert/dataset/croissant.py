@@ -147,7 +147,7 @@ def _clips() -> dict[str, Any]:
 
 
 def _rows(path: str, schema: pa.Schema) -> dict[str, Any]:
-    """The rows of a table of further annotations, each of which is told by its place alone."""
+    """The rows of a table of further annotations, which have nothing but their position to tell them apart."""
     name = PurePosixPath(path).stem
     fields = []
     for column in schema:

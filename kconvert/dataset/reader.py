@@ -87,7 +87,7 @@ class ClipData:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Location:
     """What a process needs to open the clips of a split again."""
 
     out: StorePath
@@ -108,7 +108,7 @@ class _Place:
 
 
 @functools.lru_cache(maxsize=4)
-def _rows_of(place: _Place) -> FinalTable:
+def _rows_of(place: _Location) -> FinalTable:
     """The written rows of a split. Raises `ManifestError` if its table is another one by now."""
     table = read_split_table(place.out, place.split, place.table_sha256)
     return table.written(open_layout(place.format).packed_order)
@@ -126,7 +126,7 @@ class Clips(Sequence[ClipData]):
         self,
         out: StorePath,
         rows: FinalTable,
-        place: _Place | None = None,
+        place: _Location | None = None,
         is_whole: bool = False,
         new_ids: dict[int, int] | None = None,
     ) -> None:
@@ -245,7 +245,7 @@ class Clips(Sequence[ClipData]):
             chosen, rows = state["_rows"], _rows_of(self._place)
             self._rows = rows if chosen is None else rows.at(chosen)
 
-    def _chosen(self, place: _Place) -> array[int]:
+    def _chosen(self, place: _Location) -> array[int]:
         """The indexes of these clips among those of the split."""
         places = {key: number for number, key in enumerate(_rows_of(place).column("key"))}
         return array("I", (places[key] for key in self._rows.column("key")))
@@ -283,7 +283,7 @@ def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:
     own library only.
     """
     out, split, manifest = _finished(folder, split)
-    place = _place(out, split, manifest)
+    place = _location(out, split, manifest)
     rows = _rows_of(place)
     if not rows.has_offsets():
         raise UsageError(
@@ -307,8 +307,8 @@ def _finished(folder: str | os.PathLike[str], split: str) -> tuple[StorePath, st
     return out, split, manifest
 
 
-def _place(out: StorePath, split: str, manifest: Manifest) -> _Place:
+def _location(out: StorePath, split: str, manifest: Manifest) -> _Location:
     table = manifest.record(split).table
     labels = (out / LABELS_NAME).read_bytes().decode().splitlines()
     stamps = stamps_of(out, [shard.path for shard in manifest.shards if shard.split == split])
-    return _Place(out, split, manifest.format, table.sha256, tuple(labels), stamps)
+    return _Location(out, split, manifest.format, table.sha256, tuple(labels), stamps)

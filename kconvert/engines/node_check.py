@@ -17,7 +17,7 @@ Written = tuple[tuple[str, StorePath], ...]
 """Folders that are written to, by the option that names them."""
 Read = tuple[tuple[str, Path], ...]
 """Folders that are only read, by the option that names them."""
-_MARKS = "reach"
+_MARKS = "node-check"
 _TOKEN = "token"  # noqa: S105
 
 

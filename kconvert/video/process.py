@@ -45,7 +45,7 @@ class ClipFault(Exception):
         """What was reported of the clip last, before the work was done; `None` if nothing was."""
 
 
-class _Patience:
+class _TimeLimit:
     """How long a child may take. Where all of us are stopped and go on later, as by Ctrl-Z, a step passes at most."""
 
     def __init__(self, seconds: float) -> None:
@@ -255,8 +255,8 @@ class VideoProcess:
 
     def _hear(self, connection: Connection, seconds: float) -> Done | Raised | Spent | None:
         """The child's last word; `None` if it does not come in that time."""
-        patience = _Patience(seconds)
-        while patience.hears(connection):
+        limit = _TimeLimit(seconds)
+        while limit.hears(connection):
             found: Interim | Done | Raised | Spent = connection.recv()
             if not isinstance(found, Interim):
                 return found

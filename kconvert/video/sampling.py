@@ -50,7 +50,7 @@ class Sampling:
     stride: int = 4
     """From one taken frame to the next, in frames, 1 or more."""
     start: Start = "random"
-    """Where it begins: anywhere that leaves room, so that the middle is in the middle, or at so many seconds."""
+    """Where it begins: anywhere from which it fits, so that the middle is in the middle, or at so many seconds."""
     size: tuple[int, int] | None = None
     """Height and width in pixels: frames are scaled to cover that, and cropped. `None`: they are as they are stored,
     upright."""
@@ -119,8 +119,8 @@ def sample_many(video: bytes, sampling: Sampling, num_clips: int) -> Pixels:
         raise ValueError(f"num_clips {num_clips}: expected 1 or more")
 
     def starts(timeline: _Timeline) -> Sequence[int]:
-        room = max(0, timeline.num_frames - sampling.span)
-        return [round(room * number / max(1, num_clips - 1)) for number in range(num_clips)]
+        spare = max(0, timeline.num_frames - sampling.span)
+        return [round(spare * number / max(1, num_clips - 1)) for number in range(num_clips)]
 
     return numpy.stack(sample_at(video, sampling, starts))
 
@@ -195,11 +195,11 @@ class _Timeline:
 
 
 def _first(timeline: _Timeline, sampling: Sampling) -> int:
-    room = max(0, timeline.num_frames - sampling.span)
+    spare = max(0, timeline.num_frames - sampling.span)
     if sampling.start == "random":
-        return int(_generator(sampling).integers(room + 1))
+        return int(_generator(sampling).integers(spare + 1))
     if sampling.start == "center":
-        return room // 2
+        return spare // 2
     start = timeline.ticks[0] * timeline.tick_seconds + Fraction(float(sampling.start))
     return ShownTimes(timeline.ticks, timeline.tick_seconds).nearest(math.floor(start * 1_000_000))
 
@@ -325,12 +325,12 @@ class _Window:
         shown_width, shown_height = Shape(frame.width, frame.height, ratio, orientation).shown()
         scale = max(width / shown_width, height / shown_height)
         covered = (max(height, round(shown_height * scale)), max(width, round(shown_width * scale)))
-        room = (covered[0] - height, covered[1] - width)
+        spare = (covered[0] - height, covered[1] - width)
         if sampling.crop == "center":
-            top, left = room[0] // 2, room[1] // 2
+            top, left = spare[0] // 2, spare[1] // 2
         else:
             generator = _generator(sampling)
-            top, left = int(generator.integers(room[0] + 1)), int(generator.integers(room[1] + 1))
+            top, left = int(generator.integers(spare[0] + 1)), int(generator.integers(spare[1] + 1))
         stored = covered if orientation.is_transposed else covered[::-1]
         return cls(stored[0], stored[1], top, left, sampling.size)
 

@@ -74,7 +74,7 @@ def check(process: subprocess.Popen[str], out: Path, expected: dict[str, bytes])
     assert tree(out) == expected
     names = [path.name for path in out.rglob("*")]
     assert not [
-        name for name in names if "kconvert-tmp" in name or name.endswith((".part", ".failed")) or "reach" in name
+        name for name in names if "kconvert-tmp" in name or name.endswith((".part", ".failed")) or "node-check" in name
     ]
     return err
 

@@ -44,10 +44,10 @@ def why_remuxed(clip: Clip, container: InputContainer, video: VideoStream, audio
     """Why the file cannot stay as it is, if its video can; nothing if it can."""
     sound = best_audio(container)
     kept = {video.index} if audio.track == "drop" or sound is None else {video.index, sound.index}
-    has_stray = any(stream.index not in kept for stream in container.streams)
+    has_unwanted = any(stream.index not in kept for stream in container.streams)
     checks = {
         "container": not has_index(clip),
-        "tracks": has_stray,
+        "tracks": has_unwanted,
         "index_last": has_index(clip) and not is_index_first(clip),
         "sound": sound is not None and sound.index in kept and not is_copied(container, sound, audio),
     }
