@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from kconvert.catalog.clip import Clip
 from kconvert.conversion.preparing import Prepared, PreparedClip, Preparer, Preparing
-from kconvert.dataset.table import SourceClip, StagedClip, StagedWriter
+from kconvert.dataset.table import SourceClip, StagedClip, StagedSound, StagedWriter
 from kconvert.sources.archive import MAX_CLIP_BYTES
 from kconvert.sources.members import Member
 from kconvert.staging.journal import MAX_LISTED
@@ -121,7 +121,13 @@ class ClipChecking:
         if encoded.comparison is not None:
             self.stills.add(begun.name, begun.sha256, encoded.comparison)
         staged = self._sink.append(data)
-        return replace(row, part_offset=staged.offset, crc32=staged.crc32)
+        row = replace(row, part_offset=staged.offset, crc32=staged.crc32)
+        if encoded.sound is None:
+            return row
+        # Right behind the video.
+        staged = self._sink.append(clip.sound)
+        digest = hashlib.sha256(clip.sound).hexdigest()
+        return replace(row, sound=StagedSound(encoded.sound, digest, staged.crc32))
 
     def is_clip(self, member_name: str) -> bool:
         """Whether a member of that name was a clip."""

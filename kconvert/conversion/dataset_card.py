@@ -40,7 +40,9 @@ def card_text(manifest: Manifest) -> str:
     front = {
         "pretty_name": f"{release.title}, packed by kconvert",
         "task_categories": ["video-classification"],
-        **open_layout(manifest.format).card_config(manifest.release, packed, list(manifest.options.get("members", ()))),
+        **open_layout(manifest.format).card_config(
+            manifest.release, packed, list(manifest.options.get("members", ())), manifest.sound_kind
+        ),
     }
     lines = ["---", to_yaml_text(front).strip(), "---", ""]
     lines += [f"# {release.title}", "", *_card_body(manifest), ""]
@@ -73,6 +75,18 @@ def _supplements_text(manifest: Manifest) -> list[str]:
     return lines
 
 
+def _sound_text(manifest: Manifest) -> list[str]:
+    """How the sound is stored where it is a member of its own."""
+    kind = manifest.sound_kind
+    if kind is None:
+        return []
+    return [
+        "",
+        f"The sound of each clip is a file of its own, too (`{kind}`). It begins with the first picture, or the sound",
+        "if that is earlier (`sound_lead_seconds` in the table). `is_silent` says where nothing is to be heard.",
+    ]
+
+
 def _card_body(manifest: Manifest) -> list[str]:
     layout = open_layout(manifest.format)
     rows = ["| split | written | short | few frames | replaced | rejected | missing | shards |", "|---|" + "--:|" * 7]
@@ -95,6 +109,7 @@ def _card_body(manifest: Manifest) -> list[str]:
         *_exclusion_text(manifest),
         *_supplements_text(manifest),
         *layout.card_text(),
+        *_sound_text(manifest),
         "",
         "`metadata/SPLIT.parquet` has a row for every clip, written or not, with the reason; `shard` and",
         "`offset_bytes` give random access with one read. `labels.txt` names the label ids.",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kconvert.conversion.members import Annotations, with_frames
-from kconvert.dataset.formats.format import Format, Sample
+from kconvert.dataset.formats.format import Format, Sample, Sound
 from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.layout import Layout
 from kconvert.engines.imports import with_arrays
@@ -19,6 +19,7 @@ from kconvert.events import Advance, Emit
 from kconvert.staging.journal import ShardReceipt, SplitJournal, guarded
 from kconvert.staging.part import StagedBytes, free_staged, read_staged
 from kconvert.storage.store import StorePath
+from kconvert.video.encoding.options import AudioMember
 from kconvert.video.process import video_process
 
 
@@ -32,10 +33,17 @@ class PackSample:
     """Which part it is in."""
     staged: StagedBytes
     """Where it is in the part."""
+    sound: StagedBytes | None = None
+    """Where its sound is there, behind it; `None` if that is no member of its own."""
     annotations: Annotations = field(default_factory=dict)
     """Further ones that it has itself; which frames they are of is not known yet."""
     is_shared: bool = False
     """Whether another clip has the same bytes in the part, which are not given back then."""
+
+    @property
+    def members(self) -> list[StagedBytes]:
+        """All that is staged of it."""
+        return [self.staged] if self.sound is None else [self.staged, self.sound]
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class PackTask:
     """A name of `formats`."""
     samples: tuple[PackSample, ...]
     """In their order; one at least."""
+    sound_kind: AudioMember | None = None
+    """The ending of the files of their sound; `None` if they have none."""
 
     @property
     def name(self) -> str:
@@ -142,17 +152,20 @@ def _by_part(task: PackTask, samples: Iterable[PackSample]) -> dict[StorePath, l
     """The staged clips of each part that some of the samples are in."""
     found: dict[StorePath, list[StagedBytes]] = {}
     for sample in samples:
-        found.setdefault(task.journal.part_path(sample.archive_id), []).append(sample.staged)
+        found.setdefault(task.journal.part_path(sample.archive_id), []).extend(sample.members)
     return found
 
 
 def _samples(task: PackTask, emit: Emit) -> Iterator[Sample]:
-    videos = read_staged((task.journal.part_path(planned.archive_id), planned.staged) for planned in task.samples)
+    found = read_staged(
+        (task.journal.part_path(planned.archive_id), member) for planned in task.samples for member in planned.members
+    )
     advance = guarded(task.journal, emit)
-    for planned, video in zip(task.samples, videos, strict=True):
-        metadata = planned.metadata
+    for planned in task.samples:
+        metadata, video = planned.metadata, next(found)
+        sound = None if task.sound_kind is None else Sound(task.sound_kind, next(found))
         annotations = with_frames(planned.annotations, video, video_process())
-        yield Sample(metadata["key"], metadata["label_id"], metadata, video, annotations)
+        yield Sample(metadata["key"], metadata["label_id"], metadata, video, annotations, sound)
         advance(Advance(num_bytes=len(video), num_clips=1))
 
 

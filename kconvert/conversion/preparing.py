@@ -49,6 +49,8 @@ class PreparedClip:
     """What is known of it."""
     data: bytes = b""
     """What is written instead of the clip; nothing where that is the clip itself."""
+    sound: bytes = b""
+    """The file of its sound; nothing where there is none."""
 
 
 Preparing = Callable[[], PreparedClip]
@@ -103,7 +105,9 @@ class EncodingPreparer(Preparer):
 
     def begin(self, data: bytes, sha256: str) -> Preparing:
         if (kept := self._finished.get(sha256)) is not None:
-            found = PreparedClip(build(Prepared, kept.about), kept.data)
+            about = build(Prepared, kept.about)
+            end = len(kept.data) - (about.encoded.sound.size_bytes if about.encoded.sound is not None else 0)
+            found = PreparedClip(about, kept.data[:end], kept.data[end:])
             return lambda: found
         future: Future[PreparedClip] = self._pool.submit(self._prepared, data, sha256)
         return functools.partial(self._result, future, sha256)
@@ -111,7 +115,7 @@ class EncodingPreparer(Preparer):
     def _result(self, future: Future[PreparedClip], sha256: str) -> PreparedClip:
         clip = future.result()
         if clip.about.encoded != Encoded("unchanged"):
-            self._finished.add(sha256, FinishedClip(dataclasses.asdict(clip.about), clip.data))
+            self._finished.add(sha256, FinishedClip(dataclasses.asdict(clip.about), clip.data + clip.sound))
         return clip
 
     def has_room(self, num_waiting: int, num_bytes: int) -> bool:
@@ -151,13 +155,16 @@ def prepare(process: VideoProcess, data: bytes, sha256: str, options: CheckOptio
         probed = Probed(metadata, encoded.fault)
     elif options.depth == "decode":
         probed = open_prober(options, process).probe(data)
-    if not clip.data or probed.fault:
-        return PreparedClip(Prepared(probed, encoded))
+    if probed.fault:
+        return PreparedClip(Prepared(probed, dataclasses.replace(encoded, sound=None)))
+    if not clip.data:
+        return PreparedClip(Prepared(probed, encoded), sound=clip.sound)
     written = open_prober(early, process).probe(clip.data)
     if written.fault is not None:
         detail = f"what was written is {written.fault.defect}: {written.fault.detail}"
-        return PreparedClip(Prepared(Probed(probed.metadata, Fault("unencodable", detail)), encoded))
-    return PreparedClip(Prepared(probed, encoded, written), clip.data)
+        fault = Probed(probed.metadata, Fault("unencodable", detail))
+        return PreparedClip(Prepared(fault, dataclasses.replace(encoded, sound=None)))
+    return PreparedClip(Prepared(probed, encoded, written), clip.data, clip.sound)
 
 
 def _encoded(process: VideoProcess, data: bytes, known: Known, seconds: float, encoding: Encoding) -> EncodedClip:

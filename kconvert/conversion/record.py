@@ -12,7 +12,7 @@ from kconvert.conversion.account import Account, Decision
 from kconvert.conversion.split_job import SplitJob
 from kconvert.dataset.layout import Layout
 from kconvert.dataset.manifest import ShardEntry, SplitCounts, SplitRecord, TableEntry, table_path
-from kconvert.dataset.table import SOURCE_COLUMNS, StagedRows, write_table
+from kconvert.dataset.table import SOUND_COLUMNS, SOURCE_COLUMNS, StagedRows, write_table
 from kconvert.errors import StagingError
 from kconvert.events import SplitDone
 from kconvert.staging.journal import ShardReceipt
@@ -21,7 +21,7 @@ _STAGED_COLUMNS = (
     "defects", "detail", "member", "size_bytes", "sha256", "duration_seconds", "num_frames", "fps", "width", "height",
     "pix_fmt", "video_codec", "audio_codec", "rotation_degrees", "bit_rate", "sample_aspect_ratio",
     "is_variable_frame_rate", "num_decoded_frames", "encoding_reasons", "encoding_notes", "encoding_ssim",
-    *SOURCE_COLUMNS,
+    *SOURCE_COLUMNS, *SOUND_COLUMNS,
 )  # fmt: skip
 _MEMBER_COUNTS = ("num_members", "num_ignored_members", "num_unparsed_members", "num_unselected_members")
 
@@ -51,8 +51,8 @@ class MadeSplit:
 
     @property
     def videos_bytes(self) -> int:
-        """Of the written clips."""
-        sizes = self.rows.column("size_bytes")
+        """Of the written clips, with their sound where that is a member of its own."""
+        sizes = self.rows.sample_sizes()
         return sum(sizes[decision.row] for shard in self.shards for decision in shard.decisions)
 
 

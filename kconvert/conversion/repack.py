@@ -107,10 +107,13 @@ class Repack(Strategy):
         self, split: SplitJob, state: _State, decisions: Sequence[Decision], is_only: bool
     ) -> list[_PlannedShard]:
         """The shards of a window; how many the split has is known in time if it is the only one."""
-        sizes = state.rows.column("size_bytes")
+        sizes, sounds = state.rows.column("size_bytes"), state.rows.column("sound_size_bytes")
         order = shuffled(decisions, self.shuffle, split.name)
         self.shard.require_enough(split.name, len(order))
-        sized = ((one, sizes[one.row], max_bytes(split.annotations_of(one.name))) for one in order)
+        sized = (
+            (one, sizes[one.row], [*_one_or_none(sounds[one.row]), *max_bytes(split.annotations_of(one.name))])
+            for one in order
+        )
         cuts = list(cut(sized, self.shard, self.format, len(state.shards)))
         num_shards = len(cuts) if is_only else None
         return [
@@ -153,12 +156,14 @@ class Repack(Strategy):
                     sample_metadata(decision, row, split.release, split.name),
                     split.ids[archives[decision.row]],
                     StagedBytes(row["part_offset"], row["size_bytes"], row["crc32"]),
+                    _staged_sound(row),
                     split.annotations_of(decision.name),
                     decision.row in shared,
                 )
                 for decision, row in staged
             )
-            yield PackTask(shard.number, shard.path, split.out, split.journal, self.format.name, samples)
+            kind = split.read.encoding.audio.member
+            yield PackTask(shard.number, shard.path, split.out, split.journal, self.format.name, samples, kind)
 
     def _made(self, split: SplitJob, shard: _PlannedShard) -> MadeShard:
         receipt = split.journal.shard_receipt(shard.number)
@@ -254,6 +259,17 @@ def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release
         "short": "short" in row["defects"],
         "few_frames": "few_frames" in row["defects"],
     }
+
+
+def _staged_sound(row: Mapping[str, Any]) -> StagedBytes | None:
+    """Where the sound of a clip is in its part; `None` if it is no member of its own."""
+    if row["sound_size_bytes"] is None:
+        return None
+    return StagedBytes(row["part_offset"] + row["size_bytes"], row["sound_size_bytes"], row["sound_crc32"])
+
+
+def _one_or_none(size: int | None) -> list[int]:
+    return [] if size is None else [size]
 
 
 def _known(value: Number | None, unknown: Number) -> Number:

@@ -72,7 +72,7 @@ def sharing_rows(rows: StagedRows) -> frozenset[int]:
 
 def _clips_by_archive(decisions: Iterable[Decision], rows: StagedRows) -> dict[str, list[StagedBytes]]:
     """Where clips are staged, by archive."""
-    archives, offsets, sizes = rows.archive_column(), rows.column("part_offset"), rows.column("size_bytes")
+    archives, offsets, sizes = rows.archive_column(), rows.column("part_offset"), rows.sample_sizes()
     clips: dict[str, list[StagedBytes]] = {}
     for row in (decision.row for decision in decisions):
         clips.setdefault(archives[row], []).append(StagedBytes(offsets[row], sizes[row], 0))

@@ -115,6 +115,7 @@ def folder_differences(out: StorePath, manifest: Manifest) -> Iterator[Differenc
     if manifest.labels != labels_entry(release):
         yield Difference(MANIFEST_NAME, "its labels are not those of the release")
     archives: set[str] = set()
+    sounds: set[str] = set()
     for entry in manifest.tables:
         differences = list(_file_differences(out / entry.path, entry.path, entry.size_bytes, entry.sha256))
         yield from differences
@@ -127,6 +128,7 @@ def folder_differences(out: StorePath, manifest: Manifest) -> Iterator[Differenc
             else:
                 yield from _table_differences(out, entry, table, manifest)
                 archives |= set(table.column("archive")) - {""}
+                sounds |= _sound_files(table, manifest)
     for file in (file for entry in manifest.supplements for file in entry.files):
         yield from _file_differences(out / file.path, file.path, file.size_bytes, file.sha256)
     for split, counts in manifest.splits.items():
@@ -136,7 +138,7 @@ def folder_differences(out: StorePath, manifest: Manifest) -> Iterator[Differenc
     # Those that are shards are looked for anyway.
     others = sorted(kept - {shard.path for shard in manifest.shards})
     yield from (Difference(name, "is missing") for name in others if not (out / name).is_file())
-    known = {*contents, *kept, REPORT_NAME, *(table.path for table in manifest.tables)}
+    known = {*contents, *kept, *sounds, REPORT_NAME, *(table.path for table in manifest.tables)}
     known |= {file.path for entry in manifest.supplements for file in entry.files}
     for shard in manifest.shards:
         known |= {shard.path, *layout.sidecar_paths(shard.path), *_video_files(out, manifest, shard)}
@@ -180,7 +182,8 @@ def _table_differences(
     in_shard = {
         shard.path: sum(in_file.pop(name, 0) for name in _video_files(out, manifest, shard)) for shard in entries
     }
-    written_bytes = sum(size for status, size in table.rows(("status", "size_bytes")) if status == "written")
+    sizes = table.rows(("status", "size_bytes", "sound_size_bytes"))
+    written_bytes = sum(size + (sound or 0) for status, size, sound in sizes if status == "written")
     found = _counts(table) | {
         "samples of the shards": in_shard | dict(in_file),
         "num_shards": len({shard.path for shard in entries}),
@@ -224,6 +227,16 @@ def _video_files(out: StorePath, manifest: Manifest, shard: ShardEntry) -> Seque
         return open_layout(manifest.format).video_files(out, shard.path)
     except (OSError, ValueError):
         return ()
+
+
+def _sound_files(table: FinalTable, manifest: Manifest) -> set[str]:
+    """The files that hold the sound of clips, where it is a member of its own."""
+    kind, layout = manifest.sound_kind, open_layout(manifest.format)
+    if kind is None:
+        return set()
+    names = ("status", "shard", "offset_bytes", "size_bytes")
+    rows = (dict(zip(names, row, strict=True)) for row in table.rows(names) if row[0] == "written")
+    return {found[0] for row in rows if (found := layout.sound_at(row, kind)) is not None}
 
 
 def _unexpected_files(out: StorePath, layout: Layout, known: set[str]) -> Iterator[Difference]:

@@ -53,7 +53,9 @@ class Archives(Layout):
         # The digest of an archive is that of all its clips; their rows say what is in it.
         return iter(())
 
-    def card_config(self, release: str, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(
+        self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
+    ) -> Mapping[str, Any]:
         return {}
 
     def card_text(self) -> Sequence[str]:

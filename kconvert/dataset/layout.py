@@ -139,6 +139,11 @@ class Layout(ABC):
         for row in rows:
             yield row["key"], RangedBytes(out / shard, row["offset_bytes"], row["size_bytes"])
 
+    def sound_at(self, row: Mapping[str, Any], kind: str) -> tuple[str, int] | None:
+        """The file that holds the sound of the clip of a row, and its offset there, where that is a member of its own;
+        `None` if nobody can say."""
+        return None
+
     @abstractmethod
     def sample_problems(
         self, out: StorePath, shard: str, file: DigestedReader, expected: ExpectedSamples, on_sample: Callable[[], None]
@@ -162,9 +167,11 @@ class Layout(ABC):
         """Makes the shards known to the format's own library, once all are in place; nothing to do if it knows them."""
 
     @abstractmethod
-    def card_config(self, release: str, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(
+        self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
+    ) -> Mapping[str, Any]:
         """The front matter of the dataset card that makes Hugging Face datasets read it, of a release of which these
-        splits have shards, and whose samples have these further annotations."""
+        splits have shards, and whose samples have these further annotations, and sound of that kind."""
 
     @abstractmethod
     def card_text(self) -> Sequence[str]:

@@ -249,6 +249,12 @@ class Manifest:
         damaged = tuple(entry for entry in self.damaged if entry.split == split)
         return SplitRecord(self.splits[split], shards, table, damaged)
 
+    @property
+    def sound_kind(self) -> str | None:
+        """The ending of the files of sound that samples have; `None` if they have none."""
+        found = (self.options.get("audio") or {}).get("member")
+        return None if found is None else str(found)
+
     @classmethod
     def from_json(cls, text: str | bytes, where: str) -> Manifest:
         """Reads what `to_json` wrote. Raises `ManifestError`, naming `where`, for anything else."""

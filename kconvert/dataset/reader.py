@@ -49,6 +49,18 @@ class ClipData:
     video: bytes = field(repr=False)
     """The video file's bytes."""
 
+    sound_file: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
+    """Reads the file of its sound; `None` where samples have none, or only the format's library finds it."""
+
+    def sound(self) -> bytes:
+        """The file of its sound, FLAC, WAV or m4a, where that was made a member of its own (`--audio.member`).
+
+        Raises: `ValueError` where it was not; `OSError` as reading a clip does.
+        """
+        if self.sound_file is None:
+            raise ValueError(f"{self.key}: its sound is no member of its own that can be found here")
+        return self.sound_file()
+
     def frames(self) -> Iterator[numpy.ndarray[Any, Any]]:
         """The video's frames, decoded with PyAV: arrays of height × width × 3, RGB, uint8, upright.
 
@@ -102,6 +114,8 @@ class _Location:
     """All labels of the release, by their ids."""
     stamps: Mapping[str, Stamp]
     """Of the shards on a disk of ours."""
+    sound_kind: str | None
+    """Of the files of sound that samples have; `None` if they have none."""
 
     def __hash__(self) -> int:
         return hash((str(self.out), self.split, self.table_sha256))
@@ -156,13 +170,13 @@ class Clips(Sequence[ClipData]):
             # An array, too.
             return self.select(index)  # type: ignore[arg-type]
         row = self._row(range(len(self))[operator.index(index)])
-        return _clip(row, self._videos.read(row))
+        return self._clip(row, self._videos.read(row))
 
     def together(self, indexes: Sequence[int]) -> dict[int, ClipData]:
         """Clips by their indexes; those that follow each other in a shard are had by one read. Those that it does not
         reach are left out: whoever asks for one alone is told why. Raises `ExchangedError`."""
         rows = {index: self._row(index) for index in sorted(set(indexes))}
-        return {index: _clip(rows[index], video) for index, video in self._videos.together(rows).items()}
+        return {index: self._clip(rows[index], video) for index, video in self._videos.together(rows).items()}
 
     @property
     def classes(self) -> list[str]:
@@ -260,14 +274,16 @@ class Clips(Sequence[ClipData]):
     def _videos(self) -> Videos:
         return Videos(self._out, {} if self._place is None else self._place.stamps)
 
+    def _clip(self, row: Mapping[str, Any], video: bytes) -> ClipData:
+        kind = None if self._place is None else self._place.sound_kind
+        at = None if self._place is None or kind is None else open_layout(self._place.format).sound_at(row, kind)
+        sound = None if at is None else functools.partial(self._videos.read_sound, row, *at)
+        return ClipData(row["key"], row["label"], row["label_id"], row, video, sound)
+
     def _row(self, index: int) -> dict[str, Any]:
         row = self._rows.row(index)
         row["label_id"] = self._id(row["label_id"])
         return row
-
-
-def _clip(row: Mapping[str, Any], video: bytes) -> ClipData:
-    return ClipData(row["key"], row["label"], row["label_id"], row, video)
 
 
 def _is_one(value: object) -> bool:
@@ -311,4 +327,4 @@ def _location(out: StorePath, split: str, manifest: Manifest) -> _Location:
     table = manifest.record(split).table
     labels = (out / LABELS_NAME).read_bytes().decode().splitlines()
     stamps = stamps_of(out, [shard.path for shard in manifest.shards if shard.split == split])
-    return _Location(out, split, manifest.format, table.sha256, tuple(labels), stamps)
+    return _Location(out, split, manifest.format, table.sha256, tuple(labels), stamps, manifest.sound_kind)

@@ -21,6 +21,7 @@ from kconvert.dataset.manifest import table_path
 from kconvert.errors import ManifestError
 from kconvert.storage.digests import DigestingFile
 from kconvert.storage.store import StorePath
+from kconvert.video.encoding.encoded import SoundFacts
 from kconvert.video.metadata import MediaMetadata
 
 _STRINGS = pa.list_(pa.string())
@@ -66,6 +67,18 @@ _SOURCE = [
 SOURCE_COLUMNS: tuple[str, ...] = tuple(name for name, _ in _SOURCE)
 """What is said of the official file where what is written differs from it; unknown where it does not."""
 
+_SOUND = [
+    ("sound_size_bytes", pa.int64()),
+    ("sound_sha256", pa.string()),
+    ("sound_rate", pa.int32()),
+    ("sound_num_channels", pa.int32()),
+    ("sound_num_samples", pa.int64()),
+    ("sound_lead_seconds", pa.float64()),
+    ("is_silent", pa.bool_()),
+]
+SOUND_COLUMNS: tuple[str, ...] = tuple(name for name, _ in _SOUND)
+"""What is said of the sound where it is a member of its own; unknown where it is not."""
+
 STAGED = pa.schema(
     [
         ("name", pa.string()),
@@ -77,8 +90,10 @@ STAGED = pa.schema(
         *_METADATA,
         *_ENCODING,
         *_SOURCE,
+        *_SOUND,
         ("part_offset", pa.int64()),
         ("crc32", pa.int64()),
+        ("sound_crc32", pa.int64()),
     ]
 )
 
@@ -109,6 +124,7 @@ TABLE = pa.schema(
         ("offset_bytes", pa.int64()),
         *_ENCODING,
         *_SOURCE,
+        *_SOUND,
     ]
 )
 """The columns of `metadata/{split}.parquet`, format 2."""
@@ -146,6 +162,8 @@ class StagedClip:
     """How near it is to what was encoded, up to 1 for equal; `None` where that was not looked at."""
     source: SourceClip | None = None
     """The official file, where what is staged is another one."""
+    sound: StagedSound | None = None
+    """The file of its sound, which is staged behind the video; `None` if there is none."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +176,22 @@ class SourceClip:
     """Of its bytes."""
     metadata: MediaMetadata
     """What its container states."""
+
+
+@dataclass(frozen=True)
+class StagedSound:
+    """A file of sound that is staged."""
+
+    facts: SoundFacts
+    """What is in it."""
+    sha256: str
+    """Of its bytes."""
+    crc32: int
+    """Of its bytes."""
+
+    def column(self, name: str) -> Any:
+        """The value of one of `SOUND_COLUMNS`."""
+        return self.sha256 if name == "sound_sha256" else getattr(self.facts, name.removeprefix("sound_"))
 
 
 class StagedRows:
@@ -205,6 +239,11 @@ class StagedRows:
         rows: list[dict[str, Any]] = self._table.take(pa.array(indexes, pa.int64())).to_pylist()
         return rows
 
+    def sample_sizes(self) -> list[int]:
+        """The bytes of each video, and of its sound where that is a member of its own: as many as are staged."""
+        pairs = zip(self.column("size_bytes"), self.column("sound_size_bytes"), strict=True)
+        return [video + (sound or 0) for video, sound in pairs]
+
     def gather(self, indexes: Iterable[int | None], names: Iterable[str]) -> Iterator[tuple[str, pa.ChunkedArray]]:
         """Columns of the rows at these indexes, one at a time; unknown where an index is `None`."""
         indices = pa.array(indexes, pa.int64())
@@ -225,12 +264,15 @@ class StagedWriter:
     def add(self, clip: StagedClip) -> None:
         """Appends a row."""
         for field in dataclasses.fields(clip):
-            if field.name not in ("metadata", "source"):
+            if field.name not in ("metadata", "source", "sound"):
                 self._columns[field.name].append(getattr(clip, field.name))
         for name, _ in _METADATA:
             self._columns[name].append(getattr(clip.metadata, name))
         for name in SOURCE_COLUMNS:
             self._columns[name].append(_of_source(clip.source, name.removeprefix("source_")))
+        for name in SOUND_COLUMNS:
+            self._columns[name].append(None if clip.sound is None else clip.sound.column(name))
+        self._columns["sound_crc32"].append(None if clip.sound is None else clip.sound.crc32)
         self.num_rows += 1
         if self.num_rows % self._GROUP_ROWS == 0:
             self._flush()

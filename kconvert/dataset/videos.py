@@ -41,6 +41,14 @@ class Videos:
             )
         return video
 
+    def read_sound(self, row: Mapping[str, Any], file: str, offset_bytes: int) -> bytes:
+        """The sound of a row of the table, which is in a file of that path. Raises as `read`."""
+        size = row["sound_size_bytes"]
+        sound = self._range(file, offset_bytes, offset_bytes + size)
+        if len(sound) != size:
+            raise OSError(f"{self.out / file}: ends after {len(sound):,} of the {size:,} bytes of the sound")
+        return sound
+
     def together(self, rows: Mapping[int, Mapping[str, Any]]) -> dict[int, bytes]:
         """The videos of rows, given in their order; those that stand side by side are had by one read. What cannot be
         read is left out. Raises `ExchangedError`."""

@@ -18,12 +18,23 @@ from typing import Any
 
 from kconvert.catalog.release import load_release
 from kconvert.dataset.croissant import Media
-from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files, paths_by_split
+from kconvert.dataset.formats.format import (
+    SOUND_KINDS,
+    Format,
+    Sample,
+    Sound,
+    StoredSample,
+    WrittenShard,
+    data_files,
+    paths_by_split,
+)
 from kconvert.dataset.manifest import Manifest
 from kconvert.storage.digests import DigestedReader
 from kconvert.storage.store import StorePath
 
 _MAX_LINE_BYTES = 256
+_ENDING = ".mp4"
+_SOUND_ENDINGS = tuple(f".{kind}" for kind in SOUND_KINDS)
 _METADATA_NAME = "metadata.csv"
 """In the folder of a split: what Hugging Face datasets takes labels from, which else numbers folders by itself."""
 
@@ -63,11 +74,12 @@ class Folder(Format):
     def remove_orphans(self, out: StorePath, split: str, known: Set[str]) -> None:
         for path, kind in list((out / split).walk()):
             name = path.relative_to(out).as_posix()
-            if kind == "file" and name not in known and name != f"{split}/{_METADATA_NAME}":
+            is_known = name in known or (path.name.endswith(_SOUND_ENDINGS) and _video_of(name) in known)
+            if kind == "file" and not is_known and name != f"{split}/{_METADATA_NAME}":
                 path.remove()
 
     def max_sample_bytes(self, video_bytes: int, annotation_bytes: Sequence[int] = ()) -> int:
-        return video_bytes + _MAX_LINE_BYTES
+        return video_bytes + sum(annotation_bytes) + _MAX_LINE_BYTES
 
     @property
     def overhead_bytes(self) -> int:
@@ -79,6 +91,9 @@ class Folder(Format):
             split, name = sample.metadata["split"], sample.key.partition("_")[2]
             path = self.video_path(shard, split, name, sample.metadata["label"])
             (out / path).parent.make_folder()
+            if sample.sound is not None:
+                # Before the video has its name, so that there is none without its sound.
+                (out / _sound_of(path, sample.sound.kind)).write_bytes(sample.sound.data)
             (out / path).write_bytes(sample.video)
             lines.append(f"{path} {sample.label_id}\n")
         (out / shard).parent.make_folder()
@@ -90,7 +105,12 @@ class Folder(Format):
         for path, label_id in _entries(file.read(sys.maxsize)):
             video = PurePosixPath(path)
             key = f"{video.parts[0]}_{video.stem}"
-            yield StoredSample(Sample(key, label_id, {}, (out / path).read_bytes()), 0)
+            files = {kind: out / _sound_of(path, kind) for kind in SOUND_KINDS}
+            sounds = [Sound(kind, found.read_bytes()) for kind, found in files.items() if found.is_file()]
+            yield StoredSample(Sample(key, label_id, {}, (out / path).read_bytes(), {}, *sounds[:1]), 0)
+
+    def sound_at(self, row: Mapping[str, Any], kind: str) -> tuple[str, int] | None:
+        return _sound_of(row["shard"], kind), 0
 
     def index_files(self, out: StorePath, manifest: Manifest) -> Mapping[str, bytes]:
         labels = load_release(manifest.release).labels
@@ -107,7 +127,9 @@ class Folder(Format):
         files = {"encodingFormat": ["video/mp4", "text/plain"], "includes": "*.mp4"}
         return Media(files, {"extract": {"fileProperty": "fullpath"}}) if manifest.shards else None
 
-    def card_config(self, release: str, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(
+        self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
+    ) -> Mapping[str, Any]:
         return data_files(splits, "{split}/**/*.mp4", f"{{split}}/{_METADATA_NAME}")
 
     def card_text(self) -> Sequence[str]:
@@ -124,6 +146,15 @@ FORMAT = Folder()
 def label_folder(label: str) -> str:
     """The name of a label's folder."""
     return "".join(char for char in label.replace(" ", "_") if char not in "'()")
+
+
+def _sound_of(video: str, kind: str) -> str:
+    """The path of the file of a video's sound, which is beside it."""
+    return f"{video.removesuffix(_ENDING)}.{kind}"
+
+
+def _video_of(sound: str) -> str:
+    return f"{sound.rpartition('.')[0]}{_ENDING}"
 
 
 def _metadata(split: str, lines: bytes, labels: Sequence[str]) -> bytes:

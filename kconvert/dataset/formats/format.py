@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, cast, get_args
 
 from kconvert.catalog.release import SUPPLEMENT_NAMES
 from kconvert.dataset.layout import ExpectedSamples, Layout
@@ -26,11 +26,24 @@ from kconvert.storage.files import make_folder
 from kconvert.storage.store import TEMPORARY_SUFFIX, StorePath
 from kconvert.units import ByteSize
 from kconvert.video.boxes import Bytes
+from kconvert.video.encoding.options import AudioMember
 
 _COPY_BYTES = 1 << 20
+SOUND_KINDS: tuple[str, ...] = get_args(AudioMember)
+"""Of the files of sound: the names of their columns, or the endings of their members."""
 
 CARD_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 """What Hugging Face datasets calls the splits."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The sound of a clip as a file of its own."""
+
+    kind: str
+    """Its ending: `flac`, `wav` or `m4a`."""
+    data: bytes
+    """Its bytes."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,13 @@ class Sample:
     """The bytes of the file."""
     annotations: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Further ones that samples have themselves, by what `--with` calls them; the same names in every sample."""
+    sound: Sound | None = None
+    """Of the same kind in every sample; `None` if samples have none."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Of video and sound."""
+        return len(self.video) + (0 if self.sound is None else len(self.sound.data))
 
 
 @dataclass(frozen=True)
@@ -165,6 +185,9 @@ def row_problem(stored: StoredSample, sample_index: int, row: Mapping[str, Any] 
     if row["key"] != sample.key:
         return f"the row there is of {row['key']}"
     wrong = sorted(name for name in found if found[name] != expected[name])
+    sound = None if sample.sound is None else hashlib.sha256(sample.sound.data).hexdigest()
+    if (sound or "") != row["sound_sha256"]:
+        wrong.append("sound_sha256")
     own = {name: sample.metadata[name] for name in ("sha256", "label_id") if name in sample.metadata}
     if any(found[name] != value for name, value in own.items()):
         wrong.append("its own JSON")
@@ -190,11 +213,11 @@ def groups_of(samples: Iterable[Sample], max_bytes: int) -> Iterator[list[Sample
     group: list[Sample] = []
     num_bytes = 0
     for sample in samples:
-        if group and num_bytes + len(sample.video) > max_bytes:
+        if group and num_bytes + sample.num_bytes > max_bytes:
             yield group
             group, num_bytes = [], 0
         group.append(sample)
-        num_bytes += len(sample.video)
+        num_bytes += sample.num_bytes
     if group:
         yield group
 
@@ -205,6 +228,8 @@ def row_of(sample: Sample) -> dict[str, Any]:
     metadata = json.dumps(dict(sample.metadata))
     label = sample.metadata["label"]
     row = {"key": sample.key, "label": label, "label_id": sample.label_id, "facts": metadata, "video": sample.video}
+    if sample.sound is not None:
+        row[sample.sound.kind] = sample.sound.data
     return {**row, **{name: annotations_text(rows) for name, rows in sample.annotations.items()}}
 
 
@@ -214,7 +239,8 @@ def sample_of(row: Mapping[str, Any]) -> Sample:
     if metadata.get("label") != row["label"]:
         raise ValueError(f"{row['key']}: the label is not that of its metadata")
     annotations: dict[str, Any] = {name: json.loads(row[name]) for name in SUPPLEMENT_NAMES if name in row}
-    return Sample(row["key"], row["label_id"], metadata, row["video"], annotations)
+    sounds = [Sound(kind, row[kind]) for kind in SOUND_KINDS if kind in row]
+    return Sample(row["key"], row["label_id"], metadata, row["video"], annotations, *sounds)
 
 
 def annotations_text(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -74,7 +74,7 @@ class Lance(Format):
             made = folder / PurePosixPath(shard).name
             for batch in groups_of(samples, _BATCH_BYTES):
                 if not num_samples:
-                    schema = _schema(batch[0].annotations)
+                    schema = _schema(batch[0])
                     writer = stack.enter_context(LanceFileWriter(str(made), schema, version=_VERSION))
                 writer.write_batch(pa.RecordBatch.from_pylist([row_of(sample) for sample in batch], schema))
                 num_samples += len(batch)
@@ -107,7 +107,9 @@ class Lance(Format):
     def is_foreign(self, path: str) -> bool:
         return PurePosixPath(path).parts[1:2] != ("data",) and path.split("/", maxsplit=1)[0] in self.folders
 
-    def card_config(self, release: str, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(
+        self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
+    ) -> Mapping[str, Any]:
         return {}
 
     def card_text(self) -> Sequence[str]:
@@ -120,9 +122,10 @@ class Lance(Format):
 FORMAT = Lance()
 
 
-def _schema(annotations: Iterable[str]) -> pa.Schema:
-    """The columns of samples that have these further annotations."""
-    return pa.schema([*_SCHEMA, *(pa.field(name, pa.string()) for name in annotations)])
+def _schema(sample: Sample) -> pa.Schema:
+    """The columns of samples that have the same members as this one."""
+    sounds = [] if sample.sound is None else [pa.field(sample.sound.kind, pa.large_binary())]
+    return pa.schema([*_SCHEMA, *sounds, *(pa.field(name, pa.string()) for name in sample.annotations)])
 
 
 def _samples(out: StorePath, shard: str) -> Iterator[StoredSample]:

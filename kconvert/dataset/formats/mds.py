@@ -32,6 +32,8 @@ class Mds(Subfolders):
             for sample in samples:
                 if not num_samples:
                     columns = _COLUMNS | dict.fromkeys(sample.annotations, "str")
+                    if sample.sound is not None:
+                        columns[sample.sound.kind] = "bytes"
                     writer = stack.enter_context(MDSWriter(out=str(folder), columns=columns, size_limit=None))
                 writer.write(row_of(sample))
                 num_samples += 1

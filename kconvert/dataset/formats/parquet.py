@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from kconvert.catalog.release import SUPPLEMENT_NAMES, load_release
 from kconvert.dataset.formats.features import file_feature
-from kconvert.dataset.formats.format import Format, Sample, StoredSample, WrittenShard, data_files, groups_of
+from kconvert.dataset.formats.format import Format, Sample, Sound, StoredSample, WrittenShard, data_files, groups_of
 from kconvert.dataset.supplements.open import open_supplement
 from kconvert.storage.digests import DigestedReader, DigestingFile
 from kconvert.storage.store import StorePath
@@ -26,7 +26,8 @@ _GROUP_BYTES = 96 << 20
 """Of a row group, in memory and in the file, beyond which another begins: readers take a whole one at a time."""
 _MAX_METADATA_BYTES = 4096
 _LENGTH_BYTES = 4
-_VIDEO = "video"
+_VIDEO, _AUDIO = "video", "audio"
+_FILE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _KINDS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _ELSEWHERE = ("key", "label", "label_id")
 """Metadata that have a column of their own, or a name that `label` stands for."""
@@ -79,7 +80,9 @@ class ParquetFormat(Format):
         except (pa.ArrowException, KeyError) as error:
             raise ValueError(f"not a Parquet file of videos ({error})") from error
 
-    def card_config(self, release: str, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(
+        self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
+    ) -> Mapping[str, Any]:
         config = data_files(splits, "data/{split}-*.parquet")
         tables = data_files(splits, "metadata/{split}.parquet")
         if config:
@@ -105,8 +108,9 @@ def _write(file: DigestingFile, samples: Iterable[Sample]) -> tuple[int | None, 
         for group in groups_of(samples, _GROUP_BYTES):
             schema = _schema(group[0])
             if writer is None:
-                plain = [f"{_VIDEO}.bytes", f"{_VIDEO}.path"]
-                others = [name for name in schema.names if name != _VIDEO]
+                files = [name for name in (_VIDEO, _AUDIO) if name in schema.names]
+                plain = [f"{name}.{part}" for name in files for part in ("bytes", "path")]
+                others = [name for name in schema.names if name not in files]
                 writer = pq.ParquetWriter(
                     file, schema, metadata_collector=metadata, write_page_index=True, use_dictionary=others,
                     compression={**dict.fromkeys(plain, "NONE"), **dict.fromkeys(others, "ZSTD")},
@@ -146,17 +150,20 @@ def _schema(sample: Sample) -> pa.Schema:
     kinds = {name: _KINDS[type(value)] for name, value in metadata.items()}
     kinds |= {name: pa.list_(open_supplement(name).row_type) for name in sample.annotations}
     spelt = {name: file_feature(kind) for name, kind in kinds.items()}
+    sounds = [] if sample.sound is None else [(_AUDIO, _FILE)]
     features = {
         _VIDEO: {"_type": "Video"},
         "label": {"names": list(labels), "_type": "ClassLabel"},
         "key": {"dtype": "string", "_type": "Value"},
+        **{name: {"_type": "Audio"} for name, _ in sounds},
         **spelt,
     }
     return pa.schema(
         [
-            (_VIDEO, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            (_VIDEO, _FILE),
             ("label", pa.int64()),
             ("key", pa.string()),
+            *sounds,
             *kinds.items(),
         ],
         {"huggingface": json.dumps({"info": {"features": features}})},
@@ -166,14 +173,19 @@ def _schema(sample: Sample) -> pa.Schema:
 def _row(sample: Sample) -> dict[str, Any]:
     metadata = {name: value for name, value in sample.metadata.items() if name not in _ELSEWHERE}
     video = {"bytes": sample.video, "path": f"{sample.key}.mp4"}
-    return {_VIDEO: video, "label": sample.label_id, "key": sample.key, **metadata, **sample.annotations}
+    row = {_VIDEO: video, "label": sample.label_id, "key": sample.key, **metadata, **sample.annotations}
+    if sample.sound is not None:
+        row[_AUDIO] = {"bytes": sample.sound.data, "path": f"{sample.key}.{sample.sound.kind}"}
+    return row
 
 
 def _stored(row: dict[str, Any], labels: Sequence[str], offset: int) -> StoredSample:
     video, label_id, key = row.pop(_VIDEO), row.pop("label"), row.pop("key")
     annotations: dict[str, Any] = {name: row.pop(name) for name in SUPPLEMENT_NAMES if name in row}
+    audio = row.pop(_AUDIO, None)
+    sound = None if audio is None else Sound(audio["path"].rpartition(".")[2], audio["bytes"])
     metadata = {"key": key, "label_id": label_id, "label": labels[label_id] if label_id >= 0 else "", **row}
-    return StoredSample(Sample(key, label_id, metadata, video["bytes"], annotations), offset)
+    return StoredSample(Sample(key, label_id, metadata, video["bytes"], annotations, sound), offset)
 
 
 def _videos(table: pa.Table) -> list[dict[str, bytes]]:

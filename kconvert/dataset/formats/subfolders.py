@@ -110,5 +110,7 @@ class Subfolders(Format):
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return b""
 
-    def card_config(self, release: str, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(
+        self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
+    ) -> Mapping[str, Any]:
         return {}

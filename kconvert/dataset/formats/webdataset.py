@@ -1,4 +1,5 @@
-"""WebDataset: shards are plain tars, a sample three adjacent members `KEY.cls`, `KEY.json` and `KEY.mp4`.
+"""WebDataset: shards are plain tars, a sample three adjacent members `KEY.cls`, `KEY.json` and `KEY.mp4`, and after
+them its sound and its further annotations, if samples have such.
 
 The conventions of the readers (webdataset, Hugging Face datasets, Megatron-Energon, Ray Data, DALI) that this obeys:
 no dot and no leading `.` or `__` in keys, the same members in every sample, ASCII names under 100 bytes, ustar headers
@@ -23,8 +24,10 @@ from kconvert.dataset.croissant import Media
 from kconvert.dataset.formats.features import card_feature
 from kconvert.dataset.formats.format import (
     FACTS,
+    SOUND_KINDS,
     Format,
     Sample,
+    Sound,
     StoredSample,
     WrittenShard,
     annotations_text,
@@ -90,12 +93,17 @@ class WebDataset(Format):
             label, text, video, *others = found
             key = video.name.removesuffix(".mp4")
             members.append([member.extent for member in found])
-            annotations = {_extension(one.name).removesuffix(".json"): json.loads(one.content) for one in others}
-            sample = Sample(key, int(label.content), json.loads(text.content), video.content, annotations)
+            sounds = [Sound(kind, one.content) for one in others if (kind := _extension(one.name)) in SOUND_KINDS]
+            texts = [one for one in others if _extension(one.name) not in SOUND_KINDS]
+            annotations = {_extension(one.name).removesuffix(".json"): json.loads(one.content) for one in texts}
+            sample = Sample(key, int(label.content), json.loads(text.content), video.content, annotations, *sounds)
             yield StoredSample(sample, video.extent.offset_bytes)
         index = out / _dali_path(shard)
         if not index.is_file() or index.read_bytes() != _dali_index(members):
             raise ValueError(f"{_dali_path(shard)} is missing or not of this shard")
+
+    def sound_at(self, row: Mapping[str, Any], kind: str) -> tuple[str, int] | None:
+        return row["shard"], row["offset_bytes"] + _padded(row["size_bytes"]) + _BLOCK_BYTES
 
     def index_files(self, out: StorePath, manifest: Manifest) -> Mapping[str, bytes]:
         shards = {split: [one for one in manifest.shards if one.split == split] for split in manifest.splits}
@@ -126,11 +134,13 @@ class WebDataset(Format):
             for name in _ENERGON_FILES:
                 (out / ".nv-meta" / name).remove()
 
-    def card_config(self, release: str, splits: Sequence[str], annotations: Sequence[str]) -> Mapping[str, Any]:
+    def card_config(
+        self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
+    ) -> Mapping[str, Any]:
         # No config for the tables: datasets takes the builder of the first config for all of them
         # (`LocalDatasetModuleFactory.get_module`, datasets 5.2), so that tables beside tars would be read as tars.
         files = data_files(splits, "{split}/*.tar")
-        return {**files, **(_declared(release, annotations) if splits else {})}
+        return {**files, **(_declared(release, annotations, sound) if splits else {})}
 
     def card_text(self) -> Sequence[str]:
         return (
@@ -177,7 +187,7 @@ def write_tar(file: DigestingFile, samples: Iterable[Sample]) -> list[tuple[Exte
 
 
 def read_tar(file: DigestedReader) -> Iterator[list[_Member]]:
-    """The members of each sample: label, metadata, video, and its further annotations, which are the same in all.
+    """The members of each sample: label, metadata, video, perhaps sound, and further annotations, the same in all.
 
     Raises: `ValueError` if it is not exactly what is written.
     """
@@ -192,9 +202,10 @@ def read_tar(file: DigestedReader) -> Iterator[list[_Member]]:
 
 
 def _further(members: Iterable[_Member]) -> list[str]:
-    """The extensions of further annotations that a sample has."""
+    """The extensions of the sound and the further annotations that a sample has."""
     found = {_extension(member.name) for member in members}
-    return [extension for extension in (f"{name}.json" for name in SUPPLEMENT_NAMES) if extension in found]
+    sounds = [kind for kind in SOUND_KINDS if kind in found][:1]
+    return sounds + [extension for extension in (f"{name}.json" for name in SUPPLEMENT_NAMES) if extension in found]
 
 
 def _extension(name: str) -> str:
@@ -202,7 +213,7 @@ def _extension(name: str) -> str:
     return name.partition(".")[2]
 
 
-def _declared(release: str, annotations: Sequence[str]) -> dict[str, Any]:
+def _declared(release: str, annotations: Sequence[str], sound: str | None) -> dict[str, Any]:
     """The features of all members, for the front matter of a dataset card: a label has its name, and where a list is
     empty in the first samples, its type would be guessed wrong."""
     facts = pa.struct([(name, _KINDS[kind]) for name, kind in FACTS.items()])
@@ -210,6 +221,7 @@ def _declared(release: str, annotations: Sequence[str]) -> dict[str, Any]:
         {"name": "cls", "dtype": {"class_label": {"names": dict(_numbered(load_release(release).labels))}}},
         card_feature("json", facts),
         {"name": "mp4", "dtype": "video"},
+        *([{"name": sound, "dtype": "audio"}] if sound is not None else []),
         *(card_feature(f"{name}.json", pa.list_(open_supplement(name).row_type)) for name in annotations),
         {"name": "__key__", "dtype": "string"},
         {"name": "__url__", "dtype": "string"},
@@ -274,6 +286,8 @@ def _members(sample: Sample) -> dict[str, bytes]:
     if len(text) > _MAX_JSON_BYTES:
         raise ValueError(f"{sample.key}: metadata of {len(text)} bytes, expected at most {_MAX_JSON_BYTES}")
     members = dict(zip(_EXTENSIONS, (b"%06d" % sample.label_id, text, sample.video), strict=True))
+    if sample.sound is not None:
+        members[sample.sound.kind] = sample.sound.data
     return members | {f"{name}.json": annotations_text(rows).encode() for name, rows in sample.annotations.items()}
 
 

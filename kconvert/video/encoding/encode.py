@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -25,6 +25,7 @@ from kconvert.video.encoding.mux import Mp4Writer, moved, starts, with_decoding_
 from kconvert.video.encoding.options import AudioOptions, Encoding, VideoSettings
 from kconvert.video.encoding.pictures import Conformer, Deinterlacer
 from kconvert.video.encoding.sound import Sound, add_sound, best_audio
+from kconvert.video.encoding.sound_file import sound_file
 from kconvert.video.encoding.timeline import Raw, Timeline, at_rate
 from kconvert.video.encoding.written import Expected, WrittenError, require_written
 from kconvert.video.limits import is_near_limit
@@ -50,7 +51,9 @@ def encode(clip: Clip, report: Callable[[object], None], encoding: Encoding, kno
             video = best_video(container)
             if video is None or video.codec_context is None:
                 return failed("unencodable", "no decoder for the codec of the video")
-            return _encode(_Work(clip, encoding.audio, known, messages), container, video, encoding)
+            work = _Work(clip, encoding.audio, known, messages)
+            made = _encode(work, container, video, encoding)
+        return made if encoding.audio.member is None else work.with_sound(made)
     except MemoryError:
         raise
     except _NothingDecodesError as error:
@@ -91,6 +94,8 @@ class _Work:
     """What is known of it."""
     messages: Messages
     """What the libraries log meanwhile."""
+    origin: Fraction | None = None
+    """When the first picture is shown, in seconds on the timeline of the clip; `None` for when its track begins."""
 
     def encoded(self, settings: VideoSettings, why: tuple[str, ...]) -> EncodedClip:
         """The clip with its video encoded."""
@@ -101,6 +106,7 @@ class _Work:
             stream = writer.add_encoder(encoder_name(settings))
             packets = list(pictures.encoded(stream, comparing))
             with_decoding_times(packets)
+        self.origin = pictures.origin
         fault = pictures.fault(self.known.metadata.num_frames if has_index(self.clip) else None)
         sound = self._sound(writer, pictures.origin)
         data, lead = _written(writer, packets, sound)
@@ -126,7 +132,8 @@ class _Work:
             packets = [moved(packet, -origin, stream) for packet in packets]
             if any(packet.dts is None for packet in packets):
                 with_decoding_times(packets)
-            sound = self._sound(writer, origin * _time_base(video))
+            self.origin = origin * _time_base(video)
+            sound = self._sound(writer, self.origin)
             width, height = video.codec_context.width, video.codec_context.height
             shown = sorted(map(starts, packets))
             data, lead = _written(writer, packets, sound)
@@ -134,6 +141,18 @@ class _Work:
         require_written(data, Expected(width, height, times, 0))
         fault = Fault("undecodable", sound.problem) if sound.problem else None
         return EncodedClip(Encoded("remuxed", why, tuple(sound.notes), fault=fault), data)
+
+    def with_sound(self, made: EncodedClip) -> EncodedClip:
+        """The same, and its sound in a file of its own."""
+        with opened(self.clip) as container:
+            video = best_video(container)
+            assert video is not None
+            start = (video.start_time or 0) * _time_base(video)
+            sound = sound_file(container, self.audio, start if self.origin is None else self.origin)
+        fault = made.about.fault or (Fault("undecodable", sound.problem) if sound.problem else None)
+        notes = tuple(dict.fromkeys((*made.about.notes, *sound.notes)))
+        about = replace(made.about, notes=notes, fault=fault, sound=sound.facts)
+        return EncodedClip(about, made.data, sound.data)
 
     def _sound(self, writer: Mp4Writer, origin: Fraction) -> Sound:
         if self.audio.track == "drop":

@@ -38,6 +38,24 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class SoundFacts:
+    """What is in the file of a clip's sound."""
+
+    size_bytes: int
+    """Of the file."""
+    rate: int
+    """Samples a second."""
+    num_channels: int
+    """From 1."""
+    num_samples: int | None
+    """In each channel; `None` for m4a, which does not say it exactly."""
+    lead_seconds: float
+    """How long before the first picture it begins."""
+    is_silent: bool
+    """Whether there is no sound, or every sample is 0, as far as samples are known."""
+
+
+@dataclass(frozen=True)
 class Encoded:
     """What became of a clip."""
 
@@ -53,6 +71,8 @@ class Encoded:
     """What is wrong with it, found on the way."""
     comparison: Comparison | None = None
     """How near the result is; `None` where that was not looked at."""
+    sound: SoundFacts | None = None
+    """Of the file of its sound; `None` if there is none."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +83,8 @@ class EncodedClip:
     """What became of it."""
     data: bytes = b""
     """What is written; nothing where the clip stays as it is, or cannot be encoded."""
+    sound: bytes = b""
+    """The file of its sound; nothing where there is none."""
 
 
 def failed(defect: Defect, detail: str) -> EncodedClip:

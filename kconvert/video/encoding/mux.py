@@ -21,7 +21,7 @@ _OPTIONS = {
 _NANOSECONDS = 1_000_000_000
 
 
-class _Kept(io.BytesIO):
+class KeptBytes(io.BytesIO):
     """Keeps its bytes when it is closed: the muxer closes what it was given."""
 
     def close(self) -> None:
@@ -31,10 +31,11 @@ class _Kept(io.BytesIO):
 class Mp4Writer:
     """A file in memory. First come its streams, then all packets at once."""
 
-    def __init__(self) -> None:
-        self._file = _Kept()
+    def __init__(self, brand: str = "mp4") -> None:
+        """`brand` is what libavformat calls that kind of mp4."""
+        self._file = KeptBytes()
         self._container = av.open(
-            self._file, "w", format="mp4", container_options=dict(_OPTIONS), io_open=self._opened_again
+            self._file, "w", format=brand, container_options=dict(_OPTIONS), io_open=self._opened_again
         )
 
     def _opened_again(self, url: str, flags: int, options: Any) -> Any:
@@ -53,6 +54,8 @@ class Mp4Writer:
 
     def write(self, packets: Sequence[Packet[Any]]) -> bytes:
         """The file of these packets, each of which knows its stream, with times of 0 and more but for priming."""
+        # Even where no packet follows.
+        self._container.start_encoding()
         for packet in sorted(packets, key=_when):
             self._container.mux_one(packet)
         self._container.close()

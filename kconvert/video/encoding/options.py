@@ -17,6 +17,7 @@ VideoCodec = Literal["h264", "hevc", "av1"]
 PixelFormat = Literal["yuv420p", "yuv420p10le"]
 Reencode = Literal["needed", "always"]
 AudioTrack = Literal["keep", "drop", "resample"]
+AudioMember = Literal["flac", "wav", "m4a"]
 
 X264_PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
@@ -90,9 +91,13 @@ class AudioOptions:
     track: AudioTrack = "keep"
     """Keep the sound as it is, where mp4 can hold it; drop it; or resample it. Also as --audio keep."""
     rate: int | None = None
-    """Samples a second, with --audio resample. Default: as they are."""
+    """Samples a second, with --audio resample, or of the member. Default: as they are."""
     channels: int | None = None
-    """1 or 2, with --audio resample. Default: 2, or 1 where there is one."""
+    """1 or 2, with --audio resample, or of the member. Default: 2, or 1 where there is one; as many as there are in the
+    member."""
+    member: AudioMember | None = None
+    """Store the sound as a member of its own, too. flac and wav have 16 bits and as many samples as the sound, none
+    where there is none; m4a is exact in neither. Default: none."""
 
     def __post_init__(self) -> None:
         if self.rate is not None and self.rate not in AAC_RATES:
@@ -100,8 +105,10 @@ class AudioOptions:
         if self.channels is not None and self.channels not in (1, 2):
             raise ValueError(f"--audio.channels {self.channels}: expected 1 or 2")
         for name in ("rate", "channels"):
-            if getattr(self, name) is not None and self.track != "resample":
-                raise ValueError(f"--audio.{name}: would be ignored; leave it out, or give --audio resample")
+            if getattr(self, name) is not None and self.track != "resample" and self.member is None:
+                raise ValueError(
+                    f"--audio.{name}: would be ignored; leave it out, or give --audio resample or --audio.member"
+                )
 
 
 @dataclass(frozen=True)
@@ -187,8 +194,8 @@ def encoding_of(video: VideoOptions, audio: AudioOptions) -> Encoding:
     """What the options come to. Raises `ValueError` for what the codec does not take."""
     settings = _settings(video) if video.is_asked else None
     recipe = RECIPES.get(video.recipe or "")
-    if recipe is not None and audio == AudioOptions():
-        audio = AudioOptions(recipe.audio)
+    if recipe is not None and dataclasses.replace(audio, member=None) == AudioOptions():
+        audio = dataclasses.replace(audio, track=recipe.audio)
     return Encoding(settings, audio)
 
 

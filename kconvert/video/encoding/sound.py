@@ -4,16 +4,18 @@ encoded as AAC. Either way it is as far from the picture as it was."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
-from av.codec.context import Flags
+from av.codec.context import CodecContext, Flags
 from av.container import InputContainer
 from av.packet import Packet
 
@@ -22,7 +24,7 @@ from kconvert.video.encoding.options import AAC_RATES, AudioOptions
 
 _COPIED = frozenset(("aac", "mp3", "opus", "flac", "ac3", "eac3", "alac"))
 """Codecs that mp4 holds (mp4ra.org), as libavcodec calls them."""
-_MAX_HOLE_SECONDS = Fraction(1, 10)
+MAX_HOLE_SECONDS = Fraction(1, 10)
 """What libswresample mends by silence; less is evened out (`min_hard_comp`)."""
 _LEAST_MP3_RATE = 16_000
 """In an mp4, as libavformat writes it (libavformat/movenc.c)."""
@@ -53,7 +55,7 @@ def best_audio(container: InputContainer) -> AudioStream | None:
 
 def is_copied(container: InputContainer, audio: AudioStream, options: AudioOptions) -> bool:
     """Whether the packets of the sound can stay as they are."""
-    return options.track == "keep" and not _Source(container, audio).why_not_copied()
+    return options.track == "keep" and not SoundSource(container, audio).why_not_copied()
 
 
 def add_sound(
@@ -64,14 +66,14 @@ def add_sound(
 
     Raises: `av.FFmpegError` if it cannot be read or encoded.
     """
-    source = _Source(container, audio)
+    source = SoundSource(container, audio)
     why = source.why_not_copied() if options.track == "keep" else "resampled"
     if not why:
         return _copied(writer, source, origin)
-    return _encoded(writer, source, _Target.of(audio, options), origin, why)
+    return _encoded(writer, source, SoundTarget.of(audio, options), origin, why)
 
 
-class _Source:
+class SoundSource:
     """The packets of a track of sound."""
 
     def __init__(self, container: InputContainer, audio: AudioStream) -> None:
@@ -91,7 +93,7 @@ class _Source:
             return "times"
         if self._changes():
             return "change"
-        limit = _MAX_HOLE_SECONDS / self.tick
+        limit = MAX_HOLE_SECONDS / self.tick
         gaps = (
             (later.pts or 0) - (earlier.pts or 0) - (earlier.duration or 0)
             for earlier, later in itertools.pairwise(self.packets)
@@ -120,10 +122,11 @@ class _Source:
         samples = int.from_bytes(bytes(self.packets[0].get_sidedata("skip_samples"))[:4], "little")
         return Fraction(samples, self.audio.codec_context.sample_rate or 1)
 
-    def frames(self, sound: Sound) -> Iterator[AudioFrame]:
-        """What decodes."""
-        context = self.audio.codec_context
-        context.thread_count = 1
+    def frames(self, sound: Sound, context: AudioCodecContext | None = None) -> Iterator[AudioFrame]:
+        """What decodes, by a decoder of its own perhaps."""
+        if context is None:
+            context = self.audio.codec_context
+            context.thread_count = 1
         for packet in [*self.packets, None]:
             try:
                 frames = context.decode(packet)
@@ -132,8 +135,30 @@ class _Source:
                 continue
             yield from frames
 
+    def exact_decoder(self) -> AudioCodecContext | None:
+        """A decoder whose samples are the same on every processor; `None` where there is none for the sound."""
+        if self._codec != "aac":
+            return None
+        context = CodecContext.create("aac_fixed", "r")
+        assert isinstance(context, AudioCodecContext)
+        context.thread_count = 1
+        context.extradata = self.audio.codec_context.extradata
+        context.sample_rate, context.layout = self.audio.codec_context.sample_rate, self.audio.codec_context.layout
+        try:
+            context.open()
+        except av.FFmpegError:
+            # It knows fewer kinds of AAC than the other decoder.
+            return None
+        return context
 
-def _copied(writer: Mp4Writer, source: _Source, origin: Fraction) -> Sound:
+    @property
+    def first_heard(self) -> Fraction:
+        """When the sound begins, in seconds on the timeline of the source."""
+        first = self.packets[0] if self.packets else None
+        return Fraction(0) if first is None else starts(first) + self.priming
+
+
+def _copied(writer: Mp4Writer, source: SoundSource, origin: Fraction) -> Sound:
     sound = Sound()
     audio = source.audio
     if not source.packets:
@@ -150,33 +175,36 @@ def _copied(writer: Mp4Writer, source: _Source, origin: Fraction) -> Sound:
 
 
 @dataclass(frozen=True)
-class _Target:
+class SoundTarget:
+    """What sound is brought to."""
+
     rate: int
     """Samples a second."""
     layout: str
-    """`mono` or `stereo`."""
+    """As libavutil calls it: `mono`, `stereo` and others."""
+    format: str = "fltp"
+    """Of a sample, as libavutil calls it; `s16` is the same on every processor, as far as decoders are."""
+
+    @property
+    def num_channels(self) -> int:
+        return len(AudioLayout(self.layout).channels)
 
     @classmethod
-    def of(cls, audio: AudioStream, options: AudioOptions) -> _Target:
-        """What the options ask for."""
+    def of(cls, audio: AudioStream, options: AudioOptions) -> SoundTarget:
+        """What the options ask for, as AAC can be."""
         context = audio.codec_context
         rate = options.rate or context.sample_rate or 48_000
         channels = options.channels or (1 if context.channels == 1 else 2)
         return cls(min(AAC_RATES, key=lambda one: (abs(one - rate), -one)), "mono" if channels == 1 else "stereo")
 
 
-def _encoded(writer: Mp4Writer, source: _Source, target: _Target, origin: Fraction, why: str) -> Sound:
+def _encoded(writer: Mp4Writer, source: SoundSource, target: SoundTarget, origin: Fraction, why: str) -> Sound:
     sound = Sound(notes=[f"sound encoded ({why})"])
-    frames = list(_resampled(source, target, origin, sound))
+    frames = list(resampled(source.frames(sound), source.tick, target, origin))
     if not frames:
         return Sound(notes=["no sound decodes"], problem=sound.problem)
-    stream = writer.add_encoder("aac")
+    stream = add_aac(writer, target)
     context = stream.codec_context
-    context.sample_rate, context.layout, context.format = target.rate, target.layout, "fltp"
-    context.bit_rate = _AAC_BITS_A_CHANNEL * (1 if target.layout == "mono" else 2)
-    context.time_base = Fraction(1, target.rate)
-    context.thread_count = 1
-    context.flags |= Flags.bitexact
     sound.starts = Fraction(frames[0].pts or 0, target.rate)
     for frame in [*frames, None]:
         sound.packets += context.encode(frame)
@@ -185,14 +213,29 @@ def _encoded(writer: Mp4Writer, source: _Source, target: _Target, origin: Fracti
     return sound
 
 
-def _resampled(source: _Source, target: _Target, origin: Fraction, sound: Sound) -> Iterator[AudioFrame]:
-    """The sound as it is encoded, with silence where there is a hole; times in samples after the first picture."""
+def add_aac(writer: Mp4Writer, target: SoundTarget) -> Any:
+    """Adds a track of AAC that is to be encoded."""
+    stream = writer.add_encoder("aac")
+    context = stream.codec_context
+    context.sample_rate, context.layout, context.format = target.rate, target.layout, target.format
+    context.bit_rate = _AAC_BITS_A_CHANNEL * target.num_channels
+    context.time_base = Fraction(1, target.rate)
+    context.thread_count = 1
+    context.flags |= Flags.bitexact
+    return stream
+
+
+def resampled(
+    frames: Iterable[AudioFrame], tick: Fraction, target: SoundTarget, origin: Fraction
+) -> Iterator[AudioFrame]:
+    """The sound as it is encoded, with silence where there is a hole; times in samples after the first picture. `tick`
+    is the unit of the times of frames that do not say it, in seconds."""
     resampler: AudioResampler | None = None
     kind: tuple[str, str, int] | None = None
     next_time = Fraction(0)
     shift = round(origin * target.rate)
-    for frame in source.frames(sound):
-        tick = frame.time_base or source.tick
+    for frame in frames:
+        tick = frame.time_base or tick
         if frame.pts is None:
             frame.pts, frame.time_base = round(next_time / tick), tick
         next_time = frame.pts * tick + Fraction(frame.samples, frame.sample_rate)
@@ -206,12 +249,14 @@ def _resampled(source: _Source, target: _Target, origin: Fraction, sound: Sound)
         yield from _shifted(resampler.resample(None), target, shift)
 
 
-def _resampler(target: _Target) -> AudioResampler:
+def _resampler(target: SoundTarget) -> AudioResampler:
     options = {"async": "1", "rematrix_maxval": "1.0"}
-    return AudioResampler(format="fltp", layout=target.layout, rate=target.rate, options=options)
+    if target.format == "s16":
+        options["internal_sample_fmt"] = "s16p"
+    return AudioResampler(format=target.format, layout=target.layout, rate=target.rate, options=options)
 
 
-def _shifted(frames: Sequence[AudioFrame], target: _Target, shift: int) -> Iterator[AudioFrame]:
+def _shifted(frames: Sequence[AudioFrame], target: SoundTarget, shift: int) -> Iterator[AudioFrame]:
     for frame in frames:
         if frame.pts is not None and frame.time_base:
             frame.pts = round(frame.pts * frame.time_base * target.rate) - shift

@@ -26,7 +26,7 @@ def encoding_tools(encoding: Encoding) -> Mapping[str, str]:
 
         options = " ".join(f"{name}={value}" for name, value in encoder_options(encoding.video).items())
         found["video_encoder"] = f"{encoder_name(encoding.video)} {options}"
-    if encoding.audio.track == "resample":
+    if encoding.audio.track == "resample" or encoding.audio.member == "m4a":
         # Decoding and encoding AAC come out otherwise with other instructions.
         found["audio_encoder"] = f"aac on {_instruction_set()}"
     return found
