@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from kconvert.catalog.clip import name_columns, sample_key
-from kconvert.catalog.release import Release
 from kconvert.conversion.account import Account, Decision
 from kconvert.conversion.split_job import SplitJob
 from kconvert.dataset.layout import Layout
@@ -21,7 +20,7 @@ _STAGED_COLUMNS = (
     "defects", "detail", "member", "size_bytes", "sha256", "duration_seconds", "num_frames", "fps", "width", "height",
     "pix_fmt", "video_codec", "audio_codec", "rotation_degrees", "bit_rate", "sample_aspect_ratio",
     "is_variable_frame_rate", "num_decoded_frames", "encoding_reasons", "encoding_notes", "encoding_ssim",
-    *SOURCE_COLUMNS, *SOUND_COLUMNS,
+    *SOURCE_COLUMNS,
 )  # fmt: skip
 _MEMBER_COUNTS = ("num_members", "num_ignored_members", "num_unparsed_members", "num_unselected_members")
 
@@ -151,18 +150,17 @@ def _require_closed(split: SplitJob, counts: SplitCounts) -> None:
 def _write_table(split: SplitJob, made: MadeSplit, placements: Mapping[str, Placement]) -> TableEntry:
     path = split.out / table_path(split.name)
     path.parent.make_folder()
-    sha256 = write_table(path, _table_columns(split.release, split.name, made, placements))
+    sha256 = write_table(path, _table_columns(split, made, placements))
     return TableEntry(table_path(split.name), len(made.account.decisions), path.size_bytes() or 0, sha256)
 
 
-def _table_columns(
-    release: Release, split: str, made: MadeSplit, placements: Mapping[str, Placement]
-) -> Iterator[tuple[str, Any]]:
+def _table_columns(split: SplitJob, made: MadeSplit, placements: Mapping[str, Placement]) -> Iterator[tuple[str, Any]]:
     """The columns of the table of a split, one at a time: a release has 650,000 rows."""
-    rows, decisions = made.rows, made.account.decisions
-    yield from rows.gather((decision.row_index for decision in decisions), _STAGED_COLUMNS)
-    yield "key", [sample_key(split, decision.name) for decision in decisions]
-    yield "split", [split] * len(decisions)
+    rows, decisions, release = made.rows, made.account.decisions, split.release
+    sound = () if split.read.encoding.audio.member is None else SOUND_COLUMNS
+    yield from rows.gather((decision.row_index for decision in decisions), (*_STAGED_COLUMNS, *sound))
+    yield "key", [sample_key(split.name, decision.name) for decision in decisions]
+    yield "split", [split.name] * len(decisions)
     yield from name_columns([decision.name for decision in decisions])
     yield "label", [decision.label for decision in decisions]
     yield "label_id", [release.label_ids.get(decision.label, -1) for decision in decisions]

@@ -182,8 +182,8 @@ def _table_differences(
     in_shard = {
         shard.path: sum(in_file.pop(name, 0) for name in _video_files(out, manifest, shard)) for shard in entries
     }
-    sizes = table.rows(("status", "size_bytes", "sound_size_bytes"))
-    written_bytes = sum(size + (sound or 0) for status, size, sound in sizes if status == "written")
+    sizes = zip(table.column("status"), table.sample_sizes(), strict=True)
+    written_bytes = sum(size for status, size in sizes if status == "written")
     found = _counts(table) | {
         "samples of the shards": in_shard | dict(in_file),
         "num_shards": len({shard.path for shard in entries}),

@@ -120,6 +120,10 @@ class _Location:
     def __hash__(self) -> int:
         return hash((str(self.out), self.split, self.table_sha256))
 
+    def sound_at(self, row: Mapping[str, Any]) -> tuple[str, int] | None:
+        """See `Layout.sound_at`."""
+        return None if self.sound_kind is None else open_layout(self.format).sound_at(row, self.sound_kind)
+
 
 @functools.lru_cache(maxsize=4)
 def _rows_of(place: _Location) -> FinalTable:
@@ -236,11 +240,7 @@ class Clips(Sequence[ClipData]):
         if unknown not in ("drop", "keep"):
             raise ValueError(f"unknown {unknown!r}: expected drop or keep")
         wanted = {name: value if _is_one(value) else list(value) for name, value in values.items()}
-        known = () if self._place is None else self._place.classes
-        for label in wanted["label"] if isinstance(wanted.get("label"), list) else [wanted.get("label")]:
-            if known and label and label not in known:
-                hint = did_you_mean(str(label), known)
-                raise ValueError(f"no label {label!r}, expected one of the release's{f'; {hint}' if hint else ''}")
+        _require_labels(wanted.get("label"), () if self._place is None else self._place.classes)
         if "label_id" in wanted and self._new_ids is not None:
             old = {new: old for old, new in self._new_ids.items()}
             ids = wanted["label_id"] if isinstance(wanted["label_id"], list) else [wanted["label_id"]]
@@ -275,15 +275,21 @@ class Clips(Sequence[ClipData]):
         return Videos(self._out, {} if self._place is None else self._place.stamps)
 
     def _clip(self, row: Mapping[str, Any], video: bytes) -> ClipData:
-        kind = None if self._place is None else self._place.sound_kind
-        at = None if self._place is None or kind is None else open_layout(self._place.format).sound_at(row, kind)
+        at = None if self._place is None else self._place.sound_at(row)
         sound = None if at is None else functools.partial(self._videos.read_sound, row, *at)
         return ClipData(row["key"], row["label"], row["label_id"], row, video, sound)
 
     def _row(self, index: int) -> dict[str, Any]:
         row = self._rows.row(index)
-        row["label_id"] = self._id(row["label_id"])
-        return row
+        return {**row, "label_id": self._id(row["label_id"])}
+
+
+def _require_labels(wanted: Any, known: Sequence[str]) -> None:
+    """Raises `ValueError` for a label that is not known; for none where none is."""
+    for label in wanted if isinstance(wanted, list) else [wanted]:
+        if known and label and label not in known:
+            hint = did_you_mean(str(label), known)
+            raise ValueError(f"no label {label!r}, expected one of the release's{f'; {hint}' if hint else ''}")
 
 
 def _is_one(value: object) -> bool:

@@ -124,10 +124,11 @@ TABLE = pa.schema(
         ("offset_bytes", pa.int64()),
         *_ENCODING,
         *_SOURCE,
-        *_SOUND,
     ]
 )
 """The columns of `metadata/{split}.parquet`, format 2."""
+TABLE_WITH_SOUND = pa.schema([*TABLE, *_SOUND])
+"""The same where the sound of clips is a member of its own."""
 
 
 @dataclass(frozen=True)
@@ -319,12 +320,14 @@ def write_table(path: StorePath, columns: Iterable[tuple[str, Any]]) -> str:
 
     Columns may be made lazily: each is given up before the next is asked for. Returns the file's sha256.
     """
-    arrays = {name: _without_nulls(_column(values, kind := TABLE.field(name).type), kind) for name, values in columns}
-    table = pa.table([arrays[name] for name in TABLE.names], schema=TABLE)
+    kinds = {field.name: field.type for field in TABLE_WITH_SOUND}
+    arrays = {name: _without_nulls(_column(values, kinds[name]), kinds[name]) for name, values in columns}
+    schema = TABLE_WITH_SOUND if SOUND_COLUMNS[0] in arrays else TABLE
+    table = pa.table([arrays[name] for name in schema.names], schema=schema)
     order = pa.table({"key": table["key"], "index": pa.array(range(table.num_rows), pa.int64())}).sort_by(
         [("key", "ascending"), ("index", "ascending")]
     )["index"]
-    with path.write_whole() as file, pq.ParquetWriter(file, TABLE, compression="zstd") as writer:
+    with path.write_whole() as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for start in range(0, max(1, table.num_rows), _GROUP_ROWS):
             writer.write_table(table.take(order.slice(start, _GROUP_ROWS)))
     return file.sha256
@@ -344,12 +347,6 @@ def _without_nulls(array: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray
     return array
 
 
-def _known_field(name: str) -> pc.Expression:
-    if name not in TABLE.names:
-        raise KeyError(f"no column {name!r}, expected one of {', '.join(TABLE.names)}")
-    return pc.field(name)
-
-
 class FinalTable:
     """A final table that was read."""
 
@@ -366,7 +363,7 @@ class FinalTable:
             table.validate(full=True)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(f"not a Parquet file that can be read ({error})") from error
-        if not table.schema.equals(TABLE):
+        if not table.schema.equals(TABLE) and not table.schema.equals(TABLE_WITH_SOUND):
             raise ValueError("its columns are not those of format 2")
         if sha256 and hashlib.sha256(data).hexdigest() != sha256:
             raise ValueError("is not the table that was opened")
@@ -376,13 +373,16 @@ class FinalTable:
         return int(self._table.num_rows)
 
     def column(self, name: str) -> list[Any]:
-        """A column of `TABLE`. Raises `KeyError` if there is none of that name."""
+        """A column. Raises `KeyError` if there is none of that name."""
         values: list[Any] = self._table.column(name).to_pylist()
         return values
 
     def row(self, index: int) -> dict[str, Any]:
         """One row."""
-        return {name: column[index].as_py() for name, column in zip(TABLE.names, self._table.columns, strict=True)}
+        return {
+            name: column[index].as_py()
+            for name, column in zip(self._table.column_names, self._table.columns, strict=True)
+        }
 
     def part(self, indexes: range) -> FinalTable:
         """Some of the rows."""
@@ -406,6 +406,18 @@ class FinalTable:
         """Some columns of every row."""
         return zip(*(self.column(name) for name in names), strict=True)
 
+    def sample_sizes(self) -> list[int]:
+        """The bytes of each video, and of its sound where that is a member of its own."""
+        if SOUND_COLUMNS[0] not in self._table.column_names:
+            return self.column("size_bytes")
+        return [video + (sound or 0) for video, sound in self.rows(("size_bytes", SOUND_COLUMNS[0]))]
+
+    def _field(self, name: str) -> pc.Expression:
+        names = self._table.column_names
+        if name not in names:
+            raise KeyError(f"no column {name!r}, expected one of {', '.join(names)}")
+        return pc.field(name)
+
     def has_offsets(self) -> bool:
         """Whether every row says where its video is."""
         return bool(self._table["offset_bytes"].null_count == 0)
@@ -421,12 +433,12 @@ class FinalTable:
 
         Raises: `KeyError` for an unknown column.
         """
-        expressions = [] if condition is None else [condition(_known_field)]
+        expressions = [] if condition is None else [condition(self._field)]
         if keeps_unknown:
             expressions = [one | one.is_null() for one in expressions]
         for name, value in values.items():
             wanted = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-            expressions.append(_known_field(name).isin(pa.array(wanted, TABLE.field(name).type)))
+            expressions.append(self._field(name).isin(pa.array(wanted, self._table.field(name).type)))
         rows = self._table
         for expression in expressions:
             rows = rows.filter(expression)

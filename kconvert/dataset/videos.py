@@ -42,7 +42,7 @@ class Videos:
         return video
 
     def read_sound(self, row: Mapping[str, Any], file: str, offset_bytes: int) -> bytes:
-        """The sound of a row of the table, which is in a file of that path. Raises as `read`."""
+        """The sound of a row of the table, which is in a file of that path. Raises `OSError` as `read`."""
         size = row["sound_size_bytes"]
         sound = self._range(file, offset_bytes, offset_bytes + size)
         if len(sound) != size:

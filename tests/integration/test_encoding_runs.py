@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -200,38 +200,94 @@ from pathlib import Path
 from kconvert.video.child import Clip
 from kconvert.video.encoding.encode import encode
 from kconvert.video.encoding.encoded import Known
-from kconvert.video.encoding.options import Encoding, VideoSettings
+from kconvert.video.encoding.options import AudioOptions, Encoding, VideoSettings
 from kconvert.video.metadata import MediaMetadata
 if sys.argv[3]:
-    # As if x264 found no instructions of that kind.
+    # As if the encoder found no instructions of that kind.
     from kconvert.video.encoding import encoder
     options = encoder.encoder_options
-    encoder.encoder_options = lambda settings: {**options(settings), "x264-params": options(settings)["x264-params"] + sys.argv[3]}
+    encoder.encoder_options = lambda settings: {
+        name: value + sys.argv[3] * name.endswith("-params") for name, value in options(settings).items()
+    }
 if sys.argv[1]:
     library = glob.glob(os.path.join(os.path.dirname(os.path.dirname(av.__file__)), "av.libs", "libavutil-*"))[0]
     ctypes.CDLL(library).av_force_cpu_flags(int(sys.argv[1]))
 data = Path(sys.argv[2]).read_bytes()
-made = encode(Clip(data), lambda what: None, Encoding(VideoSettings(short_side=64)), Known(MediaMetadata()))
+asked = Encoding(VideoSettings(short_side=64, codec=sys.argv[4]), AudioOptions(member=sys.argv[5] or None))
+made = encode(Clip(data), lambda what: None, asked, Known(MediaMetadata()))
 assert made.about.how == "encoded", made.about
-print(hashlib.sha256(made.data).hexdigest())
+print(hashlib.sha256(made.data).hexdigest(), hashlib.sha256(made.sound).hexdigest(), made.about.notes)
 """
 NO_INSTRUCTIONS, SSE2 = "0", "24"
 """What libavutil is told that the processor can do (libavutil/cpu.h: SSE is 8, SSE2 16)."""
 
 
-def digests(path: Path) -> Iterator[str]:
-    for flags, params in (("", ""), (NO_INSTRUCTIONS, ""), (SSE2, ":asm=SSE2"), ("", ":asm=0"), ("", ":asm=AVX")):
-        done = subprocess.run(
-            [sys.executable, "-c", MASKED, flags, path, params], check=True, capture_output=True, text=True, cwd=ROOT
-        )
-        yield done.stdout
+X264_MASKS = (("", ""), (NO_INSTRUCTIONS, ""), (SSE2, ":asm=SSE2"), ("", ":asm=0"), ("", ":asm=AVX"))
+MASKS = (("", ""), (NO_INSTRUCTIONS, ""), (SSE2, ""))
+"""Of decoders, filters and scalers alone: whoever is not x264 is told nothing."""
+
+
+def digests(path: Path, masks: Iterable[tuple[str, str]], codec: str = "h264", member: str = "") -> Iterator[str]:
+    for flags, params in masks:
+        words = [sys.executable, "-c", MASKED, flags, path, params, codec, member]
+        yield subprocess.run(words, check=True, capture_output=True, text=True, cwd=ROOT).stdout
 
 
 def test_video_comes_out_the_same_on_a_processor_that_can_do_less(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     made = "testsrc2=size=320x180:rate=30:duration=2,format=yuv420p"
     subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", made, path], check=True)
-    assert len(set(digests(path))) == 1
+    assert len(set(digests(path, X264_MASKS))) == 1
+
+
+ODD = {
+    "tone_mapped": (
+        "libx265",
+        "yuv420p10le",
+        ("-color_trc", "smpte2084", "-color_primaries", "bt2020", "-colorspace", "bt2020nc"),
+    ),
+    "deinterlaced": ("libx264", "yuv420p", ("-flags", "+ilme+ildct", "-vf", "setfield=tff", "-x264-params", "tff=1")),
+}
+
+
+@pytest.mark.parametrize("note", ODD)
+def test_what_is_made_of_odd_pictures_is_the_same_on_a_processor_that_can_do_less(tmp_path: Path, note: str) -> None:
+    path = tmp_path / "clip.mp4"
+    encoder, pixels, more = ODD[note]
+    made = ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30:duration=1", "-pix_fmt", pixels, "-c:v", encoder)
+    subprocess.run(["ffmpeg", "-v", "error", *made, *more, path], check=True, capture_output=True)
+    found = set(digests(path, MASKS))
+    assert len(found) == 1
+    assert note in found.pop()
+
+
+@pytest.mark.parametrize(
+    ("codec", "own"), [("hevc", (":asm=0", ":asm=SSE2", ":asm=AVX")), ("av1", (":asm=0", ":asm=4"))]
+)
+def test_other_codecs_come_out_the_same_on_a_processor_that_can_do_less(
+    tmp_path: Path, codec: str, own: Sequence[str]
+) -> None:
+    path = tmp_path / "clip.mp4"
+    made = "testsrc2=size=320x180:rate=30:duration=1,format=yuv420p"
+    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", made, path], check=True)
+    assert len(set(digests(path, (*MASKS, *(("", one) for one in own)), codec))) == 1
+
+
+@pytest.mark.parametrize("member", ["flac", "wav"])
+def test_sound_of_aac_comes_out_the_same_on_a_processor_that_can_do_less(tmp_path: Path, member: str) -> None:
+    path = tmp_path / "clip.mp4"
+    made = (
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=320x180:rate=10:duration=2",
+        "-f",
+        "lavfi",
+        "-i",
+        "anoisesrc=duration=2:seed=1",
+    )
+    subprocess.run(["ffmpeg", "-v", "error", *made, "-c:a", "aac", "-ac", "2", path], check=True)
+    assert len(set(digests(path, MASKS, member=member))) == 1
 
 
 def rejected(*more: str | int) -> str:
@@ -256,7 +312,10 @@ def rejected(*more: str | int) -> str:
             ("--audio", "loud"),
             "--audio: expected keep, drop, resample, or a YAML file; in a file `audio: {track: keep}`",
         ),
-        (("--audio.rate", 16000), "--audio.rate: would be ignored; leave it out, or give --audio resample"),
+        (
+            ("--audio.rate", 16000),
+            "--audio.rate: would be ignored; leave it out, or give --audio resample or --audio.member",
+        ),
         (("--audio", "resample", "--audio.channels", 6), "--audio.channels 6: expected 1 or 2"),
         (("--to", "archives", "--video.recipe", "train-256"), "would be ignored, as"),
     ],

@@ -71,7 +71,8 @@ def _encode(work: _Work, container: InputContainer, video: VideoStream, encoding
     why = why_encoded(clip, container, video, settings) if settings is not None else ()
     if settings is not None and (why or settings.reencode == "always"):
         return work.encoded(settings, why or ("always",))
-    if not (why := why_remuxed(clip, container, video, encoding.audio)):
+    is_wanted = settings is not None or encoding.audio.track != "keep"
+    if not is_wanted or not (why := why_remuxed(clip, container, video, encoding.audio)):
         return EncodedClip(Encoded("unchanged"))
     if unfit := why_not_remuxed(clip, container, video):
         # Its packets cannot stand in an mp4 as they are.
