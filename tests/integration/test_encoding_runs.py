@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -224,12 +224,12 @@ NO_INSTRUCTIONS, SSE2 = "0", "24"
 
 X264_MASKS = (("", ""), (NO_INSTRUCTIONS, ""), (SSE2, ":asm=SSE2"), ("", ":asm=0"), ("", ":asm=AVX"))
 MASKS = (("", ""), (NO_INSTRUCTIONS, ""), (SSE2, ""))
-"""Of decoders, filters and scalers alone: whoever is not x264 is told nothing."""
+"""Of decoders, filters and scalers alone: encoders are told nothing."""
 
 
 def digests(path: Path, masks: Iterable[tuple[str, str]], codec: str = "h264", member: str = "") -> Iterator[str]:
     for flags, params in masks:
-        words = [sys.executable, "-c", MASKED, flags, path, params, codec, member]
+        words = [sys.executable, "-c", MASKED, flags, str(path), params, codec, member]
         yield subprocess.run(words, check=True, capture_output=True, text=True, cwd=ROOT).stdout
 
 
@@ -240,7 +240,7 @@ def test_video_comes_out_the_same_on_a_processor_that_can_do_less(tmp_path: Path
     assert len(set(digests(path, X264_MASKS))) == 1
 
 
-ODD = {
+ODD: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "tone_mapped": (
         "libx265",
         "yuv420p10le",
@@ -254,8 +254,8 @@ ODD = {
 def test_what_is_made_of_odd_pictures_is_the_same_on_a_processor_that_can_do_less(tmp_path: Path, note: str) -> None:
     path = tmp_path / "clip.mp4"
     encoder, pixels, more = ODD[note]
-    made = ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30:duration=1", "-pix_fmt", pixels, "-c:v", encoder)
-    subprocess.run(["ffmpeg", "-v", "error", *made, *more, path], check=True, capture_output=True)
+    made = ["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30:duration=1", "-pix_fmt", pixels, "-c:v", encoder]
+    subprocess.run(["ffmpeg", "-v", "error", *made, *more, str(path)], check=True, capture_output=True)
     found = set(digests(path, MASKS))
     assert len(found) == 1
     assert note in found.pop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,52 @@ def test_a_clip_that_does_not_decode_is_replaced_or_not_valid(folder: Path) -> N
 def test_stages_of_webdataset_follow(folder: Path, expected: list[Epoch]) -> None:
     names = streamed(folder).map(lambda batch: batch["key"]).map(tuple)
     assert list(names) == [batch[:4] for batch in expected[0]]
-    assert len(names) == 5
+    # Nobody knows how many later stages make.
+    with pytest.raises(TypeError, match="say it by with_length"):
+        len(names)
+    assert len(streamed(folder).unbatched().with_length(20, silent=True)) == 20
+
+
+def late(worker: int) -> None:
+    time.sleep(1.5 * (worker == 1))
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("more", ["another", "same"])
+def test_all_workers_agree_on_the_epoch_after_one_that_was_left_before_all_had_begun(
+    folder: Path, expected: list[Epoch], context: str, more: str
+) -> None:
+    """However seeds of loaders are drawn."""
+    source = streamed(folder)
+    options: Any = {"num_workers": 2, "multiprocessing_context": context}
+    torch.manual_seed(1)
+    looked = iter(DataLoader(source, None, worker_init_fn=late, **options))
+    assert next(looked)["key"] == list(expected[0][0][:4])
+    del looked
+    found = []
+    for number in range(2):
+        torch.manual_seed(2 + number if more == "another" else 2)
+        found.append(epoch(DataLoader(source, None, **options)))
+    assert found == expected[1:]
+
+
+def test_a_worker_that_begins_late_belongs_to_its_own_pass(folder: Path, expected: list[Epoch]) -> None:
+    source = streamed(folder)
+    early = iter(DataLoader(source, None, num_workers=2, worker_init_fn=late))
+    assert next(early)["key"] == list(expected[0][0][:4])
+    source.set_epoch(1)
+    assert epoch(DataLoader(source, None, num_workers=2)) == expected[1]
+    assert epoch(early) == expected[0][1:]
+    assert epoch(DataLoader(source, None, num_workers=2)) == expected[2]
+
+
+def test_persistent_workers_go_on_after_an_epoch_that_was_left(folder: Path, expected: list[Epoch]) -> None:
+    source = streamed(folder)
+    loader = DataLoader(source, None, num_workers=2, persistent_workers=True, worker_init_fn=late)
+    next(iter(loader))
+    assert epoch(loader) == expected[1]
+    source.set_epoch(0)
+    assert [epoch(loader), epoch(loader)] == expected[:2]
 
 
 def test_clips_that_follow_each_other_are_one_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,3 +204,16 @@ def test_options_that_make_no_sense_are_refused_at_once(folder: Path) -> None:
     for consumed in (-4, 3, 24):
         with pytest.raises(ValueError, match="expected 0 to 20, the samples of this rank's epoch, and whole batches"):
             streamed(folder, consumed=consumed)
+    for wrong in ({"seed": -1}, {"seed": 1.5}, {"run_length": 2.5}, {"num_ahead": 1.5}, {"num_replicas": 0}):
+        with pytest.raises(ValueError, match="expected"):
+            streamed(folder, **wrong)
+    for number in (-1, 1.5):
+        with pytest.raises(ValueError, match=f"epoch {number}: expected a whole number, 0 or more"):
+            streamed(folder).set_epoch(number)
+    with pytest.raises(TypeError, match="expected a function of a list of samples"):
+        streamed(folder, collate_fn=None)
+
+
+def test_a_rank_that_has_one_clip_takes_another_rank_s_where_that_is_bad(folder: Path) -> None:
+    found = [next(iter(streamed(folder, batch_size=1, num_replicas=23, rank=rank))) for rank in range(23)]
+    assert sum(bool(batch["replaced"][0]) for batch in found) == len(BAD)

@@ -19,6 +19,7 @@ import torch
 from conftest import Once
 from to_train_from import BAD, NUM_CLIPS, convert
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 import kconvert as library
 from kconvert.dataset.reader import Clips
@@ -115,6 +116,41 @@ def test_an_interrupted_epoch_goes_on_where_the_loop_was_and_later_ones_are_whol
     source = loader(clips, sampler, num_workers=num_workers, prefetch_factor=8 if num_workers else None)
     assert digest(batches(source)) == expected[0][step:]
     assert [digest(batches(source)) for _ in range(2)] == expected[1:]
+
+
+@pytest.mark.filterwarnings("ignore:.set_vital. is deprecated")
+@pytest.mark.parametrize(("num_workers", "persistent"), [(0, False), (2, False), (2, True)])
+@pytest.mark.parametrize(("epochs", "step"), [(0, 0), (0, 2), (0, 5), (1, 0), (1, 3), (1, 5)])
+def test_a_stateful_loader_goes_on_where_its_state_was_taken(
+    clips: Clips, expected: list[list[tuple[Any, ...]]], num_workers: int, persistent: bool, epochs: int, step: int
+) -> None:
+    """torchdata's; after whole epochs, too, and with `set_epoch` as loops have it."""
+    options = {"num_workers": num_workers, "persistent_workers": persistent}
+    taken = stateful(clips, **options)
+    for _ in range(epochs):
+        list(taken)
+    iterator = iter(taken)
+    for _ in range(step):
+        next(iterator)
+    if step == 5:
+        with pytest.raises(StopIteration):
+            next(iterator)
+    state = taken.state_dict()
+    if step == 5:
+        assert digest(batches(taken)) == expected[epochs + 1]
+    for sets_epoch in (False, True):
+        source = stateful(clips, **options)
+        source.load_state_dict(state)
+        if step < 5:
+            assert digest(batches(source)) == expected[epochs][step:]
+        for number in range(epochs + 1, 3):
+            if sets_epoch:
+                source.sampler.set_epoch(number)
+            assert digest(batches(source)) == expected[number]
+
+
+def stateful(clips: Clips, **options: Any) -> StatefulDataLoader[Any]:
+    return StatefulDataLoader(dataset(clips), 4, sampler=ClipSampler(clips, multiple_of=4), **options)
 
 
 def test_a_state_applies_to_one_epoch(clips: Clips, expected: list[list[tuple[Any, ...]]]) -> None:
@@ -275,6 +311,13 @@ def test_options_that_make_no_sense_are_refused_at_once(clips: Clips) -> None:
     for consumed in (-1, 24):
         with pytest.raises(ValueError, match="expected 0 to 23"):
             ClipSampler(clips, consumed=consumed)
+    sampler = ClipSampler(clips)
+    with pytest.raises(ValueError, match="expected 0 to 23"):
+        sampler.load_state_dict({"epoch": 1, "consumed": 99})
+    assert len(sampler) == 23
+    for wrong in ({"seed": -1}, {"seed": 0.5}, {"num_replicas": 0}):
+        with pytest.raises(ValueError, match="expected"):
+            ClipSampler(clips, **wrong)
 
 
 def test_what_is_wrong_with_a_transform_is_raised(clips: Clips) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch.utils.data import Sampler
 
 from kconvert.dataset.reader import Clips
-from kconvert.dataset.training.order import EpochIndex, Mode, Share, balanced, permutation, with_epoch
+from kconvert.dataset.training.order import EpochIndex, Mode, Share, balanced, permutation, require_number, with_epoch
 from kconvert.dataset.training.ranks import ranks
 
 
@@ -44,35 +43,30 @@ class ClipSampler(Sampler[int]):  # type: ignore[misc]
     """Clips of a batch, times the batches whose gradients are added."""
     consumed: int = 0
     """Samples of the first epoch that this rank's loop has used already."""
-    _next_epoch: int = field(default=0, init=False)
-    """Of the next pass."""
-    _at: tuple[int, int] = field(default=(0, 0), init=False)
-    """The epoch of this pass, and how many of it were given out."""
 
     def __post_init__(self) -> None:
         self._share = Share(self.mode, *ranks(self.num_replicas, self.rank), self.multiple_of)
-        self._at = (0, self.consumed)
-        self._require_within()
+        require_number("seed", self.seed)
         if self.balanced and self.mode == "eval":
             raise ValueError("balanced: expected mode train; in evaluation every clip counts once")
+        self._next = _Next(0, self._checked(self.consumed))
+        self._at = (0, self.consumed)
 
     def set_epoch(self, epoch: int) -> None:
-        """The next pass is that epoch."""
-        self._next_epoch = epoch
-        self._at = (epoch, self.consumed)
+        """The next pass is that epoch. Raises `ValueError` if it is none."""
+        self._next.epoch = require_number("epoch", epoch)
+        self._at = (epoch, self._next.consumed)
 
     def __len__(self) -> int:
         """Samples of this rank in the next pass."""
-        return max(0, self._share.num(len(self.clips)) - self.consumed)
+        return max(0, self._share.num(len(self.clips)) - self._next.consumed)
 
     def __iter__(self) -> Iterator[EpochIndex]:
-        epoch, start = self._next_epoch, self.consumed
-        self._next_epoch, self.consumed = epoch + 1, 0
-        self._at = (epoch, start)
-        for number, index in enumerate(itertools.islice(self._epoch(epoch), start, None), start + 1):
-            self._at = (epoch, number)
-            yield index
-        self._at = (epoch + 1, 0)
+        return _Pass(self._next, self._epoch, self._reached)
+
+    def _reached(self, epoch: int, consumed: int) -> None:
+        """Takes in how far the pass is that is under way."""
+        self._at = (epoch, consumed)
 
     def _epoch(self, epoch: int) -> Sequence[EpochIndex]:
         num = len(self.clips)
@@ -90,12 +84,62 @@ class ClipSampler(Sampler[int]):  # type: ignore[misc]
         return {"epoch": self._at[0], "consumed": self._at[1]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The next pass goes on there."""
-        self.consumed = state["consumed"]
-        self._require_within()
+        """The next pass goes on there. Raises `ValueError` for what is no state of such a sampler."""
+        consumed = self._checked(state["consumed"])
         self.set_epoch(state["epoch"])
+        self._next.consumed = consumed
+        self._at = (state["epoch"], consumed)
 
-    def _require_within(self) -> None:
+    def _checked(self, consumed: int) -> int:
         most = self._share.num(len(self.clips))
-        if not 0 <= self.consumed <= most:
-            raise ValueError(f"consumed {self.consumed}: expected 0 to {most}, the samples of this rank's epoch")
+        if consumed not in range(most + 1):
+            raise ValueError(f"consumed {consumed}: expected 0 to {most}, the samples of this rank's epoch")
+        return consumed
+
+
+@dataclass
+class _Next:
+    """What the next pass is."""
+
+    epoch: int
+    """From 0."""
+    consumed: int
+    """Samples of it that were used already."""
+
+
+class _Pass(Iterator[EpochIndex]):
+    """One pass. It begins with its first index: loaders make passes that they throw away."""
+
+    def __init__(
+        self, following: _Next, epoch: Callable[[int], Sequence[EpochIndex]], reached: Callable[[int, int], None]
+    ) -> None:
+        self._following = following
+        self._epoch = epoch
+        self._reached = reached
+        self._order: Sequence[EpochIndex] = ()
+        self._at: _Next | None = None
+
+    def __next__(self) -> EpochIndex:
+        at = self._at or self._begin(self._following.epoch, self._following.consumed)
+        if at.consumed >= len(self._order):
+            self._reached(at.epoch + 1, 0)
+            raise StopIteration
+        at.consumed += 1
+        self._reached(at.epoch, at.consumed)
+        return self._order[at.consumed - 1]
+
+    def _begin(self, epoch: int, consumed: int) -> _Next:
+        self._order = self._epoch(epoch)
+        self._at = _Next(epoch, consumed)
+        self._following.epoch, self._following.consumed = epoch + 1, 0
+        self._reached(epoch, consumed)
+        return self._at
+
+    def state_dict(self) -> dict[str, int]:
+        """For torchdata's StatefulDataLoader: of a pass that is over, unlike the sampler's, where it ended."""
+        at = self._at or self._following
+        return {"epoch": at.epoch, "consumed": at.consumed}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on there."""
+        self._begin(state["epoch"], state["consumed"])

@@ -3,6 +3,7 @@ ranks."""
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, overload
@@ -12,6 +13,13 @@ import numpy
 Mode = Literal["train", "eval"]
 _MAX_SPARES = 8
 """Clips that may take the place of one that fails."""
+
+
+def require_number(name: str, value: int) -> int:
+    """The same. Raises `ValueError`, which names it, if it is not a whole number from 0 on."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+        raise ValueError(f"{name} {value}: expected a whole number, 0 or more")
+    return value
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,8 @@ class Share:
     def __post_init__(self) -> None:
         if self.mode not in ("train", "eval"):
             raise ValueError(f"mode {self.mode!r}: expected train or eval")
+        if self.num_replicas < 1:
+            raise ValueError(f"num_replicas {self.num_replicas}: expected 1 or more")
         if not 0 <= self.rank < self.num_replicas:
             raise ValueError(f"rank {self.rank} of {self.num_replicas}: expected 0 to {self.num_replicas - 1}")
         if self.multiple_of < 1:
@@ -66,16 +76,16 @@ def in_runs(shards: Sequence[str], length: int, seed: int, epoch: int) -> list[i
     are mixed; where they begin, and so which clips are in one, is another place in each epoch."""
     generator = numpy.random.default_rng([seed, epoch])
     _, own = numpy.unique(numpy.asarray(shards, dtype=object).astype(str), return_inverse=True)
-    numbers = numpy.arange(len(own))
+    indexes = numpy.arange(len(own))
     is_first = numpy.diff(own, prepend=-1) != 0
-    within = numbers - numpy.maximum.accumulate(numpy.where(is_first, numbers, 0))
+    within = indexes - numpy.maximum.accumulate(numpy.where(is_first, indexes, 0))
     run = (within + generator.integers(length)) // length
     starts = numpy.flatnonzero(is_first | (numpy.diff(run, prepend=-1) != 0))
     lengths = numpy.diff(starts, append=len(own))
     mixed = generator.permutation(len(starts))
     starts, lengths = starts[mixed], lengths[mixed]
     ends = numpy.cumsum(lengths)
-    found: list[int] = (numpy.repeat(starts - ends + lengths, lengths) + numbers).tolist()
+    found: list[int] = (numpy.repeat(starts - ends + lengths, lengths) + indexes).tolist()
     return found
 
 
@@ -143,11 +153,13 @@ class RankEpoch(Sequence[EpochIndex]):
     def _at(self, number: int) -> EpochIndex:
         """The index, with the clips that follow it, which may take its place."""
         num, places, order = len(self.order), self.places, self.order
-        steps = range(1, min(_MAX_SPARES, len(places) - 1) + 1)
-        spares = tuple(order[places[(number + step) % len(places)] % num] for step in steps)
         turn, at = divmod(places[number], num)
+        steps = range(1, min(_MAX_SPARES, len(places) - 1) + 1)
+        spares = [order[places[(number + step) % len(places)] % num] for step in steps]
+        # A rank that has few of its own would die of one that does not decode, and the others wait for it.
+        spares += [order[(at + step) % num] for step in range(1, min(_MAX_SPARES - len(spares), num - 1) + 1)]
         repeat = turn if self.repeats is None else self.repeats[at] + turn * num
-        return EpochIndex(order[at], (self.epoch, repeat, self.mode), spares)
+        return EpochIndex(order[at], (self.epoch, repeat, self.mode), tuple(spares))
 
 
 def with_epoch(share: Share, order: Sequence[int], epoch: int, has_repeats: bool = False) -> RankEpoch:

@@ -6,6 +6,7 @@ It is a pipeline of webdataset's, so that its stages can follow; `DataLoader(str
 from __future__ import annotations
 
 import os
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,16 +19,25 @@ from torch.utils.data import default_collate, get_worker_info
 
 from kconvert.dataset.reader import ClipData, Clips, open_clips
 from kconvert.dataset.training.clip_dataset import ClipDataset
-from kconvert.dataset.training.order import EpochIndex, Mode, Share, in_one_piece, in_runs
+from kconvert.dataset.training.order import EpochIndex, Mode, Share, in_one_piece, in_runs, require_number
 from kconvert.dataset.training.ranks import ranks
 
 _MAX_WORKERS = 128
 """Of a DataLoader."""
+_KEPT = 8
+"""Passes of each worker that are remembered: of two workers one is never more than one behind."""
+_NAME_BITS = 31
+_MAX_NAME = (1 << _NAME_BITS) - 1
+_MAX_PASSES = 1 << 20
+_MAX_SERIES = 1 << 10
+_NUM_STAGES = 3
+"""Of a stream as it is made."""
 _Batch = Sequence[EpochIndex]
 
 
 class Stream(webdataset.DataPipeline, webdataset.FluidInterface):  # type: ignore[misc]
-    """Batches of a split, as `stream` makes them. Each pass is the next epoch, from 0 on."""
+    """Batches of a split, as `stream` makes them. Each pass is the next epoch, from 0 on; pipelines that are made of
+    one stream count together."""
 
     def __init__(self, planner: _Planner, *stages: Callable[[Iterator[Any]], Iterator[Any]]) -> None:
         super().__init__(planner, *stages)
@@ -35,11 +45,13 @@ class Stream(webdataset.DataPipeline, webdataset.FluidInterface):  # type: ignor
 
     def __len__(self) -> int:
         """Batches of this rank in a whole epoch."""
+        if len(self.pipeline) > _NUM_STAGES:
+            raise TypeError("how many samples later stages make is not known; say it by with_length")
         return self.planner.num_batches()
 
     def set_epoch(self, epoch: int) -> None:
-        """The next pass is that epoch."""
-        self.planner.passes.reset(epoch)
+        """The next pass is that epoch. Raises `ValueError` if it is none."""
+        self.planner.passes.reset(require_number("epoch", epoch))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +79,11 @@ class StreamOptions:
 
     def __post_init__(self) -> None:
         for name in ("run_length", "num_ahead"):
-            if getattr(self, name) < 1:
+            if require_number(name, getattr(self, name)) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: expected 1 or more")
+        require_number("seed", self.seed)
+        if not callable(self.collate_fn):
+            raise TypeError(f"collate_fn {self.collate_fn}: expected a function of a list of samples")
 
 
 def stream(folder: str | os.PathLike[str], split: str, batch_size: int, **options: Any) -> Stream:
@@ -83,7 +98,7 @@ def stream(folder: str | os.PathLike[str], split: str, batch_size: int, **option
     workers. An interrupted epoch goes on with `consumed` and `set_epoch`, with any number of workers; later ones are
     whole.
 
-    Raises: `UsageError` as `kconvert.open` does, `ValueError` for an option that makes no sense.
+    Raises: `UsageError` as `kconvert.open` does, `ValueError` and `TypeError` for an option that makes no sense.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size {batch_size}: expected 1 or more")
@@ -99,36 +114,74 @@ def stream(folder: str | os.PathLike[str], split: str, batch_size: int, **option
 
 
 class _Passes:
-    """Which epoch each worker is at: in memory that all share, as workers may be begun anew for each epoch, or stay.
+    """Which epoch each pass is, in memory that all workers share: they may be begun anew for each epoch, or stay, or be
+    ended before they begin.
 
-    Passes are counted by each worker of each number of workers, so that none depends on how far the others are.
+    All workers of a pass know it by one number, which is drawn from the seed of their loader and how often they were
+    there; the first of them that begins gives it the next epoch, and the others join. What is kept of it is one word,
+    written at once, so that no lock is needed.
     """
 
     def __init__(self, consumed: int) -> None:
-        self._first = torch.zeros(2, dtype=torch.int64).share_memory_()
-        """The epoch of the first pass, and how many of its samples are consumed."""
-        self._begun = torch.zeros(_MAX_WORKERS + 1, _MAX_WORKERS, dtype=torch.int64).share_memory_()
-        """Passes that were begun, by how many workers there are (none where the process reads by itself) and which."""
-        self._first[1] = consumed
+        self._series = torch.zeros(1, dtype=torch.int64).share_memory_()
+        """How often an epoch was set."""
+        self._first = torch.zeros(_MAX_SERIES, 2, dtype=torch.int64).share_memory_()
+        """The epoch of the first pass of each series, and how many of its samples are consumed."""
+        self._begun = torch.zeros(_MAX_WORKERS + 1, _KEPT, dtype=torch.int64).share_memory_()
+        """The last passes that each worker has begun; the last row is of processes that read by themselves."""
+        self._first[0, 1] = consumed
+        self._own_series = 0
+        self._counts: dict[int, int] = {}
 
     def reset(self, epoch: int) -> None:
         """The next pass is that epoch; what of it is consumed counts if none has begun yet."""
-        if self._begun.any():
-            self._first[1] = 0
-        self._first[0] = epoch
-        self._begun.zero_()
+        before = self._own_series
+        series = (before + 1) % _MAX_SERIES
+        # Of a series as long ago as there are numbers for.
+        self._begun[(self._begun >> _NAME_BITS) // _MAX_PASSES == series] = 0
+        self._first[series, 0] = epoch
+        self._first[series, 1] = 0 if self._begun.any() else self._first[before, 1]
+        self._series[0] = self._own_series = series
 
-    def begin(self, worker: int, num_workers: int) -> tuple[int, int]:
-        """The epoch of a worker's next pass, and how many of its samples are consumed; 0 workers where there is none.
+    def begin(self, loader: int, worker: int | None) -> tuple[int, int]:
+        """The epoch of the next pass of a worker, of the loader of that seed, and how many of its samples are consumed;
+        `None` for a process that reads by itself.
 
         Raises: `ValueError` for more workers than can be counted.
         """
-        if num_workers > _MAX_WORKERS:
-            raise ValueError(f"{num_workers} workers: expected at most {_MAX_WORKERS}")
-        before = self._begun.amax(1)
-        number = int(before.sum() - before[num_workers] + self._begun[num_workers, worker])
-        self._begun[num_workers, worker] += 1
-        return int(self._first[0]) + number, 0 if number else int(self._first[1])
+        if worker is not None and worker >= _MAX_WORKERS:
+            raise ValueError(f"{worker + 1} workers: expected at most {_MAX_WORKERS}")
+        # As at one moment: what others write meanwhile is there whole, or not at all.
+        begun = self._begun.clone()
+        own = self._begun[_MAX_WORKERS if worker is None else worker]
+        count = self._counts.get(loader, 0)
+        self._counts[loader] = count + 1
+        name = self._name(loader, count, own)
+        there = begun[begun & _MAX_NAME == name]
+        # One that was sent off before an epoch was set, and begins only now, belongs to what was before.
+        series = self._own_series if count == 0 else int(self._series[0])
+        entry = int(there[0]) if len(there) else (_next_pass(begun, series) << _NAME_BITS) | name
+        own[1:] = own[:-1].clone()
+        own[0] = entry
+        series, number = divmod(entry >> _NAME_BITS, _MAX_PASSES)
+        number -= 1
+        return int(self._first[series, 0]) + number, 0 if number else int(self._first[series, 1])
+
+    def _name(self, loader: int, count: int, own: torch.Tensor) -> int:
+        """What a pass goes by. A worker that was there already in one of that name is of a later loader with the same
+        seed."""
+        for repeat in range(_KEPT + 1):
+            name = zlib.crc32(f"{loader} {count} {repeat}".encode()) & _MAX_NAME
+            if count or not bool((own & _MAX_NAME == name).any()):
+                break
+        return name
+
+
+def _next_pass(begun: torch.Tensor, series: int) -> int:
+    """The number of the next pass of a series, from 1 on, behind that of the series."""
+    passes = begun >> _NAME_BITS
+    known = passes[(begun > 0) & (passes // _MAX_PASSES == series)]
+    return int(known.max()) + 1 if len(known) else series * _MAX_PASSES + 1
 
 
 @dataclass(eq=False)
@@ -153,18 +206,19 @@ class _Planner:
     def require_within(self, consumed: int) -> None:
         """Raises `ValueError` if that is not the end of a batch of this rank's epoch."""
         most = len(self.share.piece(len(self.clips)))
-        if not 0 <= consumed <= most or (consumed % self.share.multiple_of and consumed != most):
+        if consumed not in range(most + 1) or (consumed % self.share.multiple_of and consumed != most):
             raise ValueError(
                 f"consumed {consumed}: expected 0 to {most}, the samples of this rank's epoch, and whole batches"
             )
 
     def __call__(self) -> Iterator[_Batch]:
         info = get_worker_info()
-        worker, num_workers = (0, 0) if info is None else (info.id, info.num_workers)
-        epoch, consumed = self.passes.begin(worker, num_workers)
+        worker, num_workers = (0, 1) if info is None else (info.id, info.num_workers)
+        loader = -1 if info is None else info.seed - info.id
+        epoch, consumed = self.passes.begin(loader, None if info is None else worker)
         own = in_one_piece(self.share, self._order(epoch), epoch)
         size = self.share.multiple_of
-        for start in range(consumed + worker * size, len(own), max(1, num_workers) * size):
+        for start in range(consumed + worker * size, len(own), num_workers * size):
             yield own[start : start + size]
 
     def _order(self, epoch: int) -> Sequence[int]:
