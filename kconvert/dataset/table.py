@@ -361,6 +361,8 @@ class FinalTable:
             data = path.read_bytes()
             table = pq.ParquetFile(pa.BufferReader(data)).read()
             table.validate(full=True)
+        except FileNotFoundError as error:
+            raise ValueError("is missing") from error
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(f"not a Parquet file that can be read ({error})") from error
         if not table.schema.equals(TABLE) and not table.schema.equals(TABLE_WITH_SOUND):

@@ -1,8 +1,10 @@
 """Videos: the bytes of written clips, by ranged reads of the files that hold them, which must be those that were there
-when their folder was opened."""
+when their folder was opened: on a disk of ours by size and time, elsewhere by the digest of what is read, as looking
+would be a request for each."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -39,7 +41,16 @@ class Videos:
                 f"{self.out / row['shard']}: ends after {len(video):,} of the {size:,} bytes of {row['key']}; "
                 "`kconvert verify` says what else differs"
             )
+        if not self._is_same(video, row["sha256"]):
+            raise ExchangedError(
+                f"{self.out / row['shard']}: the bytes of {row['key']} are not those that were written; if it was "
+                "exchanged since the folder was opened, open it again; `kconvert verify` says what else differs"
+            )
         return video
+
+    def _is_same(self, data: bytes, sha256: str) -> bool:
+        """Whether bytes are those of that digest, as far as the stamp of their file does not answer for them."""
+        return self.out.local_path is not None or hashlib.sha256(data).hexdigest() == sha256
 
     def read_sound(self, row: Mapping[str, Any], file: str, offset_bytes: int) -> bytes:
         """The sound of a row of the table, which is in a file of that path. Raises `OSError` as `read`."""
@@ -47,6 +58,8 @@ class Videos:
         sound = self._range(file, offset_bytes, offset_bytes + size)
         if len(sound) != size:
             raise OSError(f"{self.out / file}: ends after {len(sound):,} of the {size:,} bytes of the sound")
+        if not self._is_same(sound, row["sound_sha256"]):
+            raise ExchangedError(f"{self.out / file}: the sound of {row['key']} is not the one that was written")
         return sound
 
     def together(self, rows: Mapping[int, Mapping[str, Any]]) -> dict[int, bytes]:
@@ -65,7 +78,7 @@ class Videos:
             for number in group:
                 row = rows[number]
                 video = data[row["offset_bytes"] - start :][: row["size_bytes"]]
-                if len(video) == row["size_bytes"]:
+                if len(video) == row["size_bytes"] and self._is_same(video, row["sha256"]):
                     found[number] = video
         return found
 
@@ -76,7 +89,10 @@ class Videos:
             raise ExchangedError(
                 f"{path}: {'is gone' if found is None else 'was exchanged'} since the folder was opened; open it again"
             )
-        data: bytes = path.read_range(start, end)
+        try:
+            data: bytes = path.read_range(start, end)
+        except FileNotFoundError as error:
+            raise ExchangedError(f"{path}: is gone since the folder was opened; open it again") from error
         return data
 
 
@@ -89,11 +105,13 @@ def stamps_of(out: StorePath, shards: Iterable[str]) -> dict[str, Stamp]:
 
 
 def _stamp(path: StorePath) -> Stamp | None:
-    """Of a file; `None` if it is not there, or elsewhere."""
+    """Of a file; `None` if it is not there, or elsewhere. Raises `ExchangedError` if its disk does not say."""
     try:
         status = os.stat(path.local_path or "")
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ExchangedError(f"{path}: cannot be looked at ({error.strerror})") from error
     return status.st_size, status.st_mtime_ns
 
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import torch
 from conftest import Once
@@ -195,6 +196,25 @@ def test_what_is_cut_or_gone_is_told_by_name(folder: Path, tmp_path: Path) -> No
     (copy / row["shard"]).unlink()
     with pytest.raises(OSError, match="is gone since the folder was opened; open it again"):
         list(source)
+
+
+def test_a_bucket_streams_and_what_is_exchanged_in_it_is_refused(folder: Path, expected: list[Epoch]) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(folder), "/to-stream", recursive=True)
+    place = "memory://to-stream"
+    clips = library.open(place, "val")
+    source = stream(place, "val", 4, num_frames=4, stride=2, size=(24, 32), transform=noisy)
+    assert epoch(source) == expected[0]
+    assert epoch(DataLoader(source, None, num_workers=2, multiprocessing_context="fork")) == expected[1]
+    first, second = (f"/to-stream/val/k400-val-00000{number}.tar" for number in range(2))
+    memory.pipe(first, memory.cat(second))
+    with pytest.raises(OSError, match=r"are not those that were written; if it was exchanged since"):
+        clips[0]
+    with pytest.raises(OSError, match=r"are not those that were written|ends after"):
+        list(stream(place, "val", 4, mode="eval", num_frames=4, size=(24, 32)))
+    memory.rm(first)
+    with pytest.raises(OSError, match="is gone since the folder was opened; open it again"):
+        list(stream(place, "val", 4, mode="eval", num_frames=4, size=(24, 32)))
 
 
 def test_options_that_make_no_sense_are_refused_at_once(folder: Path) -> None:

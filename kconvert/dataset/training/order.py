@@ -90,10 +90,13 @@ def in_runs(shards: Sequence[str], length: int, seed: int, epoch: int) -> list[i
 
 
 def balanced(targets: Sequence[int], seed: int, epoch: int) -> list[int]:
-    """As many clips as there are, drawn with repetition, so that each class is as likely as any other."""
+    """As many clips as there are, drawn with repetition, so that each class is as likely as any other; none without a
+    label, unless all are."""
     labels: numpy.ndarray[Any, Any] = numpy.asarray(targets)
     generator = numpy.random.default_rng([seed, epoch])
     order = numpy.argsort(labels, kind="stable")
+    if labels.size and labels.max() >= 0:
+        order = order[labels[order] >= 0]
     _, firsts, counts = numpy.unique(labels[order], return_index=True, return_counts=True)
     drawn = generator.integers(len(counts), size=len(labels))
     within = (generator.random(len(labels)) * counts[drawn]).astype(numpy.int64)

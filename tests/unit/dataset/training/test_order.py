@@ -68,6 +68,13 @@ def test_what_is_left_over_is_other_clips_each_epoch() -> None:
     assert len(set(left)) > 5
 
 
+def test_balanced_leaves_out_what_has_no_label() -> None:
+    targets = [-1] * 50 + [0] * 3 + [1] * 7
+    assert {targets[index] for epoch in range(20) for index in balanced(targets, 0, epoch)} == {0, 1}
+    assert len(balanced([-1] * 5, 0, 0)) == 5
+    assert balanced([], 0, 0) == []
+
+
 def test_balanced_classes_are_equally_likely() -> None:
     targets = [0] * 900 + [1] * 90 + [2] * 10 + [-1] * 5
     counts = Counter(targets[index] for epoch in range(20) for index in balanced(targets, 0, epoch))
