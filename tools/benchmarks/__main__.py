@@ -14,6 +14,8 @@ BENCHMARKS = {
     "read": "reading",
     "join": "joining",
     "encode": "encoding",
+    "sweep": "sweep",
+    "train": "training",
 }
 
 

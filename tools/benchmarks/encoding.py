@@ -67,7 +67,7 @@ def main(words: Sequence[str]) -> int:
     options = parse(parser, words, clips=1, repeats=1)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        sources = [path.read_bytes() for path in options.sources or ()] or _made(folder, options.smoke)
+        sources = [path.read_bytes() for path in options.sources or ()] or made_clips(folder, options.smoke)
         clips = {f"clip{number:07d}": sources[number % len(sources)] for number in range(options.clips)}
         print(f"{describe()}; {len(clips)} clips, {sum(map(len, clips.values())):,} bytes, short side {_SHORT}\n")
         _compare(
@@ -80,7 +80,8 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def _made(folder: Path, is_smoke: bool) -> list[bytes]:
+def made_clips(folder: Path, is_smoke: bool) -> list[bytes]:
+    """Clips of the sizes that people have."""
     sizes = ("340x256",) if is_smoke else ("340x256", "640x360", "1280x720")
     return [encode(folder, has_audio=True, size=size) for size in sizes]
 
@@ -91,7 +92,7 @@ def _compare(folder: Path, clips: dict[str, bytes], repeats: int, without: Seque
     (folder / "clips").mkdir()
     for name, data in clips.items():
         (folder / "clips" / f"{name}.mp4").write_bytes(unique(data, name))
-    references = {name: _reference(folder, name) for name in list(clips)[: len(set(clips.values()))]}
+    references = {name: reference(folder, name) for name in list(clips)[: len(set(clips.values()))]}
     ways = {name: way for name, way in _ways(material.origin).items() if name.partition(",")[0] not in without}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     results: dict[str, dict[str, bytes]] = {}
@@ -111,7 +112,7 @@ def _compare(folder: Path, clips: dict[str, bytes], repeats: int, without: Seque
         videos = results[name]
         assert len(videos) == len(clips), f"{name}: {len(videos)} of {len(clips)} clips"
         size = sum(map(len, videos.values())) / sum(map(len, results[base].values()))
-        similar = statistics.mean(_ssim(folder, videos[clip], reference) for clip, reference in references.items())
+        similar = statistics.mean(ssim(folder, videos[clip], path) for clip, path in references.items())
         ratio = statistics.median(one for one, _ in found[base]) / seconds
         figures = (len(clips) / seconds, ratio, cpu / len(clips), size)
         print(f"| {name} | {' | '.join(f'{figure:.2f}' for figure in figures)} | {similar:.4f} |")
@@ -168,7 +169,7 @@ def _shards(work: Path) -> dict[str, bytes]:
     return found if set(found) == set(names) else dict(zip(names, (found[key] for key in sorted(found)), strict=False))
 
 
-def _reference(folder: Path, clip: str) -> Path:
+def reference(folder: Path, clip: str) -> Path:
     """The clip, scaled and stored without loss."""
     path = folder / f"{clip}.mkv"
     source = folder / "clips" / f"{clip}.mp4"
@@ -177,7 +178,8 @@ def _reference(folder: Path, clip: str) -> Path:
     return path
 
 
-def _ssim(folder: Path, video: bytes, reference: Path) -> float:
+def ssim(folder: Path, video: bytes, reference: Path) -> float:
+    """Of a video to its reference."""
     path = folder / "compared.mp4"
     path.write_bytes(video)
     fit = "[0:v][1:v]scale2ref=flags=bicubic[a][b];[a][b]ssim"

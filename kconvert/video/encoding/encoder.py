@@ -20,7 +20,7 @@ _ENCODERS: Mapping[str, str] = {"h264": "libx264", "hevc": "libx265", "av1": "li
 _LEAST_SIDE: Mapping[str, int] = {"h264": 2, "hevc": 16, "av1": 4}
 _MOST_SIDE: Mapping[str, int] = {"h264": 16_384, "hevc": 16_384, "av1": 16_384}
 _TAGS: Mapping[str, str] = {"h264": "avc1", "hevc": "hvc1", "av1": "av01"}
-_BALANCED: Mapping[str, tuple[str, str]] = {
+BALANCED_PRESETS: Mapping[str, tuple[str, str]] = {
     "h264": ("superfast", "mbtree=1:rc-lookahead=16:b-adapt=0"),
     "hevc": ("superfast", ""),
     "av1": ("10", ""),
@@ -64,7 +64,7 @@ def encoder_options(settings: VideoSettings) -> dict[str, str]:
     """The options of the encoder, as libavcodec takes them."""
     preset, params = (settings.preset, "")
     if preset == BALANCED:
-        preset, params = _BALANCED[settings.codec]
+        preset, params = BALANCED_PRESETS[settings.codec]
     every = str(settings.keyframes)
     common = {"preset": preset, "crf": f"{settings.crf:g}", "g": every}
     if settings.codec == "h264":

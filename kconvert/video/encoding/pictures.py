@@ -21,7 +21,7 @@ from kconvert.video.encoding.colour import LIMITED_RANGE, Colour, colour_of
 from kconvert.video.encoding.timeline import Raw
 from kconvert.video.shape import Orientation, Shape, fitting_size, orientation_of, target_size
 
-_SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 """Equal on every processor; faster ones are not."""
 _FULL_CHROMA = Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
 
@@ -153,7 +153,7 @@ class _Scaling:
     @property
     def interpolation(self) -> int:
         """How it is scaled."""
-        return int(_SCALER | _FULL_CHROMA if self.source.is_rgb else _SCALER)
+        return int(SCALER | _FULL_CHROMA if self.source.is_rgb else SCALER)
 
 
 class _Way:

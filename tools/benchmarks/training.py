@@ -1,0 +1,109 @@
+"""Batches for training, of 16 frames of 224 x 224 each, by two workers: kconvert's loaders and those of other libraries
+on the same clips, as they are hosted and as the recipe dense-256 writes them."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from smoke import parse
+
+from benchmarks import loaders
+from benchmarks.encoding import made_clips
+from benchmarks.machine import describe, run
+from benchmarks.material import clip_parser, make_of, unique
+from benchmarks.ways import COMMAND
+
+WAYS = {
+    "kconvert, `ClipDataset`": ("kconvert_map", "webdataset"),
+    "kconvert, `stream`": ("kconvert_stream", "webdataset"),
+    "torchcodec on single files": ("torchcodec_files", "folder"),
+    "decord on single files": ("decord_files", "folder"),
+    "datasets, streaming": ("datasets_streaming", "webdataset"),
+    "webdataset by hand": ("webdataset_by_hand", "webdataset"),
+    "MosaicML streaming": ("mds", "mds"),
+    "LitData": ("litdata", "litdata"),
+}
+RECIPES: dict[str, tuple[str, ...]] = {"originals": (), "dense-256": ("--video.recipe", "dense-256")}
+_BATCH = 4
+_FOLDER = Path(loaders.__file__).parent
+_STUBS = Path(__file__).parents[2] / "tests" / "stubs"
+"""For what MosaicML streaming imports and does not use."""
+_HINTS = ("from __future__", "from collections.abc", "from pathlib", "from typing", '"""')
+_MEASURE = """
+import importlib, sys, time
+from pathlib import Path
+if __name__ == "__main__":
+    name, folder, size, workers = sys.argv[1:]
+    found = importlib.import_module(f"benchmarks.loaders.{name}").batches(Path(folder), int(size), int(workers))
+    shape = tuple(next(found).shape)
+    assert shape == (int(size), 3, 16, 224, 224), shape
+    start, num = time.perf_counter(), sum(len(batch) for batch in found)
+    print(num / (time.perf_counter() - start))
+"""
+
+
+def main(words: Sequence[str]) -> int:
+    parser = clip_parser("train", __doc__)
+    parser.add_argument("--clips", type=int, default=120)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sources", type=Path, nargs="*", help="videos to use instead of those that are made here")
+    parser.add_argument("--ways", nargs="*", default=[name for name, _ in WAYS.values()])
+    options = parse(parser, words, clips=16, repeats=1, ways=["kconvert_map", "kconvert_stream", "webdataset_by_hand"])
+    ways = {title: way for title, way in WAYS.items() if way[0] in options.ways}
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        sources = [path.read_bytes() for path in options.sources or ()] or made_clips(folder, options.smoke)
+        clips = {
+            f"{number:07d}": unique(sources[number % len(sources)], f"{number}") for number in range(options.clips)
+        }
+        material = make_of(folder / "origin", clips, 4)
+        converted(material.origin, folder, {layout for _, layout in ways.values()})
+        (folder / "measure.py").write_text(_MEASURE, "utf-8")
+        rates: dict[tuple[str, str], list[float]] = {(way, recipe): [] for way in ways for recipe in RECIPES}
+        for _ in range(options.repeats):
+            for (way, recipe), found in rates.items():
+                found.append(rate(folder, ways[way][0], recipe))
+        print(f"{describe()}; {options.clips} clips of {len(sources)} videos, batches of {_BATCH}, 2 workers\n")
+        print(f"| | lines | {', clips/s | '.join(RECIPES)}, clips/s |\n|---|--:|{'--:|' * len(RECIPES)}")
+        for way, (module, _) in ways.items():
+            medians = " | ".join(f"{statistics.median(rates[way, recipe]):.1f}" for recipe in RECIPES)
+            print(f"| {way} | {num_lines(module)} | {medians} |")
+    return 0
+
+
+def converted(origin: Path, folder: Path, layouts: set[str]) -> None:
+    """The clips in each layout, by each recipe."""
+    for recipe, more in RECIPES.items():
+        for layout in sorted(layouts):
+            words = [COMMAND, "k400", "--split", "val", "--origin", origin, "--check.min_duration", 0, *more]
+            out = folder / recipe / layout
+            run([*words, "--to", layout, "--out", out, "--shard.max_samples", 30], folder, env=environment())
+
+
+def rate(folder: Path, module: str, recipe: str) -> float:
+    """Clips a second, from the first batch on."""
+    words = [sys.executable, "-W", "ignore", folder / "measure.py", module, folder / recipe, _BATCH, 2]
+    done = subprocess.run(
+        [str(word) for word in words], capture_output=True, text=True, check=False, cwd=folder, env=environment()
+    )
+    if done.returncode:
+        raise RuntimeError(f"{module}: {done.stderr[-2000:]}")
+    return float(done.stdout.splitlines()[-1])
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{_FOLDER.parents[1]}:{_STUBS}", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def num_lines(module: str) -> int:
+    """Of what a user writes, with what is shared by all that do not crop: without blank lines, and what type hints
+    need."""
+    names = [module] if module.startswith("kconvert") else [module, "pixels"]
+    lines = [line for name in names for line in (_FOLDER / f"{name}.py").read_text("utf-8").splitlines()]
+    return sum(bool(line.strip()) and not line.startswith(_HINTS) for line in lines)
