@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import operator
 import os
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 from kconvert.catalog.release import SPLIT_SYNONYMS
 from kconvert.dataset.manifest import LABELS_NAME, Manifest, finished_manifest, require_split
 from kconvert.dataset.open import open_layout
-from kconvert.dataset.table import FinalTable, read_split_table
+from kconvert.dataset.split_rows import SplitColumns, SplitRows
+from kconvert.dataset.table import FinalTable
 from kconvert.dataset.videos import Stamp, Videos, stamps_of
 from kconvert.errors import UsageError
 from kconvert.storage.open import to_path
@@ -126,10 +126,11 @@ class _Location:
 
 
 @functools.lru_cache(maxsize=4)
-def _rows_of(place: _Location) -> FinalTable:
+def _rows_of(place: _Location) -> SplitRows:
     """The written rows of a split. Raises `ManifestError` if its table is another one by now."""
-    table = read_split_table(place.out, place.split, place.table_sha256)
-    return table.written(open_layout(place.format).packed_order)
+    order = open_layout(place.format).packed_order
+    columns = SplitColumns(place.out, place.split, place.table_sha256, order)
+    return SplitRows(columns, range(len(columns)))
 
 
 class Clips(Sequence[ClipData]):
@@ -143,7 +144,7 @@ class Clips(Sequence[ClipData]):
     def __init__(
         self,
         out: StorePath,
-        rows: FinalTable,
+        rows: FinalTable | SplitRows,
         place: _Location | None = None,
         is_whole: bool = False,
         new_ids: dict[int, int] | None = None,
@@ -250,21 +251,17 @@ class Clips(Sequence[ClipData]):
     def __getstate__(self) -> dict[str, Any]:
         if self._place is None:
             return self.__dict__
-        chosen = None if self._is_whole else self._chosen(self._place)
+        assert isinstance(self._rows, SplitRows)
+        chosen = None if self._is_whole else self._rows.indexes
         return {**self.__dict__, "_rows": chosen}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self._place is not None:
             chosen, rows = state["_rows"], _rows_of(self._place)
-            self._rows = rows if chosen is None else rows.at(chosen)
+            self._rows = rows if chosen is None else SplitRows(rows.columns, chosen)
 
-    def _chosen(self, place: _Location) -> array[int]:
-        """The indexes of these clips among those of the split."""
-        places = {key: number for number, key in enumerate(_rows_of(place).column("key"))}
-        return array("I", (places[key] for key in self._rows.column("key")))
-
-    def _some(self, rows: FinalTable) -> Clips:
+    def _some(self, rows: FinalTable | SplitRows) -> Clips:
         return Clips(self._out, rows, self._place, False, self._new_ids)
 
     def _id(self, label_id: int) -> int:
@@ -279,9 +276,9 @@ class Clips(Sequence[ClipData]):
         sound = None if at is None else functools.partial(self._videos.read_sound, row, *at)
         return ClipData(row["key"], row["label"], row["label_id"], row, video, sound)
 
-    def _row(self, index: int) -> dict[str, Any]:
+    def _row(self, index: int) -> Mapping[str, Any]:
         row = self._rows.row(index)
-        return {**row, "label_id": self._id(row["label_id"])}
+        return row if self._new_ids is None else {**row, "label_id": self._id(row["label_id"])}
 
 
 def _require_labels(wanted: Any, known: Sequence[str]) -> None:

@@ -1,0 +1,187 @@
+"""Rows of the written clips of a split for readers, a column at a time: a worker of a training holds what it asks for,
+of half a million rows, and no more."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from kconvert.dataset.manifest import table_path
+from kconvert.dataset.table import TABLE, TABLE_WITH_SOUND
+from kconvert.errors import ManifestError
+from kconvert.storage.store import StorePath
+
+_REPEATED = frozenset(
+    (
+        "split", "label", "label_source", "status", "reason", "source", "archive", "pix_fmt", "video_codec",
+        "audio_codec", "sample_aspect_ratio", "shard", "encoding", "source_video_codec", "source_audio_codec",
+    )
+)  # fmt: skip
+"""Columns of texts that many rows have in common, and which are held once."""
+
+
+class SplitColumns:
+    """The columns of a table, of its written rows, in the order of packing. What is read is held; nothing is open.
+
+    Raises: `ManifestError`, when it is made or a column is asked for, if the table is not that of the digest.
+    """
+
+    def __init__(self, out: StorePath, split: str, sha256: str, order: Sequence[str]) -> None:
+        """`order` names the columns that rows are sorted by."""
+        self._out = out
+        self._path = out / table_path(split)
+        self._sha256 = sha256
+        self._columns: dict[str, pa.Array] = {}
+        self._order = _sorted(self._read(["status", *order]), order)
+        pa.default_memory_pool().release_unused()
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @property
+    def names(self) -> list[str]:
+        """Of all columns."""
+        return self._names
+
+    def column(self, name: str) -> pa.Array:
+        """A column; texts that many rows share as a dictionary. Raises `KeyError` if there is none of that name."""
+        if name not in self._columns:
+            if name not in self._names:
+                raise KeyError(f"no column {name!r}, expected one of {', '.join(self._names)}")
+            self._columns[name] = self._read([name]).column(name).combine_chunks().take(self._order)
+            pa.default_memory_pool().release_unused()
+        return self._columns[name]
+
+    def _read(self, names: Sequence[str]) -> pa.Table:
+        try:
+            data = self._path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != self._sha256:
+                raise ValueError("is not the table that was opened")
+            with pq.ParquetFile(pa.BufferReader(data), read_dictionary=sorted(_REPEATED & set(names))) as file:
+                self._names: list[str] = file.metadata.schema.to_arrow_schema().names
+                if self._names not in (TABLE.names, TABLE_WITH_SOUND.names):
+                    raise ValueError("its columns are not those of format 2")
+                table = file.read(list(names)).unify_dictionaries()
+                table.validate(full=True)
+                return table
+        except FileNotFoundError:
+            problem = "is missing"
+        except (pa.ArrowException, OSError, ValueError) as error:
+            problem = str(error)
+        raise ManifestError(f"{self._path}: {problem}; `kconvert verify {self._out}` says what else differs")
+
+
+def _sorted(table: pa.Table, order: Sequence[str]) -> pa.Array:
+    """The indexes of the written rows, sorted."""
+    keys = {name: _ranked(table.column(name).combine_chunks()) for name in order}
+    keys["index"] = pa.array(range(len(table)), pa.int32())
+    is_written = pc.equal(table.column("status").cast(pa.string()), "written")
+    rows = pa.table(keys).filter(is_written)
+    return rows.sort_by([(name, "ascending") for name in order]).column("index").combine_chunks()
+
+
+def _ranked(column: pa.Array) -> pa.Array:
+    """Numbers in the order of a column's values: a fifth of the time that texts take to be sorted."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    values = column.dictionary.to_pylist()
+    ranks = dict(zip(sorted(values), range(len(values)), strict=True))
+    return pa.array([ranks[value] for value in values], pa.int32()).take(column.indices)
+
+
+@dataclass(frozen=True)
+class SplitRows:
+    """Some of the rows of a split."""
+
+    columns: SplitColumns
+    """Of all of them."""
+    indexes: Sequence[int]
+    """Among these: a `range`, or an `array`."""
+
+    def __len__(self) -> int:
+        return len(self.indexes)
+
+    def column(self, name: str) -> list[Any]:
+        """A column. Raises `KeyError` if there is none of that name."""
+        found = self.columns.column(name)
+        is_whole = isinstance(self.indexes, range) and self.indexes == range(len(self.columns))
+        values: list[Any] = (found if is_whole else found.take(pa.array(self.indexes, pa.int64()))).to_pylist()
+        return values
+
+    def row(self, index: int) -> Mapping[str, Any]:
+        """One row, whose values are read as they are asked for."""
+        return SplitRow(self.columns, self.indexes[index])
+
+    def part(self, indexes: range) -> SplitRows:
+        """Some of the rows."""
+        return SplitRows(self.columns, self.indexes[indexes.start : indexes.stop : indexes.step] if indexes else ())
+
+    def at(self, indexes: Iterable[int]) -> SplitRows:
+        """The rows of these indexes, in this order."""
+        return SplitRows(self.columns, array("I", [self.indexes[index] for index in indexes]))
+
+    def has_offsets(self) -> bool:
+        """Whether every row says where its video is."""
+        return bool(self.columns.column("offset_bytes").null_count == 0)
+
+    def where(
+        self,
+        condition: Callable[[Callable[[str], Any]], Any] | None,
+        values: Mapping[str, Any],
+        keeps_unknown: bool = False,
+    ) -> SplitRows:
+        """The rows whose columns have these values, or one of those in a list, and that meet the condition, or perhaps
+        those, too, of which it is not known.
+
+        Raises: `KeyError` for an unknown column.
+        """
+        named: dict[str, pa.Array] = {}
+
+        def field(name: str) -> pc.Expression:
+            column = self.columns.column(name)
+            named[name] = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+            return pc.field(name)
+
+        expressions = [] if condition is None else [condition(field)]
+        if keeps_unknown:
+            expressions = [one | one.is_null() for one in expressions]
+        for name, value in values.items():
+            wanted = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+            expressions.append(field(name).isin(pa.array(wanted, TABLE_WITH_SOUND.field(name).type)))
+        if not expressions:
+            return self
+        chosen = pa.array(self.indexes, pa.int64())
+        rows = pa.table({**named, " index": pa.array(range(len(self.columns)), pa.int64())}).take(chosen)
+        for expression in expressions:
+            rows = rows.filter(expression)
+        return SplitRows(self.columns, array("I", rows.column(" index").to_pylist()))
+
+
+class SplitRow(Mapping[str, Any]):
+    """One row; what is sent elsewhere is a dictionary."""
+
+    def __init__(self, columns: SplitColumns, index: int) -> None:
+        self._columns = columns
+        self._index = index
+
+    def __getitem__(self, name: str) -> Any:
+        return self._columns.column(name)[self._index].as_py()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns.names)
+
+    def __len__(self) -> int:
+        return len(self._columns.names)
+
+    def __repr__(self) -> str:
+        return f"<the row of {self['key']}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
