@@ -8,9 +8,10 @@ many mean intervals, and of each time the nearest frame.
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -174,6 +175,11 @@ class _Timeline:
     def num_frames(self) -> int:
         return len(self.ticks)
 
+    @functools.cached_property
+    def positions(self) -> Mapping[int | None, int]:
+        """The frames by their times; fewer than there are where two have the same."""
+        return {tick: index for index, tick in enumerate(self.ticks)}
+
     def indexes(self, first: int, sampling: Sampling) -> list[int]:
         """The frames of a sample that begins there."""
         if self.num_frames >= sampling.span and is_variable(self.ticks):
@@ -247,6 +253,14 @@ def _entries(clip: Clip, stream: VideoStream) -> list[int]:
     return [0, *(number for number, entry in keys if number and IDR[codec] & units(clip, entry, codec, size).keys())]
 
 
+def _groups(entries: Sequence[int], wanted: Set[int]) -> dict[int, set[int]]:
+    """The frames that are wanted, by the entry that they are decoded from."""
+    groups: dict[int, set[int]] = {}
+    for index in wanted:
+        groups.setdefault(entries[bisect.bisect_right(entries, index) - 1], set()).add(index)
+    return groups
+
+
 class _Frames:
     """Decodes frames of one video, and makes them as large as they are wanted."""
 
@@ -272,19 +286,49 @@ class _Frames:
     def _sought(self, wanted: Set[int]) -> dict[int, Pixels]:
         """Those of these frames that are where they should be, decoded from the last one before them that decoding can
         begin with."""
-        entries, ticks, source = self._timeline.entries, self._timeline.ticks, self._source
-        if not entries:
+        timeline, source = self._timeline, self._source
+        if not timeline.entries or len(timeline.positions) < timeline.num_frames:
             return {}
-        entry = entries[bisect.bisect_right(entries, min(wanted)) - 1]
+        entry = timeline.entries[bisect.bisect_right(timeline.entries, min(wanted)) - 1]
         try:
-            source.container.seek(ticks[entry], stream=source.stream)
+            source.container.seek(timeline.ticks[entry], stream=source.stream)
         except av.FFmpegError:
             # As where no keyframe is in front.
             return {}
-        decoded = enumerate(source.container.decode(source.stream), entry)
-        # Else it did not begin there, or the times are not in the order of the frames.
-        expected = itertools.takewhile(lambda one: one[0] < len(ticks) and one[1].pts == ticks[one[0]], decoded)
-        return dict(self._wanted(expected, wanted))
+        found: dict[int, Pixels] = {}
+        last = -1
+        for frame in self._decoded(wanted, entry):
+            index = timeline.positions.get(frame.pts, -1)
+            if index <= last:
+                # It did not begin there, or the times are not in the order of the frames.
+                return {}
+            last = index
+            if index in wanted:
+                found[index] = self._pixels(frame)
+        return found
+
+    def _decoded(self, wanted: Set[int], entry: int) -> Iterator[VideoFrame]:
+        """Frames from an entry on, these among them. What nothing that is wanted needs is not decoded: of a group, what
+        is stored after the last that is wanted, and frames that no other refers to."""
+        timeline, stream = self._timeline, self._source.stream
+        context = stream.codec_context
+        knows_references = context.codec.canonical_name in IDR
+        groups = _groups(timeline.entries, wanted)
+        pending = groups.pop(entry)
+        for packet in self._source.container.demux(stream):
+            if packet.size:
+                index = timeline.positions.get(packet.pts, -1)
+                if packet.is_keyframe and index in groups:
+                    pending |= groups.pop(index)
+                if not (pending or groups):
+                    yield from context.decode(None)
+                    return
+                if not pending:
+                    continue
+                is_spared = knows_references and index not in wanted
+                context.skip_frame = "NONREF" if is_spared else "DEFAULT"
+                pending.discard(index)
+            yield from packet.decode()
 
     def _wanted(self, frames: Iterable[tuple[int, VideoFrame]], wanted: Set[int]) -> Iterator[tuple[int, Pixels]]:
         last = max(wanted)

@@ -31,6 +31,8 @@ WAYS = {
 }
 RECIPES: dict[str, tuple[str, ...]] = {"originals": (), "dense-256": ("--video.recipe", "dense-256")}
 _BATCH = 4
+_NUM_SHARDS = 8
+"""More than there are workers, or some libraries read nothing."""
 _FOLDER = Path(loaders.__file__).parent
 _STUBS = Path(__file__).parents[2] / "tests" / "stubs"
 """For what MosaicML streaming imports and does not use."""
@@ -60,7 +62,7 @@ def main(words: Sequence[str]) -> int:
         folder = Path(name)
         sources = [path.read_bytes() for path in options.sources or ()] or made_clips(folder, options.smoke)
         clips = {
-            f"{number:07d}": unique(sources[number % len(sources)], f"{number}") for number in range(options.clips)
+            f"clip{number:07d}": unique(sources[number % len(sources)], f"{number}") for number in range(options.clips)
         }
         material = make_of(folder / "origin", clips, 4)
         converted(material.origin, folder, {layout for _, layout in ways.values()})
@@ -83,7 +85,7 @@ def converted(origin: Path, folder: Path, layouts: set[str]) -> None:
         for layout in sorted(layouts):
             words = [COMMAND, "k400", "--split", "val", "--origin", origin, "--check.min_duration", 0, *more]
             out = folder / recipe / layout
-            run([*words, "--to", layout, "--out", out, "--shard.max_samples", 30], folder, env=environment())
+            run([*words, "--to", layout, "--out", out, "--shard.num_shards", _NUM_SHARDS], folder, env=environment())
 
 
 def rate(folder: Path, module: str, recipe: str) -> float:
