@@ -109,6 +109,27 @@ def test_each_frame_is_that_of_a_full_decode_whatever_the_container_and_codec(wa
         assert np.array_equal(found[0], frames[index]), index
 
 
+SPARSE = {
+    **{way: WAYS[way] for way in ("b_frames", "no_edit_list", "fragmented", "open_gop", "hevc", "mpeg4", "webm")},
+    "dense": ("clip.mp4", "-g", "4", "-bf", "3", "-x264-params", "scenecut=0:b-pyramid=normal:b-adapt=0:ref=4"),
+    "one_group": ("clip.mp4", "-g", "250", "-bf", "3", "-x264-params", "b-pyramid=normal:ref=8"),
+    "lone_frames": ("clip.mp4", "-g", "1"),
+}
+"""What is between frames that are wanted need not be decoded there, or must be."""
+
+
+@pytest.mark.parametrize("way", SPARSE)
+def test_frames_far_apart_are_those_of_a_full_decode(way: str, tmp_path: Path) -> None:
+    name, *options = SPARSE[way]
+    video = made(tmp_path / name, *options)
+    frames = whole(video)
+    for stride in (2, 3, 4, 5, 9):
+        for first in range(0, len(frames) - 3 * stride, 2):
+            wanted = [first + number * stride for number in range(4)]
+            (found,) = sample_at(video, Sampling(4, stride), lambda timeline, first=first: [first])  # type: ignore[misc]
+            assert np.array_equal(found, frames[wanted]), (first, stride)
+
+
 @pytest.mark.parametrize("size", [(32, 32), (96, 32), (32, 160), (200, 300)])
 def test_a_size_is_covered_and_cropped(clip: bytes, size: tuple[int, int]) -> None:
     pixels = sample(clip, Sampling(2, 1, "center", size=size))
