@@ -75,6 +75,18 @@ def _supplements_text(manifest: Manifest) -> list[str]:
     return lines
 
 
+def _reading_text(manifest: Manifest) -> list[str]:
+    """Lines that read the first split that has samples, with the names that its files have."""
+    for split in SPLITS:
+        shards = [shard for shard in manifest.shards if shard.split == split]
+        lines = open_layout(manifest.format).reading_lines(split, [shard.path for shard in shards]) if shards else ()
+        if lines:
+            num = sum(shard.num_samples for shard in shards)
+            text = f"In this folder, each of these gives the {num:,} samples of {split}, of {len(shards):,} shards:"
+            return ["", text, "", "```python", *lines, "```"]
+    return []
+
+
 def _sound_text(manifest: Manifest) -> list[str]:
     """How the sound is stored where it is a member of its own."""
     kind = manifest.sound_kind
@@ -110,6 +122,7 @@ def _card_body(manifest: Manifest) -> list[str]:
         *_supplements_text(manifest),
         *layout.card_text(),
         *_sound_text(manifest),
+        *_reading_text(manifest),
         "",
         "`metadata/SPLIT.parquet` has a row for every clip, written or not, with the reason; `shard` and",
         "`offset_bytes` give random access with one read. `labels.txt` names the label ids.",

@@ -173,6 +173,11 @@ class Layout(ABC):
         """The front matter of the dataset card that makes Hugging Face datasets read it, of a release of which these
         splits have shards, and whose samples have these further annotations, and sound of that kind."""
 
+    def reading_lines(self, split: str, shards: Sequence[str]) -> Sequence[str]:
+        """Python that reads a split of these shards with the libraries that know it, within the folder: after each
+        assignment `samples` gives every sample once."""
+        return ()
+
     @abstractmethod
     def card_text(self) -> Sequence[str]:
         """The lines of the dataset card that say how a sample is stored."""

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -351,3 +352,40 @@ def test_a_library_that_cannot_be_imported_is_named_before_anything_is_fetched(
     assert f"the Python module litdata, cannot be imported ({said})" in ran.err
     assert f"pip install '{ROOT}[litdata]', or choose another format" in ran.err
     assert tree(out) == {}
+
+
+COUNT = """
+import sys
+block, expected = open("README.md").read().partition("```python\\n")[2].partition("```")[0], int(sys.argv[1])
+num_ways = 0
+for line in block.splitlines():
+    exec(line)
+    if line.startswith("samples = "):
+        num_ways += 1
+        assert sum(1 for _ in samples) == expected, line
+print(num_ways)
+"""
+WAYS = {"folder": 3, "parquet": 2, "mds": 1, "litdata": 1, "lance": 1}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_the_lines_of_the_card_read_every_sample(
+    name: str, converted_to: Callable[[str], Path], tmp_path: Path
+) -> None:
+    assert lines_that_read(converted_to(name), tmp_path) == WAYS[name]
+
+
+def test_the_lines_of_the_card_of_tars_read_every_sample(converted: Path, tmp_path: Path) -> None:
+    assert lines_that_read(converted, tmp_path) == 4
+
+
+def lines_that_read(out: Path, tmp_path: Path) -> int:
+    """How many of the lines that the card has read every sample once, as they are printed."""
+    copy = Path(shutil.copytree(out, tmp_path / "copy"))
+    num = sum(row["status"] == "written" for row in rows(copy))
+    assert f"the {num:,} samples of {SPLIT}" in (copy / "README.md").read_text()
+    env = {**os.environ, **ENVIRONMENT, "HF_HOME": str(tmp_path / "cache")}
+    words = [sys.executable, "-W", "ignore", "-c", COUNT, str(num)]
+    done = subprocess.run(words, capture_output=True, text=True, env=env, cwd=copy, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return int(done.stdout.splitlines()[-1])

@@ -19,6 +19,7 @@ from typing import Any
 from kconvert.catalog.release import load_release
 from kconvert.dataset.croissant import Media
 from kconvert.dataset.formats.format import (
+    CARD_SPLITS,
     SOUND_KINDS,
     Format,
     Sample,
@@ -131,6 +132,14 @@ class Folder(Format):
         self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
     ) -> Mapping[str, Any]:
         return data_files(splits, "{split}/**/*.mp4", f"{{split}}/{_METADATA_NAME}")
+
+    def reading_lines(self, split: str, shards: Sequence[str]) -> Sequence[str]:
+        return (
+            "import os, kconvert, datasets",
+            f'samples = kconvert.open(".", "{split}")  # random access',
+            f'samples = [line.rsplit(" ", 1) for line in open("{split}.csv")]  # path, label id',
+            f'samples = datasets.load_dataset(os.getcwd(), split="{CARD_SPLITS[split]}", streaming=True).decode(False)',
+        )
 
     def card_text(self) -> Sequence[str]:
         return (

@@ -112,6 +112,10 @@ class Lance(Format):
     ) -> Mapping[str, Any]:
         return {}
 
+    def reading_lines(self, split: str, shards: Sequence[str]) -> Sequence[str]:
+        batches = f'lance.dataset("{split}.lance").to_batches(batch_size=8)'
+        return ("import lance", f"samples = (row for batch in {batches} for row in batch.to_pylist())")
+
     def card_text(self) -> Sequence[str]:
         return (
             "`lance.dataset(DIR + '/train.lance')` opens a split; a row has `key`, `label`, `label_id`, `facts` (JSON)",

@@ -47,6 +47,9 @@ class LitData(Subfolders):
             chunks += [{**chunk, "filename": f"{folder}/{chunk['filename']}"} for chunk in index["chunks"]]
         return {"chunks": chunks, "config": indexes[0][1]["config"], "updated_at": version}
 
+    def reading_lines(self, split: str, shards: Sequence[str]) -> Sequence[str]:
+        return ("import litdata", f'samples = litdata.StreamingDataset("{split}", shuffle=False)')
+
     def card_text(self) -> Sequence[str]:
         return (
             "`litdata.StreamingDataset(DIR + '/train')` reads a split; a sample has `key`, `label`, `label_id`,",

@@ -56,6 +56,12 @@ class Mds(Subfolders):
                 shards.append({**entry, "raw_data": raw})
         return {"shards": shards, "version": _VERSION}
 
+    def reading_lines(self, split: str, shards: Sequence[str]) -> Sequence[str]:
+        return (
+            "import streaming",
+            f'samples = streaming.StreamingDataset(local="{split}", shuffle=False, batch_size=1)  # in each worker',
+        )
+
     def card_text(self) -> Sequence[str]:
         return (
             "`streaming.StreamingDataset(local=DIR + '/train')` reads a split; a sample has `key`, `label`,",

@@ -17,7 +17,16 @@ import pyarrow.parquet as pq
 
 from kconvert.catalog.release import SUPPLEMENT_NAMES, load_release
 from kconvert.dataset.formats.features import file_feature
-from kconvert.dataset.formats.format import Format, Sample, Sound, StoredSample, WrittenShard, data_files, groups_of
+from kconvert.dataset.formats.format import (
+    CARD_SPLITS,
+    Format,
+    Sample,
+    Sound,
+    StoredSample,
+    WrittenShard,
+    data_files,
+    groups_of,
+)
 from kconvert.dataset.supplements.open import open_supplement
 from kconvert.storage.digests import DigestedReader, DigestingFile
 from kconvert.storage.store import StorePath
@@ -88,6 +97,13 @@ class ParquetFormat(Format):
         if config:
             config["configs"] += [{**tables["configs"][0], "config_name": "metadata"}]
         return config
+
+    def reading_lines(self, split: str, shards: Sequence[str]) -> Sequence[str]:
+        return (
+            "import os, kconvert, datasets",
+            f'samples = kconvert.open(".", "{split}")  # random access',
+            f'samples = datasets.load_dataset(os.getcwd(), split="{CARD_SPLITS[split]}", streaming=True).decode(False)',
+        )
 
     def card_text(self) -> Sequence[str]:
         return (

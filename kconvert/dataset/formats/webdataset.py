@@ -23,6 +23,7 @@ from kconvert.catalog.release import SUPPLEMENT_NAMES, load_release
 from kconvert.dataset.croissant import Media
 from kconvert.dataset.formats.features import card_feature
 from kconvert.dataset.formats.format import (
+    CARD_SPLITS,
     FACTS,
     SOUND_KINDS,
     Format,
@@ -141,6 +142,16 @@ class WebDataset(Format):
         # (`LocalDatasetModuleFactory.get_module`, datasets 5.2), so that tables beside tars would be read as tars.
         files = data_files(splits, "{split}/*.tar")
         return {**files, **(_declared(release, annotations, sound) if splits else {})}
+
+    def reading_lines(self, split: str, shards: Sequence[str]) -> Sequence[str]:
+        pattern = _pattern(shards) if len(shards) > 1 else shards[0]
+        return (
+            "import os, kconvert, datasets, webdataset, wids",
+            f'samples = kconvert.open(".", "{split}")  # random access',
+            f'samples = webdataset.WebDataset("{pattern}", shardshuffle=False)',
+            f'samples = wids.ShardListDataset("index/{split}.json", cache_dir="{split}", keep=True)  # copies nothing',
+            f'samples = datasets.load_dataset(os.getcwd(), split="{CARD_SPLITS[split]}", streaming=True).decode(False)',
+        )
 
     def card_text(self) -> Sequence[str]:
         return (
