@@ -53,7 +53,8 @@ class Videos:
         return self.out.local_path is not None or hashlib.sha256(data).hexdigest() == sha256
 
     def read_sound(self, row: Mapping[str, Any], file: str, offset_bytes: int) -> bytes:
-        """The sound of a row of the table, which is in a file of that path. Raises `OSError` as `read`."""
+        """The sound of a row of the table, which is in a file of that path. Raises as `read`, `OSError` and
+        `ExchangedError`."""
         size = row["sound_size_bytes"]
         sound = self._range(file, offset_bytes, offset_bytes + size)
         if len(sound) != size:
