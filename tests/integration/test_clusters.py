@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 from buckets import Store, store
 from clusters import ray_cluster
@@ -112,6 +113,19 @@ def test_a_worker_that_is_killed_and_a_node_that_is_lost_cost_a_retry(
         time.sleep(0.3)
         cluster.remove_node(lost, allow_graceful=False)
         check(process, out, tree(converted))
+
+
+def test_a_cluster_encodes_to_the_same_bytes(cluster: Any, mini: Path, tmp_path: Path) -> None:
+    asked = ("--split", "val", "--video.short_side", "32", "--audio.member", "flac")
+    here = kconvert("k400", "--out", tmp_path / "here", "--origin", mini, *SHARDS, *asked)
+    assert here.code == 0, here.err
+    check(start(cluster, tmp_path / "out", mini, *asked), tmp_path / "out", tree(tmp_path / "here"))
+    assert {row["encoding"] for row in rows(tmp_path / "out") if row["status"] == "written"} == {"encoded"}
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(out / "metadata/val.parquet").to_pylist()
+    return found
 
 
 def test_a_driver_that_is_killed_goes_on_from_the_receipts(

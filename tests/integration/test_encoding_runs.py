@@ -75,6 +75,23 @@ def test_what_is_asked_for_is_what_ffprobe_finds(source: Path, tmp_path: Path) -
         assert row["size_bytes"] == (tmp_path / "out" / row["shard"]).stat().st_size
 
 
+@pytest.mark.parametrize("to", ["parquet", "lance", "mds", "litdata"])
+def test_other_formats_hold_the_same_encoded_clips(source: Path, tmp_path: Path, to: str) -> None:
+    env = {"PYTHONPATH": str(ROOT / "tests" / "stubs"), "PYTHONWARNINGS": "ignore"}
+    digests = []
+    for name in ("folder", to):
+        out = tmp_path / name
+        ran = kconvert(*words(source, out, "--to", name), env=env)
+        assert ran.code == 0, ran.err
+        # It reads every clip, and compares it with the digest in its row.
+        checked = kconvert("verify", out, env=env)
+        assert checked.code == 0, checked.out
+        table = pq.read_table(out / "metadata/val.parquet").to_pylist()
+        digests.append({(row["key"], row["sha256"], row["encoding"]) for row in table})
+    assert digests[0] == digests[1]
+    assert {encoding for _, _, encoding in digests[0]} == {"encoded"}
+
+
 @pytest.mark.parametrize("codec", ["hevc", "av1"])
 def test_other_codecs_are_as_asked_and_the_same_each_time(tmp_path: Path, codec: str) -> None:
     three = origin(tmp_path / "source", {clip_name(n): make_clip("good", str(n)) for n in range(3)})
