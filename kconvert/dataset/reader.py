@@ -45,7 +45,7 @@ class ClipData:
     label_id: int
     """-1 if it has none."""
     metadata: Mapping[str, Any] = field(repr=False)
-    """Its row in the table."""
+    """Its row in the table, read as it is asked for; `dict(clip.metadata)` is all of it."""
     video: bytes = field(repr=False)
     """The video file's bytes."""
 
@@ -278,7 +278,9 @@ class Clips(Sequence[ClipData]):
 
     def _row(self, index: int) -> Mapping[str, Any]:
         row = self._rows.row(index)
-        return row if self._new_ids is None else {**row, "label_id": self._id(row["label_id"])}
+        if self._new_ids is None:
+            return row
+        return self._rows.row_with_id(index, self._id(row["label_id"]))
 
 
 def _require_labels(wanted: Any, known: Sequence[str]) -> None:

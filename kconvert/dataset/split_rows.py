@@ -27,6 +27,10 @@ _REPEATED = frozenset(
 """Columns of texts that many rows have in common, and which are held once."""
 
 
+_USUAL = ("key", "label", "label_id", "shard", "offset_bytes", "size_bytes")
+"""Columns that every reader of clips asks for; the others come one by one."""
+
+
 class SplitColumns:
     """The columns of a table, of its written rows, in the order of packing. What is read is held; nothing is open.
 
@@ -55,9 +59,16 @@ class SplitColumns:
         if name not in self._columns:
             if name not in self._names:
                 raise KeyError(f"no column {name!r}, expected one of {', '.join(self._names)}")
-            self._columns[name] = self._read([name]).column(name).combine_chunks().take(self._order)
-            pa.default_memory_pool().release_unused()
+            self.load(_USUAL if name in _USUAL else (name,))
         return self._columns[name]
+
+    def load(self, names: Iterable[str]) -> None:
+        """Reads those of these columns that are not held yet, all at once."""
+        missing = [name for name in names if name not in self._columns]
+        if missing:
+            table = self._read(missing)
+            self._columns |= {name: table.column(name).combine_chunks().take(self._order) for name in missing}
+            pa.default_memory_pool().release_unused()
 
     def _read(self, names: Sequence[str]) -> pa.Table:
         try:
@@ -119,9 +130,17 @@ class SplitRows:
         """One row, whose values are read as they are asked for."""
         return SplitRow(self.columns, self.indexes[index])
 
+    def row_with_id(self, index: int, label_id: int) -> Mapping[str, Any]:
+        """The same with another label id."""
+        return SplitRow(self.columns, self.indexes[index], label_id)
+
     def part(self, indexes: range) -> SplitRows:
         """Some of the rows."""
-        return SplitRows(self.columns, self.indexes[indexes.start : indexes.stop : indexes.step] if indexes else ())
+        if not indexes:
+            return SplitRows(self.columns, ())
+        # A range that ends before the first has a stop that would count from the end.
+        stop = indexes.stop if indexes.stop >= 0 else None
+        return SplitRows(self.columns, self.indexes[indexes.start : stop : indexes.step])
 
     def at(self, indexes: Iterable[int]) -> SplitRows:
         """The rows of these indexes, in this order."""
@@ -165,16 +184,21 @@ class SplitRows:
 
 
 class SplitRow(Mapping[str, Any]):
-    """One row; what is sent elsewhere is a dictionary."""
+    """One row, perhaps with another label id; `dict(row)`, and what is sent elsewhere, is a dictionary."""
 
-    def __init__(self, columns: SplitColumns, index: int) -> None:
+    def __init__(self, columns: SplitColumns, index: int, label_id: int | None = None) -> None:
         self._columns = columns
         self._index = index
+        self._label_id = label_id
 
     def __getitem__(self, name: str) -> Any:
+        if name == "label_id" and self._label_id is not None:
+            return self._label_id
         return self._columns.column(name)[self._index].as_py()
 
     def __iter__(self) -> Iterator[str]:
+        # Whoever goes through them all wants the values.
+        self._columns.load(self._columns.names)
         return iter(self._columns.names)
 
     def __len__(self) -> int:

@@ -386,6 +386,10 @@ class FinalTable:
             for name, column in zip(self._table.column_names, self._table.columns, strict=True)
         }
 
+    def row_with_id(self, index: int, label_id: int) -> dict[str, Any]:
+        """The same with another label id."""
+        return {**self.row(index), "label_id": label_id}
+
     def part(self, indexes: range) -> FinalTable:
         """Some of the rows."""
         return self.at(indexes)

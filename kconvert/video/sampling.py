@@ -323,7 +323,8 @@ class _Frames:
                 if not (pending or groups):
                     yield from context.decode(None)
                     return
-                if not pending:
+                # What follows is decoded by the parameters that come with a packet where they change.
+                if not pending and not packet.has_sidedata("new_extradata"):
                     continue
                 is_spared = knows_references and index not in wanted
                 context.skip_frame = "NONREF" if is_spared else "DEFAULT"

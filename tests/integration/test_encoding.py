@@ -15,6 +15,8 @@ from harness import SHARED_DATA, kconvert
 from packing import clip_name, origin
 from seeing import barcodes, beeps, halves, interlaced_frames, pictures, similarity, sound, stream, video
 
+from kconvert.video.sampling import Sampling, sample
+
 FOLDER = SHARED_DATA / "encode"
 
 
@@ -218,6 +220,15 @@ def test_what_was_written_conforms(out: Path, shared_data: Path, tmp_path: Path)
     table = pq.read_table(tmp_path / "out/metadata/val.parquet").to_pylist()
     names = {f"val_{clip_name(number)}": file for file, number in numbers.items()}
     assert {names[row["key"]]: row["encoding_reasons"] for row in table if row["encoding"] != "unchanged"} == {}
+
+
+def test_a_group_that_is_left_out_changes_the_parameters_of_those_after_it(shared_data: Path) -> None:
+    """As where a sample skips what it does not need, and the second of two descriptions begins there."""
+    data = (shared_data / "encode/change_two_stsd.mp4").read_bytes()
+    scaled: dict[str, Any] = {"start": 0.0, "size": (64, 64), "crop": "center"}
+    every = sample(data, Sampling(num_frames=40, stride=1, **scaled))
+    for stride in (31, 34, 35, 39):
+        assert np.array_equal(sample(data, Sampling(num_frames=2, stride=stride, **scaled)), every[[0, stride]]), stride
 
 
 def test_no_frame_is_far_from_its_source(out: Path, shared_data: Path) -> None:

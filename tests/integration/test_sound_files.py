@@ -36,6 +36,10 @@ KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "stereo": ("sine=frequency=550:duration=9.5,aformat=channel_layouts=stereo", ("-c:a", "aac", "-f", "mp4")),
     "late": ("sine=sample_rate=48000:duration=8,adelay=0", ("-c:a", "flac", "-f", "matroska")),
     "zeros": ("anullsrc=r=16000:cl=mono,atrim=duration=9.5", ("-c:a", "aac", "-f", "mp4")),
+    "surround": (
+        "aevalsrc=0.1*sin(440*2*PI*t)|0.2|0.3|0.4|-0.1|-0.2:s=96000:d=9.5:c=5.1",
+        ("-c:a", "flac", "-f", "matroska"),
+    ),
     "none": ("", ("-an", "-f", "mp4")),
 }
 NUMBERS = {clip_name(number): kind for number, kind in enumerate(KINDS)}
@@ -129,8 +133,13 @@ def test_an_m4a_has_the_packets_of_aac_as_they_are(source: Path, clips: dict[str
             assert row["is_silent"]
             assert b"trak" not in path.read_bytes()
         else:
-            words = ("ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", path)
-            assert subprocess.run(words, check=True, capture_output=True, text=True).stdout == "aac\n"
+            assert {note.split(" (")[0] for note in row["encoding_notes"]} == (
+                {"sound encoded"} if what != "zeros" else set()
+            )
+        if what != "none":
+            shown = ("-show_entries", "stream=codec_name,sample_rate,channels", "-of", "csv=p=0")
+            found = subprocess.run(["ffprobe", "-v", "error", *shown, path], check=True, capture_output=True, text=True)
+            assert found.stdout == f"aac,{row['sound_rate']},{row['sound_num_channels']}\n"
 
 
 def test_rate_and_channels_are_as_asked_and_the_video_has_no_sound(source: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import random
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import Once
@@ -345,6 +347,32 @@ def test_after_the_last_sample_a_state_is_that_of_the_next_epoch(clips: Clips) -
     sampler = ClipSampler(clips)
     list(sampler)
     assert sampler.state_dict() == {"epoch": 1, "consumed": 0}
+
+
+def test_slices_are_those_of_a_list(clips: Clips) -> None:
+    keys = clips.column("key")
+    for where in (
+        slice(None, None, -1),
+        slice(3, None, -1),
+        slice(8, 1, -3),
+        slice(2, 20, 3),
+        slice(5, 5),
+        slice(-4, None),
+    ):
+        part = clips[where]
+        assert part.column("key") == keys[where]
+        assert part[::-1][1:4].column("key") == keys[where][::-1][1:4]
+        assert [clip.key for clip in part] == keys[where]
+
+
+def test_the_row_of_a_clip_is_a_mapping_of_the_table(clips: Clips, folder: Path) -> None:
+    rows = {row["key"]: row for row in pq.read_table(folder / "metadata/val.parquet").to_pylist()}
+    clip = clips[3]
+    assert clip.metadata == rows[clip.key]
+    assert json.loads(json.dumps(dict(clip.metadata))) == rows[clip.key]
+    assert pickle.loads(pickle.dumps(clip)).metadata == rows[clip.key]
+    (only,) = clips.select([3]).remap_labels()
+    assert only.metadata == {**rows[clip.key], "label_id": 0}
 
 
 def test_validation_means_val(folder: Path) -> None:

@@ -45,6 +45,10 @@ class Sound:
     """What was done to it, and why."""
     problem: str = ""
     """What does not decode; `""` if all does."""
+    rate: int = 0
+    """Samples a second; 0 without sound."""
+    num_channels: int = 0
+    """0 without sound."""
 
 
 def best_audio(container: InputContainer) -> AudioStream | None:
@@ -169,6 +173,7 @@ def _copied(writer: Mp4Writer, source: SoundSource, origin: Fraction) -> Sound:
     for _ in source.frames(sound):
         pass
     stream = writer.add_copy(audio)
+    sound.rate, sound.num_channels = audio.codec_context.sample_rate, audio.codec_context.channels
     shift = -round(origin / source.tick)
     sound.packets = [moved(packet, shift, stream) for packet in source.packets]
     return sound
@@ -205,6 +210,7 @@ def _encoded(writer: Mp4Writer, source: SoundSource, target: SoundTarget, origin
         return Sound(notes=["no sound decodes"], problem=sound.problem)
     stream = add_aac(writer, target)
     context = stream.codec_context
+    sound.rate, sound.num_channels = target.rate, target.num_channels
     sound.starts = Fraction(frames[0].pts or 0, target.rate)
     for frame in [*frames, None]:
         sound.packets += context.encode(frame)

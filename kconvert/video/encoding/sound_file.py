@@ -179,5 +179,6 @@ def _m4a(container: InputContainer, audio: AudioStream | None, options: AudioOpt
         # A file has a track, if an empty one, which then has nothing of it but the kind of file.
         add_aac(writer, SoundTarget(min(AAC_RATES, key=lambda rate: abs(rate - target.rate)), _LAYOUTS[1]))
     file = writer.write(sound.packets)
-    facts = SoundFacts(len(file), target.rate, target.num_channels, None, float(lead), not sound.packets)
-    return SoundFile(facts, file, sound.problem)
+    rate, num_channels = (sound.rate, sound.num_channels) if sound.packets else (target.rate, target.num_channels)
+    facts = SoundFacts(len(file), rate, num_channels, None, float(lead), not sound.packets)
+    return SoundFile(facts, file, sound.problem, tuple(sound.notes))
