@@ -66,9 +66,11 @@ class SplitColumns:
         """Reads those of these columns that are not held yet, all at once."""
         missing = [name for name in names if name not in self._columns]
         if missing:
-            table = self._read(missing)
-            self._columns |= {name: table.column(name).combine_chunks().take(self._order) for name in missing}
+            self._columns |= self._ordered(self._read(missing))
             pa.default_memory_pool().release_unused()
+
+    def _ordered(self, table: pa.Table) -> dict[str, pa.Array]:
+        return {name: table.column(name).combine_chunks().take(self._order) for name in table.column_names}
 
     def _read(self, names: Sequence[str]) -> pa.Table:
         try:
