@@ -160,7 +160,8 @@ class RankEpoch(Sequence[EpochIndex]):
         steps = range(1, min(_MAX_SPARES, len(places) - 1) + 1)
         spares = [order[places[(number + step) % len(places)] % num] for step in steps]
         # A rank that has few of its own would die of one that does not decode, and the others wait for it.
-        spares += [order[(at + step) % num] for step in range(1, min(_MAX_SPARES - len(spares), num - 1) + 1)]
+        following = (order[(at + step) % num] for step in range(1, min(_MAX_SPARES, num - 1) + 1))
+        spares += [index for index in following if index not in spares][: _MAX_SPARES - len(spares)]
         repeat = turn if self.repeats is None else self.repeats[at] + turn * num
         return EpochIndex(order[at], (self.epoch, repeat, self.mode), tuple(spares))
 
