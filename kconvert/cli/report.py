@@ -21,8 +21,8 @@ from kconvert.cli.report_encoding import encoding_shown
 from kconvert.cli.report_supplements import supplements_shown
 from kconvert.dataset.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, SplitCounts, finished_manifest
 from kconvert.dataset.open import open_layout
-from kconvert.dataset.reader import Clips
 from kconvert.dataset.table import FinalTable, read_split_table
+from kconvert.dataset.videos import Videos
 from kconvert.staging.journal import Journal
 from kconvert.storage.store import StorePath
 from kconvert.video.process import VideoProcess
@@ -234,14 +234,15 @@ def _sheet(out: StorePath, tables: Mapping[str, FinalTable], process: VideoProce
     )
     sheet: list[dict[str, Any]] = []
     for _, split, index in drawn[: 4 * _NUM_SAMPLED]:
-        clip = Clips(out, tables[split])[index]
+        row = tables[split].row(index)
+        video = Videos(out).read(row)
         try:
-            images = stills(process, clip.video, STILL_PIXELS)
+            images = stills(process, video, STILL_PIXELS)
         except ValueError:
             # The next one takes its place: that it does not decode is for `--check.depth decode` to say.
             continue
         shown = ["data:image/jpeg;base64," + base64.b64encode(image).decode() for image in images]
-        sheet.append({"key": clip.key, "label": clip.label, "about": _about(clip.metadata), "images": shown})
+        sheet.append({"key": row["key"], "label": row["label"], "about": _about(row), "images": shown})
         if len(sheet) == _NUM_SAMPLED:
             break
     return sheet

@@ -11,8 +11,8 @@ from typing import Any
 
 from kconvert.catalog.clip import sample_key
 from kconvert.dataset.manifest import Manifest
-from kconvert.dataset.reader import Clips
 from kconvert.dataset.table import FinalTable
+from kconvert.dataset.videos import Videos
 from kconvert.staging.journal import Journal
 from kconvert.staging.source_stills import SourceStill, source_stills, stills_path
 from kconvert.storage.store import StorePath
@@ -63,19 +63,20 @@ def _pairs(out: StorePath, manifest: Manifest, written: Mapping[str, FinalTable]
     found = sorted(_stills(out, manifest), key=lambda pair: pair[1].sha256)
     with VideoProcess() as process:
         for split, still in found:
-            clips = Clips(out, written[split].where(None, {"key": sample_key(split, still.name)}))
-            if not len(clips):
+            rows = written[split].where({"key": sample_key(split, still.name)})
+            if not len(rows):
                 # It was rejected, as a duplicate perhaps.
                 continue
-            clip = clips[0]
+            row = rows.row(0)
+            video = Videos(out).read(row)
             try:
-                image = still_at(process, clip.video, still.frame_index, STILL_PIXELS)
+                image = still_at(process, video, still.frame_index, STILL_PIXELS)
             except ValueError:
                 continue
-            before, after = clip.metadata["source_size_bytes"], clip.metadata["size_bytes"]
+            before, after = row["source_size_bytes"], row["size_bytes"]
             yield {
-                "key": clip.key,
-                "label": clip.label,
+                "key": row["key"],
+                "label": row["label"],
                 "about": f"SSIM {still.ssim:.4f}, {format_bytes(before or after)} to {format_bytes(after)}",
                 "images": [f"data:image/jpeg;base64,{one}" for one in (still.still, base64.b64encode(image).decode())],
             }

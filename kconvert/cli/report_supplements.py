@@ -9,7 +9,6 @@ from typing import Any
 
 from kconvert.catalog.release import load_release
 from kconvert.dataset.manifest import Manifest, SupplementEntry
-from kconvert.dataset.reader import Clips
 from kconvert.dataset.supplements.figures import (
     AnnotatedFrame,
     action_names,
@@ -18,6 +17,7 @@ from kconvert.dataset.supplements.figures import (
     repetitions_by_count,
 )
 from kconvert.dataset.table import FinalTable
+from kconvert.dataset.videos import Videos
 from kconvert.storage.store import StorePath
 from kconvert.video.process import VideoProcess
 from kconvert.video.stills import still_at
@@ -69,9 +69,9 @@ def _stills(out: StorePath, written: Mapping[str, FinalTable], names: Mapping[in
     num_shown = 0
     with VideoProcess() as process:
         for frame in frames_to_show(out, 4 * _NUM_SHOWN):
-            clip = Clips(out, written[frame.split].where(None, {"key": frame.key}))[0]
+            video = Videos(out).read(written[frame.split].where({"key": frame.key}).row(0))
             try:
-                image = still_at(process, clip.video, frame.frame_index, _STILL_PIXELS)
+                image = still_at(process, video, frame.frame_index, _STILL_PIXELS)
             except ValueError:
                 # The next one takes its place: that it does not decode is for `--check.depth decode` to say.
                 continue

@@ -63,7 +63,7 @@ def find_frames(
     """The same for a whole split, whose table that is. Raises: `FailedTasksError`."""
     if not moments:
         return {}
-    wanted = table.where(None, {"key": list(moments), "status": "written"})
+    wanted = table.where({"key": list(moments), "status": "written"})
     rows = sorted(wanted.rows(_COLUMNS), key=lambda row: (row[1], row[3] or 0, row[0]))
     groups = list(_groups([dict(zip(_COLUMNS, row, strict=True)) for row in rows]))
     split = tasks.split

@@ -19,7 +19,6 @@ from kconvert.catalog.release import SPLIT_SYNONYMS
 from kconvert.dataset.manifest import LABELS_NAME, Manifest, finished_manifest, require_split
 from kconvert.dataset.open import open_layout
 from kconvert.dataset.split_rows import SplitColumns, SplitRows
-from kconvert.dataset.table import FinalTable
 from kconvert.dataset.videos import Stamp, Videos, stamps_of
 from kconvert.errors import UsageError
 from kconvert.storage.open import to_path
@@ -143,13 +142,11 @@ class Clips(Sequence[ClipData]):
 
     def __init__(
         self,
-        out: StorePath,
-        rows: FinalTable | SplitRows,
-        place: _Location | None = None,
+        rows: SplitRows,
+        place: _Location,
         is_whole: bool = False,
         new_ids: dict[int, int] | None = None,
     ) -> None:
-        self._out = out
         self._rows = rows
         self._place = place
         self._is_whole = is_whole
@@ -159,8 +156,7 @@ class Clips(Sequence[ClipData]):
         return len(self._rows)
 
     def __repr__(self) -> str:
-        split = f" {self._place.split}" if self._place is not None else ""
-        return f"<{len(self):,} clips of{split} {self._out}>"
+        return f"<{len(self):,} clips of {self._place.split} {self._place.out}>"
 
     @overload
     def __getitem__(self, index: int) -> ClipData: ...
@@ -186,7 +182,7 @@ class Clips(Sequence[ClipData]):
     @property
     def classes(self) -> list[str]:
         """The labels, by their ids: all of the release, or those that are there after `remap_labels`."""
-        names = () if self._place is None else self._place.classes
+        names = self._place.classes
         return list(names) if self._new_ids is None else [names[old] for old in self._new_ids]
 
     @property
@@ -221,7 +217,7 @@ class Clips(Sequence[ClipData]):
     def remap_labels(self) -> Clips:
         """The same clips with the ids 0, 1, … for the labels that are among them, in the order of the release."""
         there = sorted({label_id for label_id in self._rows.column("label_id") if label_id >= 0})
-        return Clips(self._out, self._rows, self._place, False, {old: new for new, old in enumerate(there)})
+        return Clips(self._rows, self._place, False, {old: new for new, old in enumerate(there)})
 
     def filter(
         self,
@@ -241,7 +237,7 @@ class Clips(Sequence[ClipData]):
         if unknown not in ("drop", "keep"):
             raise ValueError(f"unknown {unknown!r}: expected drop or keep")
         wanted = {name: value if _is_one(value) else list(value) for name, value in values.items()}
-        _require_labels(wanted.get("label"), () if self._place is None else self._place.classes)
+        _require_labels(wanted.get("label"), self._place.classes)
         if "label_id" in wanted and self._new_ids is not None:
             old = {new: old for old, new in self._new_ids.items()}
             ids = wanted["label_id"] if isinstance(wanted["label_id"], list) else [wanted["label_id"]]
@@ -249,30 +245,26 @@ class Clips(Sequence[ClipData]):
         return self._some(self._rows.where(condition, wanted, keeps_unknown=unknown == "keep"))
 
     def __getstate__(self) -> dict[str, Any]:
-        if self._place is None:
-            return self.__dict__
-        assert isinstance(self._rows, SplitRows)
         chosen = None if self._is_whole else self._rows.indexes
         return {**self.__dict__, "_rows": chosen}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self._place is not None:
-            chosen, rows = state["_rows"], _rows_of(self._place)
-            self._rows = rows if chosen is None else SplitRows(rows.columns, chosen)
+        chosen, rows = state["_rows"], _rows_of(self._place)
+        self._rows = rows if chosen is None else SplitRows(rows.columns, chosen)
 
-    def _some(self, rows: FinalTable | SplitRows) -> Clips:
-        return Clips(self._out, rows, self._place, False, self._new_ids)
+    def _some(self, rows: SplitRows) -> Clips:
+        return Clips(rows, self._place, False, self._new_ids)
 
     def _id(self, label_id: int) -> int:
         return label_id if self._new_ids is None else self._new_ids.get(label_id, -1)
 
     @property
     def _videos(self) -> Videos:
-        return Videos(self._out, {} if self._place is None else self._place.stamps)
+        return Videos(self._place.out, self._place.stamps)
 
     def _clip(self, row: Mapping[str, Any], video: bytes) -> ClipData:
-        at = None if self._place is None else self._place.sound_at(row)
+        at = self._place.sound_at(row)
         sound = None if at is None else functools.partial(self._videos.read_sound, row, *at)
         return ClipData(row["key"], row["label"], row["label_id"], row, video, sound)
 
@@ -310,7 +302,7 @@ def open_clips(folder: str | os.PathLike[str], split: str) -> Clips:
         raise UsageError(
             f"{out}: the format {manifest.format} does not say where in a file a video is; use its library"
         )
-    return Clips(out, rows, place, is_whole=True)
+    return Clips(rows, place, is_whole=True)
 
 
 def shard_urls(folder: str | os.PathLike[str], split: str) -> list[tuple[str, int]]:

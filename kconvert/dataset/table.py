@@ -7,8 +7,7 @@ of each. Work on whole splits stays in columns: a release has 650,000 rows.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -354,12 +353,10 @@ class FinalTable:
         self._table = table
 
     @classmethod
-    def read(cls, path: StorePath, sha256: str = "") -> FinalTable:
-        """Reads a table. Raises `ValueError` if it is not one of format 2, or not the one of that digest; `""` for
-        any."""
+    def read(cls, path: StorePath) -> FinalTable:
+        """Reads a table. Raises `ValueError` if it is not one of format 2."""
         try:
-            data = path.read_bytes()
-            table = pq.ParquetFile(pa.BufferReader(data)).read()
+            table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read()
             table.validate(full=True)
         except FileNotFoundError as error:
             raise ValueError("is missing") from error
@@ -367,8 +364,6 @@ class FinalTable:
             raise ValueError(f"not a Parquet file that can be read ({error})") from error
         if not table.schema.equals(TABLE) and not table.schema.equals(TABLE_WITH_SOUND):
             raise ValueError("its columns are not those of format 2")
-        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-            raise ValueError("is not the table that was opened")
         return cls(table)
 
     def __len__(self) -> int:
@@ -385,18 +380,6 @@ class FinalTable:
             name: column[index].as_py()
             for name, column in zip(self._table.column_names, self._table.columns, strict=True)
         }
-
-    def row_with_id(self, index: int, label_id: int) -> dict[str, Any]:
-        """The same with another label id."""
-        return {**self.row(index), "label_id": label_id}
-
-    def part(self, indexes: range) -> FinalTable:
-        """Some of the rows."""
-        return self.at(indexes)
-
-    def at(self, indexes: Iterable[int]) -> FinalTable:
-        """The rows of these indexes, in this order."""
-        return FinalTable(self._table.take(pa.array(indexes, pa.int64())))
 
     def written(self, order: Sequence[str]) -> FinalTable:
         """The rows of the clips that were written, in the order of packing: sorted by these columns of the layout's."""
@@ -418,36 +401,16 @@ class FinalTable:
             return self.column("size_bytes")
         return [video + (sound or 0) for video, sound in self.rows(("size_bytes", SOUND_COLUMNS[0]))]
 
-    def _field(self, name: str) -> pc.Expression:
-        names = self._table.column_names
-        if name not in names:
-            raise KeyError(f"no column {name!r}, expected one of {', '.join(names)}")
-        return pc.field(name)
-
     def has_offsets(self) -> bool:
         """Whether every row says where its video is."""
         return bool(self._table["offset_bytes"].null_count == 0)
 
-    def where(
-        self,
-        condition: Callable[[Callable[[str], Any]], Any] | None,
-        values: Mapping[str, Any],
-        keeps_unknown: bool = False,
-    ) -> FinalTable:
-        """The rows whose columns have these values, or one of those in a list, and that meet the condition, or perhaps
-        those, too, of which it is not known.
-
-        Raises: `KeyError` for an unknown column.
-        """
-        expressions = [] if condition is None else [condition(self._field)]
-        if keeps_unknown:
-            expressions = [one | one.is_null() for one in expressions]
-        for name, value in values.items():
-            wanted = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-            expressions.append(self._field(name).isin(pa.array(wanted, self._table.field(name).type)))
+    def where(self, values: Mapping[str, Any]) -> FinalTable:
+        """The rows whose columns have these values, or one of those in a list."""
         rows = self._table
-        for expression in expressions:
-            rows = rows.filter(expression)
+        for name, value in values.items():
+            wanted = value if isinstance(value, list) else [value]
+            rows = rows.filter(pc.field(name).isin(pa.array(wanted, rows.field(name).type)))
         return FinalTable(rows.combine_chunks())
 
     def indexes_by_file(self) -> dict[str, list[int]]:
@@ -468,11 +431,10 @@ class FinalTable:
         return rows
 
 
-def read_split_table(out: StorePath, split: str, sha256: str = "") -> FinalTable:
-    """The table of a split of a finished folder. Raises `ManifestError` if it is not what a conversion writes, or not
-    the one of that digest; `""` for any."""
+def read_split_table(out: StorePath, split: str) -> FinalTable:
+    """The table of a split of a finished folder. Raises `ManifestError` if it is not what a conversion writes."""
     path = out / table_path(split)
     try:
-        return FinalTable.read(path, sha256)
+        return FinalTable.read(path)
     except ValueError as error:
         raise ManifestError(f"{path}: {error}; `kconvert verify {out}` says what else differs") from error

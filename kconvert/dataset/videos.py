@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kconvert.storage.store import StorePath
@@ -29,7 +29,7 @@ class Videos:
 
     out: StorePath
     """The folder."""
-    stamps: Mapping[str, Stamp]
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
     """Of its shards, as far as they are known."""
 
     def read(self, row: Mapping[str, Any]) -> bytes:

@@ -15,6 +15,7 @@ from to_train_from import BAD, convert
 from torch.utils.data import DataLoader
 
 import kconvert as library
+from kconvert.storage.store import StorePath
 from kconvert.torch import stream
 
 Epoch = list[tuple[Any, ...]]
@@ -173,13 +174,13 @@ def test_persistent_workers_go_on_after_an_epoch_that_was_left(folder: Path, exp
 def test_clips_that_follow_each_other_are_one_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = library.open(folder, "val")
     reads: list[tuple[int, int]] = []
-    original = type(clips._out).read_range
+    original = StorePath.read_range
 
     def counted(self: Any, start: int, end: int) -> bytes:
         reads.append((start, end))
         return original(self, start, end)
 
-    monkeypatch.setattr(type(clips._out), "read_range", counted)
+    monkeypatch.setattr(StorePath, "read_range", counted)
     found = clips.together([4, 0, 1, 2, 3, 7, 7])
     assert {index: clip.video for index, clip in found.items()} == {n: clips[n].video for n in (0, 1, 2, 3, 4, 7)}
     assert len(reads) == 2 + 6

@@ -281,10 +281,10 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def test_clips_have_the_names_that_people_know(clips: Clips) -> None:
+def test_clips_have_the_names_that_people_know(clips: Clips, folder: Path) -> None:
     assert len(clips.classes) == 400
     assert clips.class_to_idx["zumba"] == clips.targets[0] == clips.classes.index("zumba")
-    assert repr(clips) == f"<23 clips of val {clips._out}>"
+    assert repr(clips) == f"<23 clips of val {folder}>"
     assert len(repr(clips[0])) < 100
     assert [clip.key for clip in clips[[3, 1, -1]]] == [clips[3].key, clips[1].key, clips[22].key]
     assert [len(clips.shard(4, number)) for number in range(4)] == [5, 6, 6, 6]

@@ -20,7 +20,7 @@ from av.container import InputContainer
 
 from kconvert.video.encoding.encoded import SoundFacts
 from kconvert.video.encoding.mux import KeptBytes, Mp4Writer, moved
-from kconvert.video.encoding.options import AAC_RATES, AudioOptions
+from kconvert.video.encoding.options import AudioOptions
 from kconvert.video.encoding.sound import (
     MAX_HOLE_SECONDS,
     Sound,
@@ -177,7 +177,7 @@ def _m4a(container: InputContainer, audio: AudioStream | None, options: AudioOpt
     target = _target(audio, options)
     if not sound.packets:
         # A file has a track, if an empty one, which then has nothing of it but the kind of file.
-        add_aac(writer, SoundTarget(min(AAC_RATES, key=lambda rate: abs(rate - target.rate)), _LAYOUTS[1]))
+        add_aac(writer, SoundTarget(_EMPTY_RATE, _EMPTY_LAYOUT))
     file = writer.write(sound.packets)
     rate, num_channels = (sound.rate, sound.num_channels) if sound.packets else (target.rate, target.num_channels)
     facts = SoundFacts(len(file), rate, num_channels, None, float(lead), not sound.packets)
