@@ -205,4 +205,4 @@ READERS: dict[str, Callable[[Path, str], Found]] = {
 
 
 if __name__ == "__main__":
-    print(json.dumps(READERS[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])))
+    print(json.dumps(READERS[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])), flush=True)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from kconvert.engines.imports import without_arrays
-
-without_arrays()
-
-import kconvert.conversion.ingest  # noqa: E402
-import kconvert.conversion.pack  # noqa: E402
-import kconvert.sources.fetch.ahead  # noqa: E402
-import kconvert.video.isolated  # noqa: E402
-import kconvert.video.libav  # noqa: E402, F401
+import kconvert.conversion.ingest
+import kconvert.conversion.pack
+import kconvert.sources.fetch.ahead
+import kconvert.video.isolated
+import kconvert.video.libav  # noqa: F401

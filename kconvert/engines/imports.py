@@ -28,6 +28,11 @@ def without_arrays() -> None:
         os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
 
 
+def is_lean() -> bool:
+    """Whether this process does without arrays."""
+    return any(isinstance(finder, _Unwanted) for finder in sys.meta_path)
+
+
 def with_arrays() -> None:
     """Takes `without_arrays` back, for a library that needs them."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Unwanted)]

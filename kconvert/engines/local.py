@@ -27,6 +27,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from kconvert.engines.engine import MAX_ATTEMPTS, Failed, Outcome, Prelude, R, T, TaskNeeds, Work, attempt
+from kconvert.engines.imports import is_lean
 from kconvert.errors import OutOfMemoryError, TaskError, UsageError, WorkerDiedError, describe_exit
 from kconvert.events import Accumulator, Advance, Emit
 from kconvert.machine_limits import MemoryKills, default_workers
@@ -58,7 +59,9 @@ class LocalEngine:
         self._kills = MemoryKills()
         self._begin = needs.begin
         self._server = multiprocessing.get_context("forkserver")
-        self._server.set_forkserver_preload(list(needs.preload))
+        # Python's server is one for the whole process: in somebody's own, it forks for others, too, who want all.
+        lean = ["kconvert.engines.lean"] if is_lean() else []
+        self._server.set_forkserver_preload([*lean, *needs.preload])
         if has_threads() or _has_server():
             # It imports while the driver plans.
             forkserver.ensure_running()

@@ -201,6 +201,37 @@ def test_a_worker_can_isolate_clips_where_the_driver_had_started_a_server() -> N
     assert "unreadable" in done.stdout
 
 
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_what_our_workers_do_without_is_there_for_others(is_ours: bool, tmp_path: Path) -> None:
+    """Somebody's own process, with threads and a server of processes that others fork from as well, keeps its arrays."""
+    program = tmp_path / "program.py"
+    program.write_text(f"""
+import multiprocessing, threading
+from contextlib import suppress
+from kconvert.engines.imports import without_arrays
+if __name__ == "__main__" and {is_ours}:
+    without_arrays()
+from kconvert.conversion.run import PRELOAD
+from kconvert.engines.engine import TaskNeeds
+from kconvert.engines.open import EngineChoice, open_engine
+
+def tell():
+    with suppress(ModuleNotFoundError):
+        import numpy, pyarrow
+        print(pyarrow.array([1, 2]).to_numpy().sum(), flush=True)
+
+if __name__ == "__main__":
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    engine = open_engine(EngineChoice("local", 1), TaskNeeds(preload=PRELOAD))
+    other = multiprocessing.get_context("forkserver").Process(target=tell)
+    other.start()
+    other.join()
+    engine.close()
+""")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == ("" if is_ours else "3\n"), done
+
+
 def test_workers_that_cannot_be_started_are_told_of() -> None:
     code = "from kconvert.engines.open import EngineChoice, open_engine; open_engine(EngineChoice('local', 40))"
     command = ["sh", "-c", 'ulimit -n 64; exec "$0" -c "$1"', sys.executable, code]
