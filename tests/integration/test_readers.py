@@ -43,7 +43,7 @@ def written(out: Path) -> dict[str, list[Any]]:
 
 def run(*words: str | Path, cwd: Path) -> str:
     done = subprocess.run(
-        [str(word) for word in words], capture_output=True, text=True, cwd=cwd, check=False, timeout=200
+        [str(word) for word in words], capture_output=True, text=True, cwd=cwd, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
