@@ -146,11 +146,47 @@ class WebDataset(Format):
     def reading_lines(self, split: str, shards: Sequence[str]) -> Sequence[str]:
         pattern = _pattern(shards) if len(shards) > 1 else shards[0]
         return (
-            "import os, kconvert, datasets, webdataset, wids",
+            "import kconvert",
             f'samples = kconvert.open(".", "{split}")  # random access',
-            f'samples = webdataset.WebDataset("{pattern}", shardshuffle=False)',
-            f'samples = wids.ShardListDataset("index/{split}.json", cache_dir="{split}", keep=True)  # copies nothing',
+            "",
+            "import webdataset  # of many ranks, each reads shards of its own",
+            "ways = dict(shardshuffle=False, nodesplitter=webdataset.split_by_node, empty_check=False)",
+            f'samples = webdataset.WebDataset("{pattern}", **ways)',
+            "",
+            "import wids  # copies nothing",
+            f'samples = wids.ShardListDataset("index/{split}.json", cache_dir="{split}", keep=True)',
+            "",
+            "import os, datasets",
             f'samples = datasets.load_dataset(os.getcwd(), split="{CARD_SPLITS[split]}", streaming=True).decode(False)',
+            "",
+            "import os, ray",
+            "from glob import glob",
+            f'samples = ray.data.read_webdataset(sorted(glob(os.getcwd() + "/{split}/*.tar"))).iter_rows()',
+            "",
+            "from nvidia.dali import fn, pipeline_def",
+            "",
+            "@pipeline_def(batch_size=1, num_threads=1, device_id=None)",
+            "def pipeline():",
+            f'    paths, indexes = sorted(glob("{split}/*.tar")), sorted(glob("{_dali_pattern(shards[0])}"))',
+            '    members = dict(ext=["mp4", "cls"], name="clips")',
+            "    return tuple(fn.readers.webdataset(paths=paths, index_paths=indexes, **members))",
+            "",
+            "built = pipeline()",
+            'samples = (built.run() for _ in range(built.reader_meta("clips")["epoch_size"]))',
+            "",
+            f"# first: energon prepare --non-interactive --skip-dataset-yaml --split-parts '{split}:{split}/.*' .",
+            "from megatron.energon import *",
+            "",
+            "@stateless",
+            "def cook(sample):",
+            '    return {**basic_sample_keys(sample), "cls": sample["cls"], "mp4": sample["mp4"]}',
+            "",
+            "class Encoder(DefaultTaskEncoder):",
+            "    cookers, decoder = (Cooker(cook),), None",
+            "",
+            "workers = WorkerConfig.default_worker_config(num_workers=0)",
+            f'own = dict(split_part="{split}", worker_config=workers, batch_size=None, task_encoder=Encoder())',
+            "samples = get_savable_loader(get_val_dataset(os.getcwd(), **own))",
         )
 
     def card_text(self) -> Sequence[str]:
@@ -259,6 +295,11 @@ def _is_prepared(out: StorePath, manifest: Manifest) -> bool:
 
 def _dali_path(shard: str) -> str:
     return f"index/{PurePosixPath(shard).stem}.idx"
+
+
+def _dali_pattern(shard: str) -> str:
+    """A pattern of the indexes of all shards of its split."""
+    return f"{_dali_path(shard).rpartition('-')[0]}-*.idx"
 
 
 def _dali_index(samples: Iterable[Iterable[Extent]]) -> bytes:
