@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,20 @@ READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
 }
 
 
+def ray_shares(out: Path, split: str, equal: bool) -> list[list[str]]:
+    """Ray Data divides by itself: what its four consumers, as Ray Train has them, are given."""
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    samples = ray.data.read_webdataset([str(shard) for shard in sorted((out / split).glob("*.tar"))])
+    shares = samples.streaming_split(NUM_RANKS, equal=equal)
+    with ThreadPoolExecutor(NUM_RANKS) as threads:
+        return list(threads.map(lambda share: [row["__key__"] for row in share.iter_rows()], shares))
+
+
+RAY_MODES = {"ray": False, "ray_equal": True}
+
+
 def as_rank(reader: str, out: str, split: str, rank: int, port: int, results: Any) -> None:
     import torch.distributed
 
@@ -89,7 +104,7 @@ def as_rank(reader: str, out: str, split: str, rank: int, port: int, results: An
     torch.distributed.destroy_process_group()
 
 
-def main(reader: str, out: str, split: str) -> None:
+def gloo_shares(reader: str, out: str, split: str) -> list[list[str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -102,7 +117,13 @@ def main(reader: str, out: str, split: str) -> None:
     for one in ranks:
         one.join()
     assert [one.exitcode for one in ranks] == [0] * NUM_RANKS
-    print(json.dumps([found[rank] for rank in range(NUM_RANKS)]), flush=True)
+    return [found[rank] for rank in range(NUM_RANKS)]
+
+
+def main(reader: str, out: str, split: str) -> None:
+    in_ray = reader in RAY_MODES
+    shares = ray_shares(Path(out), split, RAY_MODES[reader]) if in_ray else gloo_shares(reader, out, split)
+    print(json.dumps(shares), flush=True)
 
 
 if __name__ == "__main__":

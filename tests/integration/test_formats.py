@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -393,3 +394,42 @@ def lines_that_read(out: Path, tmp_path: Path) -> int:
     done = subprocess.run(words, capture_output=True, text=True, env=env, cwd=copy, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return int(done.stdout.splitlines()[-1])
+
+
+NUM_RANKS = 4
+
+
+@pytest.mark.parametrize(
+    ("reader", "format_name", "max_missing", "max_repeated", "max_difference"),
+    [
+        ("webdataset", "webdataset", 0, 0, None),
+        ("datasets", "webdataset", 0, 0, None),
+        ("litdata", "litdata", NUM_RANKS - 1, 0, 0),
+        ("litdata_keeping", "litdata", 0, 0, NUM_RANKS - 1),
+        ("mds", "mds", 0, NUM_RANKS - 1, 0),
+        ("ray", "webdataset", 0, 0, None),
+        ("ray_equal", "webdataset", NUM_RANKS - 1, 0, 0),
+    ],
+)
+def test_a_reader_on_four_ranks_keeps_its_bound(
+    reader: str, format_name: str, max_missing: int, max_repeated: int, max_difference: int | None,
+    converted: Path, converted_to: Callable[[str], Path], tmp_path: Path,
+) -> None:  # fmt: skip
+    """What the libraries that know ranks by themselves make of a split on four ranks, with two workers each, that four do
+    not divide: which clips nobody sees, and which are seen twice. The bounds are those that the guide states."""
+    out = converted if format_name == "webdataset" else converted_to(format_name)
+    expected = {row["key"] for row in rows(out) if row["status"] == "written"}
+    assert len(expected) % NUM_RANKS
+    script = ROOT / "tests" / "reading_ranks.py"
+    words = [sys.executable, "-W", "ignore", str(script), reader, str(out), SPLIT]
+    env = {**os.environ, **ENVIRONMENT, "HF_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(words, capture_output=True, text=True, env=env, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    ranks = json.loads(done.stdout.splitlines()[-1])
+    assert len(ranks) == NUM_RANKS
+    seen = Counter(key for keys in ranks for key in keys)
+    assert set(seen) <= expected
+    assert len(expected - set(seen)) <= max_missing
+    assert seen.total() - len(seen) <= max_repeated
+    sizes = [len(keys) for keys in ranks]
+    assert max_difference is None or max(sizes) - min(sizes) <= max_difference

@@ -150,8 +150,8 @@ class WebDataset(Format):
             f'samples = kconvert.open(".", "{split}")  # random access',
             "",
             "import webdataset  # of many ranks, each reads shards of its own",
-            "ways = dict(shardshuffle=False, nodesplitter=webdataset.split_by_node, empty_check=False)",
-            f'samples = webdataset.WebDataset("{pattern}", **ways)',
+            f'samples = webdataset.WebDataset("{pattern}", shardshuffle=False, '
+            "nodesplitter=webdataset.split_by_node, empty_check=False)",
             "",
             "import wids  # copies nothing",
             f'samples = wids.ShardListDataset("index/{split}.json", cache_dir="{split}", keep=True)',
@@ -163,30 +163,9 @@ class WebDataset(Format):
             "from glob import glob",
             f'samples = ray.data.read_webdataset(sorted(glob(os.getcwd() + "/{split}/*.tar"))).iter_rows()',
             "",
-            "from nvidia.dali import fn, pipeline_def",
+            *_dali_lines(split, shards[0]),
             "",
-            "@pipeline_def(batch_size=1, num_threads=1, device_id=None)",
-            "def pipeline():",
-            f'    paths, indexes = sorted(glob("{split}/*.tar")), sorted(glob("{_dali_pattern(shards[0])}"))',
-            '    members = dict(ext=["mp4", "cls"], name="clips")',
-            "    return tuple(fn.readers.webdataset(paths=paths, index_paths=indexes, **members))",
-            "",
-            "built = pipeline()",
-            'samples = (built.run() for _ in range(built.reader_meta("clips")["epoch_size"]))',
-            "",
-            f"# first: energon prepare --non-interactive --skip-dataset-yaml --split-parts '{split}:{split}/.*' .",
-            "from megatron.energon import *",
-            "",
-            "@stateless",
-            "def cook(sample):",
-            '    return {**basic_sample_keys(sample), "cls": sample["cls"], "mp4": sample["mp4"]}',
-            "",
-            "class Encoder(DefaultTaskEncoder):",
-            "    cookers, decoder = (Cooker(cook),), None",
-            "",
-            "workers = WorkerConfig.default_worker_config(num_workers=0)",
-            f'own = dict(split_part="{split}", worker_config=workers, batch_size=None, task_encoder=Encoder())',
-            "samples = get_savable_loader(get_val_dataset(os.getcwd(), **own))",
+            *_energon_lines(split),
         )
 
     def card_text(self) -> Sequence[str]:
@@ -295,6 +274,41 @@ def _is_prepared(out: StorePath, manifest: Manifest) -> bool:
 
 def _dali_path(shard: str) -> str:
     return f"index/{PurePosixPath(shard).stem}.idx"
+
+
+def _dali_lines(split: str, shard: str) -> Sequence[str]:
+    """Lines that read a split with NVIDIA DALI."""
+    return (
+        "from nvidia.dali import fn, pipeline_def",
+        "",
+        "@pipeline_def(batch_size=1, num_threads=1, device_id=None)",
+        "def pipeline():",
+        f'    paths, indexes = sorted(glob("{split}/*.tar")), sorted(glob("{_dali_pattern(shard)}"))',
+        '    members = dict(ext=["mp4", "cls"], name="clips")',
+        "    return tuple(fn.readers.webdataset(paths=paths, index_paths=indexes, **members))",
+        "",
+        "built = pipeline()",
+        'samples = (built.run() for _ in range(built.reader_meta("clips")["epoch_size"]))',
+    )
+
+
+def _energon_lines(split: str) -> Sequence[str]:
+    """Lines that read a split with Megatron-Energon, and what makes its index before."""
+    return (
+        f"# first: energon prepare --non-interactive --skip-dataset-yaml --split-parts '{split}:{split}/.*' .",
+        "from megatron.energon import *",
+        "",
+        "@stateless",
+        "def cook(sample):",
+        '    return {**basic_sample_keys(sample), "cls": sample["cls"], "mp4": sample["mp4"]}',
+        "",
+        "class Encoder(DefaultTaskEncoder):",
+        "    cookers, decoder = (Cooker(cook),), None",
+        "",
+        "workers = WorkerConfig.default_worker_config(num_workers=0)",
+        f'own = dict(split_part="{split}", worker_config=workers, batch_size=None, task_encoder=Encoder())',
+        "samples = get_savable_loader(get_val_dataset(os.getcwd(), **own))",
+    )
 
 
 def _dali_pattern(shard: str) -> str:
