@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 from kconvert.catalog.release import SPLIT_SYNONYMS
 from kconvert.dataset.manifest import LABELS_NAME, Manifest, finished_manifest, require_split
 from kconvert.dataset.open import open_layout
-from kconvert.dataset.split_rows import SplitColumns, SplitRows
+from kconvert.dataset.split_rows import SplitColumns, SplitRows, packed, unpacked
 from kconvert.dataset.videos import Stamp, Videos, stamps_of
 from kconvert.errors import UsageError
 from kconvert.storage.open import to_path
@@ -245,13 +245,13 @@ class Clips(Sequence[ClipData]):
         return self._some(self._rows.where(condition, wanted, keeps_unknown=unknown == "keep"))
 
     def __getstate__(self) -> dict[str, Any]:
-        chosen = None if self._is_whole else self._rows.indexes
+        chosen = None if self._is_whole else packed(self._rows.indexes)
         return {**self.__dict__, "_rows": chosen}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         chosen, rows = state["_rows"], _rows_of(self._place)
-        self._rows = rows if chosen is None else SplitRows(rows.columns, chosen)
+        self._rows = rows if chosen is None else SplitRows(rows.columns, unpacked(chosen))
 
     def _some(self, rows: SplitRows) -> Clips:
         return Clips(rows, self._place, False, self._new_ids)
