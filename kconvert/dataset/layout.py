@@ -174,8 +174,8 @@ class Layout(ABC):
         splits have shards, and whose samples have these further annotations, and sound of that kind."""
 
     def reading_lines(self, split: str, shards: Sequence[str]) -> Sequence[str]:
-        """Python that reads a split of these shards with the libraries that know it, within the folder: after each
-        assignment `samples` gives every sample once."""
+        """Python that reads a split of these shards with the libraries that know it, within the folder: programs that
+        stand by themselves, after each of which `samples` gives every sample once."""
         return ()
 
     @abstractmethod

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from harness import COMMAND, ROOT, Ran, kconvert, one_line, tree
 from miniature.server import serving
+from reading_ranks import NUM_RANKS
 
 READERS = {
     "folder": ["list", "videofolder", "kconvert"],
@@ -358,16 +359,18 @@ def test_a_library_that_cannot_be_imported_is_named_before_anything_is_fetched(
 COUNT = """
 import ast, shlex, subprocess, sys
 block, expected = open("README.md").read().partition("```python\\n")[2].partition("```")[0], int(sys.argv[1])
-num_ways = 0
+num_ways, here = 0, {}
 for line in block.splitlines():
     if line.startswith("# first: "):
         subprocess.run(shlex.split(line.partition(": ")[2]), check=True, capture_output=True)
 for statement in ast.parse(block).body:
     line = ast.unparse(statement)
-    exec(line)
+    exec(line, here)
     if line.startswith("samples = "):
         num_ways += 1
-        assert sum(1 for _ in samples) == expected, line
+        assert sum(1 for _ in here["samples"]) == expected, line
+        # Each stands by itself, with its imports.
+        here = {}
 print(num_ways)
 """
 WAYS = {"folder": 3, "parquet": 2, "mds": 1, "litdata": 1, "lance": 1}
@@ -394,9 +397,6 @@ def lines_that_read(out: Path, tmp_path: Path) -> int:
     done = subprocess.run(words, capture_output=True, text=True, env=env, cwd=copy, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return int(done.stdout.splitlines()[-1])
-
-
-NUM_RANKS = 4
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import os
 import pickle
 import random
 import shutil
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import Once
+from ports import free_port
 from to_train_from import BAD, NUM_CLIPS, convert
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -246,11 +246,12 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize(("ranks", "workers"), [(3, 1), (4, 0)])
 def test_ranks_of_a_real_group_share_a_split_and_none_blocks(
-    folder: Path, tmp_path: Path, ranks: int, workers: int, free_port: int
+    folder: Path, tmp_path: Path, ranks: int, workers: int
 ) -> None:
     script = tmp_path / "train.py"
     script.write_text(RANK)
-    words = [[sys.executable, script, folder, rank, ranks, free_port, workers] for rank in range(ranks)]
+    port = free_port()
+    words = [[sys.executable, script, folder, rank, ranks, port, workers] for rank in range(ranks)]
     env = {**os.environ, "PYTHONDEVMODE": ""}
     running = [
         subprocess.Popen(
@@ -273,12 +274,6 @@ def test_ranks_of_a_real_group_share_a_split_and_none_blocks(
         assert set(counts.values()) == {1}
         assert {len(names) for names in seen["train", epoch]} == {NUM_CLIPS // ranks}
     assert seen["train", "0"] != seen["train", "1"]
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def test_clips_have_the_names_that_people_know(clips: Clips, folder: Path) -> None:

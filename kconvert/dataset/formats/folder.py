@@ -135,9 +135,12 @@ class Folder(Format):
 
     def reading_lines(self, split: str, shards: Sequence[str]) -> Sequence[str]:
         return (
-            "import os, kconvert, datasets",
+            "import kconvert",
             f'samples = kconvert.open(".", "{split}")  # random access',
+            "",
             f'samples = [line.rsplit(" ", 1) for line in open("{split}.csv")]  # path, label id',
+            "",
+            "import os, datasets",
             f'samples = datasets.load_dataset(os.getcwd(), split="{CARD_SPLITS[split]}", streaming=True).decode(False)',
         )
 

@@ -100,8 +100,10 @@ class ParquetFormat(Format):
 
     def reading_lines(self, split: str, shards: Sequence[str]) -> Sequence[str]:
         return (
-            "import os, kconvert, datasets",
+            "import kconvert",
             f'samples = kconvert.open(".", "{split}")  # random access',
+            "",
+            "import os, datasets",
             f'samples = datasets.load_dataset(os.getcwd(), split="{CARD_SPLITS[split]}", streaming=True).decode(False)',
         )
 

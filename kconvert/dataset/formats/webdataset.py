@@ -279,6 +279,7 @@ def _dali_path(shard: str) -> str:
 def _dali_lines(split: str, shard: str) -> Sequence[str]:
     """Lines that read a split with NVIDIA DALI."""
     return (
+        "from glob import glob",
         "from nvidia.dali import fn, pipeline_def",
         "",
         "@pipeline_def(batch_size=1, num_threads=1, device_id=None)",
@@ -296,6 +297,7 @@ def _energon_lines(split: str) -> Sequence[str]:
     """Lines that read a split with Megatron-Energon, and what makes its index before."""
     return (
         f"# first: energon prepare --non-interactive --skip-dataset-yaml --split-parts '{split}:{split}/.*' .",
+        "import os",
         "from megatron.energon import *",
         "",
         "@stateless",
