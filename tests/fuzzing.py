@@ -18,7 +18,7 @@ from kconvert.dataset.manifest import Manifest
 from kconvert.errors import AnnotationError, ArchiveError, ManifestError, OriginError, UsageError
 from kconvert.sources.archive import ArchiveReader
 from kconvert.sources.fetch.stream import ByteStream, Remote
-from kconvert.sources.origin import parse_path_list
+from kconvert.sources.origins.official import parse_path_list
 from kconvert.text import printable
 
 LABELS = {"abseiling": 0, "zumba": 1}

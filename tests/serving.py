@@ -8,10 +8,10 @@ from typing import Any
 from harness import QUICK
 from miniature.server import Handler, Server, serving
 
+from kconvert.sources.access import ArchiveRef
 from kconvert.sources.archive_cache import ArchiveCopies
 from kconvert.sources.fetch.open import open_stream
 from kconvert.sources.fetch.stream import FetchOptions, OnBytes
-from kconvert.sources.origin import ArchiveRef
 
 DATA = bytes(range(256)) * 8192
 """Two megabytes."""

@@ -7,13 +7,15 @@ or without `is_cc` and `label`, `val` or `validate`, CRLF, a byte order mark, bl
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kconvert.catalog.clip import Clip, letters
+from kconvert.catalog.clip import Clip, letters, name_parts
 from kconvert.catalog.release import AnnotationForm
 from kconvert.catalog.rows import LINE_END, csv_rows
 from kconvert.errors import AnnotationError, Problem
@@ -34,6 +36,13 @@ class Annotations:
     """Clip names annotated more than once; the first row counts."""
     malformed: tuple[Problem, ...] = ()
     """The rows that cannot be read, and count for nothing."""
+
+    @functools.cached_property
+    def named_once(self) -> Mapping[str, str]:
+        """From the ids of videos that are annotated once to the names of their clips."""
+        ids = [(name_parts(name).youtube_id, name) for name in self.labels]
+        times = Counter(youtube_id for youtube_id, _ in ids)
+        return {youtube_id: name for youtube_id, name in ids if times[youtube_id] == 1}
 
     @property
     def has_labels(self) -> bool:
@@ -129,6 +138,8 @@ def parse_annotations(
 
     Raises: `AnnotationError` with every problem of the file if it has more, or cannot be read at all.
     """
+    if file.form == "none":
+        return Annotations({})
     collector = _Collector(split, known_labels)
     # A byte that is no UTF-8 costs its row, as nothing that is expected has such characters.
     text = file.data.decode("utf-8-sig", "surrogateescape")
@@ -259,7 +270,7 @@ def _whole_seconds(text: str) -> int:
     return int(whole)
 
 
-_PARSERS: Mapping[AnnotationForm, Callable[[str, _Collector], None]] = {
+_PARSERS: Mapping[str, Callable[[str, _Collector], None]] = {
     "csv": _parse_csv,
     "listing": _parse_listing,
     "json": _parse_json,

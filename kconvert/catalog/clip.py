@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _NAME = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]{6})_([0-9]{6})")
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+_ID_CHARS = 11
 MAX_SECONDS = 999_999
 """The largest time that fits the six digits of a clip's name."""
 
@@ -55,6 +56,33 @@ class Clip:
         return cls(match[1], int(match[2]), int(match[3]))
 
 
+class NameParts(NamedTuple):
+    """What the name of a clip says."""
+
+    youtube_id: str
+    """Of its video."""
+    start_seconds: int
+    """Where it starts there; -1 if the name does not say."""
+    end_seconds: int
+    """Where it ends there; -1 if the name does not say."""
+
+
+def name_parts(name: str) -> NameParts:
+    """What the name of a clip says, which is an official one, or the id of its video alone."""
+    if len(name) == _ID_CHARS:
+        return NameParts(name, -1, -1)
+    return NameParts(name[:11], int(name[12:18]), int(name[19:25]))
+
+
+def file_clip_name(file_name: str) -> str:
+    """The name of the clip that a file of any video format is: an official one, or the id of its video alone, as some
+    extractors leave it. Raises `ValueError` if it is none."""
+    stem, dot, _ = file_name.rpartition(".")
+    if dot and (_NAME.fullmatch(stem) or YOUTUBE_ID.fullmatch(stem)):
+        return stem
+    raise ValueError(f"clip name {file_name!r}: expected YOUTUBEID11_000000_000010.mp4, or YOUTUBEID11.mp4")
+
+
 def sample_key(split: str, name: str) -> str:
     """The sample key of a clip's name: unique over all splits, and never beginning with `-`, `.` or `__`."""
     return f"{split}_{name}"
@@ -68,8 +96,8 @@ def letters(label: str) -> str:
 def name_columns(names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
     """The columns that names are made of, one at a time: `youtube_id`, `start_seconds`, `end_seconds`.
 
-    The names are those of clips: taking 650,000 of them apart one by one would take seconds.
+    The names are those of clips (see `name_parts`): taking 650,000 of them apart one by one would take seconds.
     """
     yield "youtube_id", [name[:11] for name in names]
-    yield "start_seconds", [int(name[12:18]) for name in names]
-    yield "end_seconds", [int(name[19:25]) for name in names]
+    yield "start_seconds", [int(name[12:18] or -1) for name in names]
+    yield "end_seconds", [int(name[19:25] or -1) for name in names]

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kconvert.catalog.clip import Clip
+from kconvert.catalog.clip import name_parts
 from kconvert.catalog.clip_list import ClipList, ListedClip
 from kconvert.catalog.overlap import OverlapBy, is_in
 
@@ -24,8 +24,9 @@ class Exclusion:
         """The lists that the clip of an official name is in, by what they go by."""
         if not self.lists:
             return ()
-        clip = Clip.from_name(name)
-        listed = ListedClip(clip.youtube_id, clip.start_seconds, clip.end_seconds)
+        parts = name_parts(name)
+        has_times = parts.end_seconds >= 0
+        listed = ListedClip(parts.youtube_id, *(parts[1:] if has_times else (None, None)))
         return tuple(one.name for one in self.lists if is_in(listed, one, self.by))
 
     @functools.cached_property

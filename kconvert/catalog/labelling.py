@@ -54,14 +54,25 @@ class Labelling:
             return Label(annotated, "annotation") if annotated else _NONE
         if (label := self.info.label_of(archive, self.labels)) is not None:
             return Label(label, "archive")
-        folder = member.rpartition("/")[0].rpartition("/")[2]
-        label = self._by_letters.get(letters(folder))
+        label = self.folder_label(member)
         return _NONE if label is None else Label(label, "folder")
+
+    def folder_label(self, member: str) -> str | None:
+        """The label that the folder of a member is named by; `None` if it is none."""
+        folder = member.rpartition("/")[0].rpartition("/")[2]
+        if folder not in self._of_folders:
+            self._of_folders[folder] = self._by_letters.get(letters(folder))
+        return self._of_folders[folder]
 
     def counts(self, label: Label) -> bool:
         """Whether a clip with that label belongs to the split: where the annotation file is complete, a clip that it
         does not name does not."""
         return label.text != "" and (label.source == "annotation" or not self.file.is_complete)
+
+    @functools.cached_property
+    def _of_folders(self) -> dict[str, str | None]:
+        """What was found of folders: half a million members are in a few hundred."""
+        return {}
 
     @functools.cached_property
     def _by_letters(self) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal, get_args
 
+from kconvert.catalog.tree_layout import TreeLayout
 from kconvert.storage.yaml_text import YamlTextError, read_yaml_text
 
 OFFICIAL_BASE = "https://s3.amazonaws.com/kinetics/"
@@ -33,7 +34,7 @@ def meant_release(word: str) -> ReleaseName | None:
     return known.get(plain) or next((name for name in RELEASE_NAMES if name.startswith(f"{plain}-")), None)
 
 
-AnnotationForm = Literal["csv", "listing", "json"]
+AnnotationForm = Literal["csv", "listing", "json", "none"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class AnnotationFile:
     path: str
     """Below the origin's base."""
     form: AnnotationForm
-    """csv with a header, the text of `ls -R`, or DeepMind's JSON keyed by id."""
+    """csv with a header, the text of `ls -R`, DeepMind's JSON keyed by id; or none: nothing says which clips there
+    are."""
     is_complete: bool = True
     """Whether it names every clip of the split that is meant to be in it."""
 
@@ -166,6 +168,8 @@ class Release:
     """By name, in the order in which they are converted."""
     script_folders: ScriptFolders
     """What the official shell scripts leave."""
+    extracted: tuple[TreeLayout, ...]
+    """How clips lie that the official extractors have unpacked; the first that is there is read."""
     about: About
     """What is said of it."""
     supplements: Mapping[str, SupplementInfo]
@@ -223,6 +227,7 @@ def _release_of(entry: dict[str, Any], labels: tuple[str, ...]) -> Release:
         title=entry["title"],
         splits=splits,
         script_folders=ScriptFolders(**entry["script_folders"]),
+        extracted=tuple(TreeLayout(**layout) for layout in entry["extracted"]),
         about=About(**entry["about"]),
         supplements={name: SupplementInfo(name, **info) for name, info in found},
         labels=labels,

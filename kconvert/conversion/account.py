@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from kconvert.catalog.clip import Clip
+from kconvert.catalog.clip import name_parts
 from kconvert.catalog.labelling import Label, Labelling, LabelSource, MatchBy, UnlabelledPolicy
 from kconvert.dataset.manifest import SplitCounts
 from kconvert.dataset.table import StagedRows
@@ -78,7 +78,7 @@ class Account:
         self._labels = labelling.annotations.labels
         self._num_repeated = len(labelling.annotations.repeated)
         self._policy = policy
-        self._by_id = _annotated_once(self._labels) if policy.match == "id" else {}
+        self._by_id = labelling.annotations.named_once if policy.match == "id" else {}
         self._claimed: dict[str, str] = {}
         """From annotated names to the clips, perhaps of other names, that have these annotations."""
         self._exact: set[str] = set()
@@ -90,6 +90,8 @@ class Account:
         self._replacement_names: list[str] = []
         self._good_replacements: dict[str, int] = {}
         self._admitted: set[str] = set()
+        self.other_folders: list[str] = []
+        """Clips that lie in the folder of another label than theirs."""
         self.decisions: list[Decision] = []
         """All decisions so far; their order is that of admission."""
 
@@ -122,6 +124,9 @@ class Account:
         name = self._names[row]
         annotated = self._annotated(name)
         label = self._labelling.of(annotated, archive, member)
+        folder_label = self._labelling.folder_label(member)
+        if label.text and folder_label is not None and folder_label != label.text:
+            self.other_folders.append(f"{name}, {label.text}, in the folder of {folder_label}")
         # Of one name, or of one annotation, there is one clip.
         if name in self._admitted or self._claimed.get(annotated, name) != name:
             return Decision(name, "rejected", "duplicate", *label, row, "original", None)
@@ -164,7 +169,7 @@ class Account:
 
     def _annotated(self, name: str) -> str:
         """The annotated name that a clip goes by; its own if there is none, or another clip has that annotation."""
-        other = "" if name in self._labels else self._by_id.get(Clip.from_name(name).youtube_id, "")
+        other = "" if name in self._labels else self._by_id.get(name_parts(name).youtube_id, "")
         is_free = other not in self._exact and self._claimed.get(other, name) == name
         return other if other and is_free else name
 
@@ -178,8 +183,8 @@ class Account:
         absent: dict[str, str] = {}
         for name in self._labels:
             if name not in self._claimed:
-                absent[Clip.from_name(name).youtube_id] = name
-        unnamed = ((Clip.from_name(name), name) for name in self._admitted - set(self._claimed.values()))
+                absent[name_parts(name).youtube_id] = name
+        unnamed = ((name_parts(name), name) for name in self._admitted - set(self._claimed.values()))
         pairs = [(name, absent[clip.youtube_id]) for clip, name in unnamed if clip.youtube_id in absent]
         return [f"{name}, annotated as {other}" for name, other in sorted(pairs)]
 
@@ -220,10 +225,3 @@ class Account:
             num_shards=num_shards,
             num_bytes=num_bytes,
         )
-
-
-def _annotated_once(labels: Mapping[str, str]) -> dict[str, str]:
-    """From the ids of videos that are annotated once to the annotated names."""
-    ids = [(Clip.from_name(name).youtube_id, name) for name in labels]
-    times = Counter(youtube_id for youtube_id, _ in ids)
-    return {youtube_id: name for youtube_id, name in ids if times[youtube_id] == 1}

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from kconvert.catalog.clip import Clip
 from kconvert.conversion.preparing import Prepared, PreparedClip, Preparer, Preparing
 from kconvert.dataset.table import SourceClip, StagedClip, StagedSound, StagedWriter
 from kconvert.sources.archive import MAX_CLIP_BYTES
@@ -148,8 +147,12 @@ class ClipChecking:
 class MemberChecking:
     """The members of one archive, as they are read."""
 
-    def __init__(self, checking: ClipChecking, is_selected: Callable[[str], bool]) -> None:
+    def __init__(
+        self, checking: ClipChecking, clip_name: Callable[[str], str], is_selected: Callable[[str], bool]
+    ) -> None:
+        """`clip_name` gives the official name of the clip that a member is, or raises `ValueError`."""
         self._checking = checking
+        self._clip_name = clip_name
         self._is_selected = is_selected
         self.refused: list[str] = []
         self.num_members = 0
@@ -175,18 +178,18 @@ class MemberChecking:
                 self._refuse(member, "not a file of its own (a link, a folder, a device, or sparse)")
             return
         try:
-            clip = Clip.from_name(leaf)
+            name = self._clip_name(member.name)
         except ValueError as error:
             self.num_unparsed += 1
             self._refuse(member, str(error))
             return
-        if not self._is_selected(clip.name):
+        if not self._is_selected(name):
             self.num_unselected += 1
             return
         if is_link:
-            self._checking.add_link(clip.name, member)
+            self._checking.add_link(name, member)
         else:
-            self._checking.begin(clip.name, member)
+            self._checking.begin(name, member)
 
     def _refuse(self, member: Member, why: str) -> None:
         if len(self.refused) < MAX_LISTED:

@@ -32,6 +32,7 @@ from kconvert.engines.engine import EngineName, RayOptions, SlurmOptions
 from kconvert.errors import UsageError
 from kconvert.sources.clip_lists import ListName, parse_list_names
 from kconvert.sources.fetch.stream import FetchOptions, is_remote
+from kconvert.sources.trees.disk import LinkPolicy
 from kconvert.storage.open import meant_location, to_path
 from kconvert.storage.store import StorePath
 from kconvert.text import did_you_mean
@@ -43,6 +44,13 @@ from kconvert.video.verdict import CheckOptions
 class AnnotationFiles:
     """Annotations that are not the origin's."""
 
+    train: str | None = None
+    """Of train: a path or a URL (csv, txt as of `ls -R`, json or parquet); none if the folders of clips name their
+    labels, and no list says which clips there are."""
+    val: str | None = None
+    """Of val: the same."""
+    test: str | None = None
+    """Of test: the same."""
     ava: str | None = None
     """AVA-Kinetics, with --with ava: its archive, at a path or a URL, or a folder that holds its files."""
     countix: str | None = None
@@ -61,8 +69,11 @@ class Conversion:
     to: FormatName = "webdataset"
     """What to write."""
     origin: str = OFFICIAL_BASE
-    """Where the archives come from: the official server, a mirror with its layout (URL or folder), or the folder
-    that holds what the official shell scripts leave (k400_targz/ and k400/annotations/)."""
+    """Where the clips come from: the official server, a mirror with its layout (URL or folder), the folder that holds
+    what the official shell scripts leave (k400_targz/ and k400/annotations/), or clips that are extracted already (a
+    folder, a bucket or a zip file)."""
+    links: LinkPolicy = "inside"
+    """Which symbolic links are followed where --origin is a folder of clips: those that lead into it, or anywhere."""
     split: list[str] | str | None = None
     """Only these splits, separated by commas; a later run may add others to the same folder. Default: all."""
     classes: list[str] | str | None = None
@@ -162,6 +173,17 @@ class Conversion:
             hints.append(f"`kconvert releases {release.name}` lists them")
             raise UsageError(f"--classes: {release.name} has no {', '.join(map(repr, unknown))}; {' '.join(hints)}")
         return Selection(tuple(sorted(set(classes))), self.max_archives)
+
+    def given_annotations(self) -> dict[str, str]:
+        """Where the annotations are that are given instead of the origin's, by split. Raises `UsageError` for a split
+        that is not converted."""
+        given = {split: getattr(self.annotations, split) for split in SPLITS}
+        found = {split: where for split, where in given.items() if where is not None}
+        if stray := [split for split in found if split not in self.splits]:
+            raise UsageError(
+                f"--annotations.{stray[0]}: would be ignored, as --split leaves {stray[0]} out; leave it out"
+            )
+        return found
 
     @property
     def archive_cache(self) -> Path | None:

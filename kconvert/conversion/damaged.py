@@ -12,8 +12,7 @@ from typing import Literal
 
 from kconvert.dataset.manifest import DamageHandling
 from kconvert.errors import ArchiveError
-from kconvert.sources.archive import ArchiveReader
-from kconvert.sources.fetch.stream import Remote
+from kconvert.sources.members import Members
 from kconvert.staging.journal import ArchiveReceipt, Damage
 
 DamagedPolicy = Literal["fail", "salvage", "skip"]
@@ -43,9 +42,9 @@ class DamagedAt:
         return self.num_members > 0 and self.size_bytes is not None
 
     @classmethod
-    def of(cls, error: ArchiveError, archive: ArchiveReader, remote: Remote) -> DamagedAt:
-        """Where an archive is, as its reader found."""
-        read = archive.read_so_far
+    def of(cls, error: ArchiveError, members: Members) -> DamagedAt:
+        """Where an archive is damaged, as its reader found."""
+        read, remote = members.read_so_far, members.remote
         return cls(error.problem, read.num_members, read.crc32, read.num_bytes, remote.size_bytes, remote.etag)
 
 

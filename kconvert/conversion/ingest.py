@@ -18,9 +18,8 @@ from kconvert.dataset.table import staged_writer
 from kconvert.errors import ArchiveError, OutOfMemoryError, SourceChangedError
 from kconvert.events import Advance, Emit
 from kconvert.sources.access import ArchiveAccess
-from kconvert.sources.archive import ArchiveReader
+from kconvert.sources.bundle import Bundle
 from kconvert.sources.fetch.stream import FetchOptions
-from kconvert.sources.origin import ArchiveRef
 from kconvert.staging.finished import FinishedClips
 from kconvert.staging.journal import ArchiveReceipt, Damage, SplitJournal, guarded
 from kconvert.staging.part import ClipSink, part_writer
@@ -44,8 +43,8 @@ class ClipSelection:
 class IngestTask:
     """One archive to be read."""
 
-    archive: ArchiveRef
-    """Its official name, and where it is."""
+    bundle: Bundle
+    """What is read."""
     archive_id: str
     """What its files in the journal go by."""
     journal: SplitJournal
@@ -67,7 +66,7 @@ class IngestTask:
 
     @property
     def name(self) -> str:
-        return self.archive.name
+        return self.bundle.name
 
     @functools.cached_property
     def finished(self) -> FinishedClips:
@@ -148,28 +147,27 @@ class _Ingest:
             except OutOfMemoryError as error:
                 raise OutOfMemoryError(task.name, error.limit) from error
             except ArchiveError:
-                task.access.discard(task.archive)
+                task.bundle.discard(task.access)
                 raise
         raise AssertionError("unreachable")
 
     def _read_members(self, check: CheckOptions, sink: ClipSink, place: DamagedAt | None) -> ArchiveReceipt:
         task, damage = self.task, None
         with (
-            task.access.open(task.archive, task.fetch, self.counted.bytes_read) as stream,
+            task.bundle.open(task.access, task.fetch, self.counted.bytes_read) as members,
             staged_writer(task.journal.rows_path(task.archive_id)) as rows,
-            ArchiveReader(stream, task.name) as archive,
             closing(open_preparer(check, task.encoding, task.num_cores, task.finished)) as preparer,
         ):
             clips = ClipChecking(preparer, check, sink, rows, self.counted.clip_checked)
-            checking = MemberChecking(clips, _is_selected(task.selection))
+            checking = MemberChecking(clips, task.bundle.clip_name, _is_selected(task.selection))
             try:
-                for member in archive:
+                for member in members:
                     checking.read(member)
             except ArchiveError as error:
-                damage = self._damage(error, DamagedAt.of(error, archive, stream.remote), place)
+                damage = self._damage(error, DamagedAt.of(error, members), place)
             clips.finish()
             clips.stills.keep(stills_path(task.journal, task.archive_id))
-            remote, rows_sha256 = stream.remote, rows.finish()
+            remote, rows_sha256 = members.remote, rows.finish()
         return ArchiveReceipt(
             archive=task.name,
             size_bytes=remote.size_bytes,
@@ -180,7 +178,7 @@ class _Ingest:
             num_unselected_members=checking.num_unselected,
             num_clips=rows.num_rows,
             refused=tuple(checking.refused),
-            notes=tuple(archive.notes),
+            notes=tuple(members.notes),
             damage=damage,
             part_bytes=sink.size_bytes,
             rows_sha256=rows_sha256,
@@ -190,7 +188,7 @@ class _Ingest:
         """What is said of an archive that is damaged where it was before. Raises `DamagedError` if it is elsewhere."""
         if found != place:
             raise DamagedError(error.archive, error.problem, found, place) from error
-        self.task.access.discard(self.task.archive)
+        self.task.bundle.discard(self.task.access)
         return damage(self.task.damaged, found)
 
     def _pass_over(self, read: ArchiveReceipt) -> ArchiveReceipt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from kconvert.catalog.exclusion import Exclusion
 from kconvert.catalog.labelling import MatchBy, UnlabelledPolicy
-from kconvert.catalog.release import Release, load_release
+from kconvert.catalog.release import AnnotationFile, Release, load_release
 from kconvert.conversion.account import Policy
 from kconvert.conversion.config import Conversion, asked_supplements, excluded_lists, require_known_words
 from kconvert.conversion.damaged import is_handled
@@ -31,6 +32,8 @@ from kconvert.engines.node_check import Read, Written
 from kconvert.errors import UsageError
 from kconvert.sources.clip_lists import ListSource, read_clip_lists
 from kconvert.sources.fetch.stream import is_remote
+from kconvert.sources.given_annotations import read_given
+from kconvert.sources.trees.disk import LinkPolicy
 from kconvert.staging.journal import Journal
 from kconvert.storage.folders import local
 from kconvert.storage.store import StorePath
@@ -76,6 +79,10 @@ class Job:
     """What of these annotations samples have themselves."""
     max_malformed: float
     """The share of the rows of an annotation file, 0 to 1, that may be malformed."""
+    links: LinkPolicy
+    """Which links are followed where the origin is a folder of clips."""
+    annotations: Mapping[str, tuple[AnnotationFile, bytes]]
+    """Those that a person gives instead of the origin's, by split."""
     unlabelled: UnlabelledPolicy | None
     """`None` for what is usual: to drop, but to keep in a split that has no labels at all."""
     strategy: Strategy
@@ -94,7 +101,8 @@ class Job:
         """What the making of a split is given."""
         journal = self.journal.split(plan.info.name)
         covered = self.selection.covered_labels(plan.info, self.release.labels, plan.inputs)
-        unlabelled = self.unlabelled or ("drop" if plan.annotations.has_labels else "keep")
+        has_labels = plan.annotations.has_labels or plan.inputs.annotations.form == "none"
+        unlabelled = self.unlabelled or ("drop" if has_labels else "keep")
         return SplitJob(
             release=self.release,
             plan=plan,
@@ -172,7 +180,16 @@ def resolve(conversion: Conversion) -> Job:
     require_ours(out)
     supplements = _supplements(conversion, release, journal)
     members = Members(release, supplements.files)
-    identity = _identity(conversion, selection, strategy, {"exclude": exclusion.digests, "members": members.digests()})
+    annotations = {
+        split: read_given(f"--annotations.{split}", where, conversion.fetch)
+        for split, where in conversion.given_annotations().items()
+    }
+    digests = {
+        "exclude": exclusion.digests,
+        "members": members.digests(),
+        "annotations": {split: hashlib.sha256(data).hexdigest() for split, (_, data) in annotations.items()},
+    }
+    identity = _identity(conversion, selection, strategy, digests)
     workers = chosen_workers(conversion)
     shard_bytes = conversion.shard.max_bytes * strategy.layout.num_copies
     return Job(
@@ -192,6 +209,8 @@ def resolve(conversion: Conversion) -> Job:
         supplements=supplements,
         members=members,
         max_malformed=conversion.max_malformed,
+        links=conversion.links,
+        annotations=annotations,
         unlabelled=conversion.unlabelled,
         strategy=strategy,
         packing_bytes=None if workers is None or conversion.shard.num_shards else workers.number * shard_bytes,
@@ -287,6 +306,7 @@ def _identity(
         "exclude": dict(digests["exclude"]),
         "exclude_by": conversion.exclude_by,
         "members": dict(digests["members"]),
+        **({"annotations": dict(digests["annotations"])} if digests["annotations"] else {}),
         "shard": conversion.shard.identity(),
         "shuffle": dataclasses.asdict(conversion.shuffle),
         **conversion.encoding.identity(),

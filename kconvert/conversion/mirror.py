@@ -28,6 +28,7 @@ from kconvert.errors import UsageError
 from kconvert.events import Advance, Emit, Step
 from kconvert.sources.access import ArchiveAccess
 from kconvert.sources.archive_cache import ArchiveCopies
+from kconvert.sources.origins.origin import Origin
 from kconvert.staging.journal import ArchiveReceipt, Inputs, ShardReceipt, SplitJournal, guarded
 from kconvert.staging.part import NoPart
 from kconvert.storage.store import StorePath
@@ -49,6 +50,10 @@ class Mirror(Strategy):
                 "--damaged salvage: --to archives keeps archives whole; use --damaged skip, or another --to"
             )
         LAYOUT.require(out)
+
+    def require_source(self, origin: Origin) -> None:
+        if origin.title:
+            raise UsageError(f"--to archives: the origin has no archives, but {origin.title}; choose another --to")
 
     def access(self, out: StorePath, cache: Path | None) -> ArchiveAccess:
         folder = out.local_path

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kconvert.catalog.annotation import Annotations, AnnotationText, parse_annotations
-from kconvert.catalog.release import Release, SplitInfo
+from kconvert.catalog.release import AnnotationFile, Release, SplitInfo
 from kconvert.errors import FetchError, OriginError
 from kconvert.events import SplitWork
-from kconvert.sources.fetch.open import describe
+from kconvert.sources.bundle import Bundle
 from kconvert.sources.fetch.stream import FetchOptions, with_few_retries
-from kconvert.sources.origin import ArchiveRef, Origin
+from kconvert.sources.origins.origin import Origin
 from kconvert.staging.journal import Inputs, SplitJournal
 from kconvert.storage.threads import at_once
 
@@ -35,6 +35,16 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class NewInputs:
+    """What is kept of the origin when a split is first planned."""
+
+    annotations: bytes
+    """The annotation file."""
+    listing: bytes
+    """See `Listing.kept`."""
+
+
+@dataclass(frozen=True)
 class SplitPlan:
     """What a split will be made from."""
 
@@ -44,10 +54,10 @@ class SplitPlan:
     """The archives and the annotation file."""
     annotations: Annotations
     """Parsed."""
-    archives: Mapping[str, ArchiveRef]
+    archives: Mapping[str, Bundle]
     """By name; the replacement archive too."""
-    new_annotations: bytes | None
-    """The annotation file, if the split has no journal yet that keeps it."""
+    new: NewInputs | None
+    """What the journal of the split is to keep; `None` if it does."""
     sizes: Mapping[str, int | None]
     """Of all archives, the replacement archive's too, in bytes; `None` where the origin does not say."""
     unread: tuple[str, ...] = ()
@@ -56,6 +66,10 @@ class SplitPlan:
     """Annotated clips that are excluded."""
     staged: frozenset[str] = frozenset()
     """The archives whose clips are staged until they are packed."""
+    origin_title: str = ""
+    """See `Origin.title`."""
+    notes: Sequence[str] = ()
+    """What a person should know of how its clips lie."""
 
     @property
     def num_bytes(self) -> int:
@@ -87,18 +101,25 @@ class Source:
     """Which clips and archives of it are read."""
     max_malformed: float
     """The share of the rows of an annotation file, 0 to 1, that may be malformed."""
+    given: Mapping[str, tuple[AnnotationFile, bytes]]
+    """The annotations that a person gives instead of the origin's, by split."""
 
-    def plan(self, split: str, journal: SplitJournal | None) -> SplitPlan:
-        """What a split will be made from, as yet without sizes: as its journal fixed it, else as the origin says now.
+    def plan(self, split: str, journal: SplitJournal | None) -> SplitPlan | None:
+        """What a split will be made from, as yet without sizes: as its journal fixed it, else as the origin says now;
+        `None` if the origin is known not to have the split.
 
         Raises: `OriginError` if the origin does not say, `AnnotationError` if too many annotations are malformed.
         """
-        info = self.release.splits[split]
+        info = self.origin.split(self.release.splits[split])
+        if info is None:
+            return None
         fixed = journal.inputs() if journal is not None else None
         if journal is None or fixed is None:
             return self._new_plan(info)
         data = journal.annotations_path.read_bytes()
-        archives = {name: self.origin.archive(info, name) for name in fixed.archives}
+        annotations = self._parsed(info, fixed, data)
+        bundles = self.origin.relisted(info, fixed.archives, journal.kept_listing())
+        archives = {bundle.name: bundle for bundle in bundles}
         if fixed.replacement is not None:
             replacement = self.origin.replacement(info)
             if replacement is None:
@@ -107,26 +128,31 @@ class Source:
                     "use that one, or --overwrite"
                 )
             archives[replacement.name] = replacement
-        return SplitPlan(info, fixed, self._parsed(info, fixed, data), archives, None, {})
+        return SplitPlan(
+            info, fixed, annotations, _named(archives, annotations), None, {}, origin_title=self.origin.title
+        )
 
     def _new_plan(self, info: SplitInfo) -> SplitPlan:
-        listed = self.origin.archives(info)
+        listing = self.origin.listing(info)
         replacement = self.origin.replacement(info)
-        file, data = self.origin.annotations(info)
-        names = self._selected(info, listed)
-        num_listed = self.origin.num_archives(info, listed)
-        inputs = Inputs(names, num_listed, None if replacement is None else replacement.name, file)
-        archives = {ref.name: ref for ref in listed if ref.name in names}
+        file, data = self.given[info.name] if info.name in self.given else self.origin.annotations(info)
+        names = self._selected(info, listing.bundles)
+        inputs = Inputs(names, listing.num_bundles, None if replacement is None else replacement.name, file)
+        archives = {bundle.name: bundle for bundle in listing.bundles if bundle.name in set(names)}
         if replacement is not None:
             archives[replacement.name] = replacement
-        return SplitPlan(info, inputs, self._parsed(info, inputs, data), archives, data, {})
+        annotations = self._parsed(info, inputs, data)
+        named = _named(archives, annotations)
+        new = NewInputs(data, listing.kept)
+        title, notes = self.origin.title, listing.notes
+        return SplitPlan(info, inputs, annotations, named, new, {}, origin_title=title, notes=notes)
 
     def _parsed(self, info: SplitInfo, inputs: Inputs, data: bytes) -> Annotations:
         file = inputs.annotations
         text = AnnotationText(data, file.form, file.path)
         return parse_annotations(text, info.name, self.release.label_ids, self.max_malformed)
 
-    def _selected(self, info: SplitInfo, listed: Sequence[ArchiveRef]) -> tuple[str, ...]:
+    def _selected(self, info: SplitInfo, listed: Sequence[Bundle]) -> tuple[str, ...]:
         """The names of the archives that are read, in the order of the list."""
         names = [ref.name for ref in listed]
         if self.selection.classes and info.archives_hold_one_class:
@@ -135,13 +161,17 @@ class Source:
         return tuple(names[: self.selection.max_archives])
 
 
-def measure(archives: Mapping[str, ArchiveRef], options: FetchOptions) -> dict[str, int | None]:
+def _named(archives: Mapping[str, Bundle], annotations: Annotations) -> dict[str, Bundle]:
+    return {name: bundle.named(annotations.named_once) for name, bundle in archives.items()}
+
+
+def measure(archives: Mapping[str, Bundle], options: FetchOptions) -> dict[str, int | None]:
     """The size of each archive in bytes; `None` where the origin does not say, or fails: reading will show."""
     early = with_few_retries(options)
 
-    def size(ref: ArchiveRef) -> int | None:
+    def size(ref: Bundle) -> int | None:
         try:
-            return describe(ref.location, early).size_bytes
+            return ref.describe(early).size_bytes
         except FetchError:
             return None
 

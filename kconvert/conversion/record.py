@@ -89,6 +89,7 @@ def record_split(split: SplitJob, layout: Layout, made: MadeSplit) -> SplitRecor
             "repeated_annotations": list(split.plan.annotations.repeated),
             "malformed_annotations": list(map(str, split.plan.annotations.malformed)),
             "other_times": made.account.other_times(),
+            "other_folders": made.account.other_folders,
         }
     )
     record = SplitRecord(counts, tuple(entries), table, tuple(split.damaged()))

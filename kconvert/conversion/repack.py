@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kconvert.catalog.clip import Clip, sample_key
+from kconvert.catalog.clip import name_parts, sample_key
 from kconvert.catalog.release import Release
 from kconvert.conversion.account import Account, Decision
 from kconvert.conversion.cutting import ShardOptions, cut
@@ -32,6 +32,7 @@ from kconvert.errors import StagingError
 from kconvert.events import Step
 from kconvert.sources.access import ArchiveAccess, Streamed
 from kconvert.sources.archive_cache import ArchiveCache
+from kconvert.sources.origins.origin import Origin
 from kconvert.staging.journal import Inputs
 from kconvert.staging.part import StagedBytes
 from kconvert.storage.store import StorePath
@@ -57,6 +58,9 @@ class Repack(Strategy):
     def require(self, out: StorePath, cache: Path | None, damaged: DamagedPolicy) -> None:
         self.format.require_shards_of(self.shard.max_bytes)
         self.format.require(out)
+
+    def require_source(self, origin: Origin) -> None:
+        """Of whatever there is, shards can be made."""
 
     def access(self, out: StorePath, cache: Path | None) -> ArchiveAccess:
         return Streamed() if cache is None else ArchiveCache(cache)
@@ -235,14 +239,14 @@ def _read_again(names: Sequence[str], split: SplitJob, parts: StagedParts, tasks
 def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release, split: str) -> dict[str, Any]:
     """The JSON of a sample: the same keys and types in all of them, never `None`, numbers that nobody knows are -1;
     `row` is its staged row."""
-    clip = Clip.from_name(decision.name)
+    parts = name_parts(decision.name)
     return {
-        "key": clip.key(split),
+        "key": sample_key(split, decision.name),
         "release": release.name,
         "split": split,
-        "youtube_id": clip.youtube_id,
-        "start_seconds": clip.start_seconds,
-        "end_seconds": clip.end_seconds,
+        "youtube_id": parts.youtube_id,
+        "start_seconds": parts.start_seconds,
+        "end_seconds": parts.end_seconds,
         "label": decision.label,
         "label_id": release.label_ids.get(decision.label, -1),
         "label_source": decision.label_source,

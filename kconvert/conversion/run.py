@@ -40,9 +40,9 @@ from kconvert.dataset.manifest import DamagedEntry, Manifest, SplitRecord, Suppl
 from kconvert.engines.engine import Engine, TaskNeeds
 from kconvert.engines.node_check import checked_nodes
 from kconvert.engines.open import EngineChoice, open_engine
-from kconvert.errors import BusyError, UsageError, disk_error
+from kconvert.errors import BusyError, OriginError, UsageError, disk_error
 from kconvert.events import Observer
-from kconvert.sources.origin import open_origin
+from kconvert.sources.origins.open import open_origin
 from kconvert.staging.journal import Journal
 from kconvert.staging.snapshots import SnapshotWriter
 from kconvert.storage.store import StorePath
@@ -256,8 +256,10 @@ def _announcement(conversion: Conversion, job: Job, use: DiskUse) -> list[str]:
     num_bytes, disk_bytes = sum(plan.num_bytes for plan in plans), known_disk_bytes(use)
     unknown = sum(plan.sizes[name] is None for plan in plans for name in plan.unread)
     more = f" and {unknown} archives of unknown size" if unknown else ""
+    title = plans[0].origin_title
     return [
-        f"{job.release.name} to {job.out}: fetches {format_bytes(num_bytes)}{more}, takes up to "
+        f"{f'{title}; ' if title else ''}{job.release.name} to {job.out}: "
+        f"{'reads' if title else 'fetches'} {format_bytes(num_bytes)}{more}, takes up to "
         f"{format_bytes(disk_bytes)} of disk{more}, with {describe_workers(conversion)}; --out, --split, "
         "--shuffle.window and --workers choose otherwise"
     ]
@@ -265,11 +267,17 @@ def _announcement(conversion: Conversion, job: Job, use: DiskUse) -> list[str]:
 
 def _plan(job: Job, state: FolderState, wanted: Sequence[str], note: Note) -> list[SplitPlan]:
     """Plans the splits; where nothing in the folder counts, as if nothing were done yet."""
-    source = Source(job.release, open_origin(job.origin, job.release, job.read.fetch), job.selection, job.max_malformed)
+    origin = open_origin(job.origin, job.release, job.read.fetch, job.links)
+    job.strategy.require_source(origin)
+    source = Source(job.release, origin, job.selection, job.max_malformed, job.annotations)
     plans = []
     for split in wanted:
         journal = state.journal.split(split) if state.identity is not None else None
         plan = source.plan(split, journal)
+        if plan is None:
+            _refuse_absent(job, split)
+            note(f"{split}: left out, as the origin has none of it")
+            continue
         if job.selection.classes and not plan.annotations.has_labels:
             _refuse_unlabelled(job, split)
             note(f"{split}: left out, as its clips have no labels for --classes to choose from")
@@ -282,6 +290,11 @@ def _plan(job: Job, state: FolderState, wanted: Sequence[str], note: Note) -> li
         num_excluded, staged = job.num_excluded(plan), job.strategy.staged(plan.inputs)
         plans.append(replace(plan, sizes=sizes, unread=tuple(unread), num_excluded=num_excluded, staged=staged))
     return plans
+
+
+def _refuse_absent(job: Job, split: str) -> None:
+    if job.are_splits_chosen:
+        raise OriginError(f"--origin {job.origin}: has nothing of {split}; leave it out of --split")
 
 
 def _refuse_unlabelled(job: Job, split: str) -> None:
@@ -302,13 +315,25 @@ def _note_peculiarities(
         note(f"{name}: is among what --exclude names, and is not excluded from itself")
     if plan.inputs.num_listed < reported:
         note(f"{name}: the origin has {plan.inputs.num_listed} of the {reported} archives that people report")
+    for text in plan.notes:
+        note(f"{name}: {text}")
+    _note_odd_annotations(plan, note)
+
+
+def _note_odd_annotations(plan: SplitPlan, note: Note) -> None:
+    name = plan.info.name
     file, first = plan.inputs.annotations, plan.info.annotations[0]
-    if file != first:
+    if file != first and file.path:
         note(f"{name}: the origin does not have {first.path}; the labels are those of {file.path}")
     if plan.info.replacement and not plan.inputs.replacement:
         note(f"{name}: the origin does not have {plan.info.replacement}; continuing without replacements")
     if plan.annotations.repeated:
         note(f"{name}: {len(plan.annotations.repeated)} clips are annotated more than once; the first counts")
+    if num_unjoined := sum(bundle.num_unjoined for bundle in plan.archives.values()):
+        note(
+            f"{name}: {num_unjoined:,} files have names without times, of ids that are not annotated, or more than "
+            "once; they are unlabelled. Files with the official names would not be"
+        )
     if malformed := plan.annotations.malformed:
         note(
             f"{name}: {len(malformed):,} rows of {file.path} cannot be read, and count for nothing; "
@@ -319,10 +344,10 @@ def _note_peculiarities(
 def _fix_inputs(plans: Sequence[SplitPlan], journal: Journal, selection: Selection) -> None:
     """Fixes in the journal what new splits are made from."""
     for plan in plans:
-        if plan.new_annotations is not None:
+        if plan.new is not None:
             are_read, labels = plan.inputs.annotations.is_complete, plan.annotations.labels.items()
             listed = [name for name, label in labels if (label in selection.classes) == are_read]
-            journal.split(plan.info.name).set_inputs(plan.inputs, plan.new_annotations, listed)
+            journal.split(plan.info.name).set_inputs(plan.inputs, plan.new.annotations, listed, plan.new.listing)
 
 
 def _make_all(

@@ -94,12 +94,15 @@ class SplitJob:
         return Account(labelling, self.policy)
 
     def receipts(self, names: Iterable[str]) -> dict[str, ArchiveReceipt]:
-        """The receipts of those of these archives that are read, and not otherwise than is asked for, by name."""
+        """The receipts of those of these archives that are read, and not otherwise than is asked for, and
+        are as they were, by name."""
         receipts = self.journal.archive_receipts({name: self.ids[name] for name in names})
         return {
             name: receipt
             for name, receipt in receipts.items()
-            if receipt.archive == name and is_accepted(receipt, self.read.damaged)
+            if receipt.archive == name
+            and is_accepted(receipt, self.read.damaged)
+            and self.plan.archives[name].version in ("", receipt.etag)
         }
 
     def damaged(self) -> list[DamagedEntry]:
@@ -147,7 +150,7 @@ class SplitJob:
 
     def _task(self, name: str, num_cores: int) -> IngestTask:
         return IngestTask(
-            archive=self.plan.archives[name],
+            bundle=self.plan.archives[name],
             archive_id=self.ids[name],
             journal=self.journal,
             check=self.read.check,

@@ -12,6 +12,7 @@ from kconvert.conversion.tasks import Tasks
 from kconvert.dataset.layout import Layout
 from kconvert.dataset.manifest import SplitRecord
 from kconvert.sources.access import ArchiveAccess
+from kconvert.sources.origins.origin import Origin
 from kconvert.staging.journal import Inputs
 from kconvert.storage.store import StorePath
 
@@ -28,6 +29,10 @@ class Strategy(ABC):
     def require(self, out: StorePath, cache: Path | None, damaged: DamagedPolicy) -> None:
         """Raises `UsageError` if it cannot work in that folder, with that archive cache, and do that with damaged
         archives."""
+
+    @abstractmethod
+    def require_source(self, origin: Origin) -> None:
+        """Raises `UsageError` if it cannot work with what the origin has."""
 
     @abstractmethod
     def access(self, out: StorePath, cache: Path | None) -> ArchiveAccess:

@@ -21,7 +21,7 @@ from kconvert.dataset.supplements.supplement import Material, Moments
 from kconvert.dataset.table import read_split_table
 from kconvert.errors import AnnotationError, StagingError
 from kconvert.sources.fetch.stream import FetchOptions
-from kconvert.sources.origin import open_origin
+from kconvert.sources.origins.open import open_origin
 from kconvert.sources.supplements import SupplementFiles, read_supplement
 from kconvert.staging.journal import Journal
 from kconvert.storage.store import StorePath

@@ -1,13 +1,38 @@
-"""Access to archives: how the bytes of one are had, wherever they are."""
+"""Archives as bundles, and access to them: how the bytes of one are had, wherever they are."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from kconvert.sources.fetch.open import open_ahead
-from kconvert.sources.fetch.stream import ByteStream, FetchOptions, OnBytes
-from kconvert.sources.origin import ArchiveRef
+from kconvert.catalog.clip import Clip
+from kconvert.sources.archive import ArchiveReader
+from kconvert.sources.bundle import Bundle
+from kconvert.sources.fetch.open import describe, open_ahead
+from kconvert.sources.fetch.stream import ByteStream, FetchOptions, OnBytes, Remote
+from kconvert.sources.members import Members
+
+
+@dataclass(frozen=True)
+class ArchiveRef(Bundle):
+    """An archive, and where it is."""
+
+    name: str
+    """Its official path below the base, e.g. `400/train/part_0.tar.gz`, whatever the origin."""
+    location: str
+    """URL or local path."""
+
+    def describe(self, options: FetchOptions) -> Remote:
+        return describe(self.location, options)
+
+    def open(self, access: ArchiveAccess, options: FetchOptions, on_bytes: OnBytes) -> Members:
+        return ArchiveReader(access.open(self, options, on_bytes), self.name)
+
+    def discard(self, access: ArchiveAccess) -> None:
+        access.discard(self)
+
+    def clip_name(self, member: str) -> str:
+        return Clip.from_name(member.rpartition("/")[2]).name
 
 
 class ArchiveAccess(ABC):

@@ -10,12 +10,12 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from kconvert.errors import ArchiveError
-from kconvert.sources.fetch.stream import ByteStream
+from kconvert.sources.fetch.stream import ByteStream, Remote
 from kconvert.sources.inflate import GZIP_MAGIC, VIDEOS_EXPANSION, InflatedStream
-from kconvert.sources.members import Member, Members
+from kconvert.sources.members import Member, Members, ReadSoFar
 
 BLOCK_BYTES = 512
 MAX_CLIP_BYTES = 1 << 28
@@ -36,17 +36,6 @@ _WITHOUT_DATA = {
 _REGULAR = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 
 
-class ReadSoFar(NamedTuple):
-    """What was read of an archive."""
-
-    num_members: int
-    """Members that were given; the last one perhaps not whole."""
-    num_bytes: int
-    """Of the archive, as it is stored."""
-    crc32: int
-    """Of these bytes."""
-
-
 class ArchiveReader(Members):
     """The members of an archive, in their order.
 
@@ -57,6 +46,7 @@ class ArchiveReader(Members):
     def __init__(self, stream: ByteStream, name: str, max_expansion: float = VIDEOS_EXPANSION) -> None:
         """`max_expansion` is how many times as large its gzip may be when it is unpacked."""
         self._name = name
+        self._stream = stream
         self._bytes = InflatedStream(stream, name, max_expansion)
         self._num_pending = 0
         """Bytes of the current member, padding included, that are not read yet."""
@@ -71,8 +61,11 @@ class ArchiveReader(Members):
         self.notes: list[str] = []
 
     @property
+    def remote(self) -> Remote:
+        return self._stream.remote
+
+    @property
     def read_so_far(self) -> ReadSoFar:
-        """How far the reading is."""
         return ReadSoFar(self._num_whole, *self._bytes.packed)
 
     def __iter__(self) -> Iterator[Member]:

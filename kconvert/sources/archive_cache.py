@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kconvert.errors import FetchError, SourceChangedError
-from kconvert.sources.access import ArchiveAccess
+from kconvert.sources.access import ArchiveAccess, ArchiveRef
 from kconvert.sources.fetch.local import FileResource
 from kconvert.sources.fetch.open import describe, open_ahead, open_stream
 from kconvert.sources.fetch.resource_stream import ResourceStream
 from kconvert.sources.fetch.stream import ByteStream, FetchOptions, OnBytes, Remote, Start, is_remote
-from kconvert.sources.origin import ArchiveRef
 from kconvert.storage.files import flush, make_folder, naming
 from kconvert.storage.folders import local
 

@@ -13,7 +13,8 @@ from kconvert.catalog.clip_list import ClipList, parse_clip_list
 from kconvert.catalog.release import OFFICIAL_BASE, RELEASE_NAMES, SPLITS, load_release, meant_release
 from kconvert.errors import AnnotationError, OriginError, UsageError
 from kconvert.sources.fetch.stream import FetchOptions
-from kconvert.sources.origin import AbsentError, open_origin
+from kconvert.sources.origins.open import open_origin
+from kconvert.sources.origins.origin import AbsentError
 from kconvert.text import did_you_mean
 
 _NAME = re.compile(r"[A-Za-z0-9._:+@-]+")

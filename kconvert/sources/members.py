@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from kconvert.sources.fetch.stream import Remote
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,17 @@ class Member:
     their end, `RuntimeError` where it is too late."""
 
 
+class ReadSoFar(NamedTuple):
+    """What was read of a source."""
+
+    num_members: int
+    """Members that were given; the last one perhaps not whole."""
+    num_bytes: int
+    """Of the source, as it is stored."""
+    crc32: int
+    """Of these bytes."""
+
+
 class Members(AbstractContextManager["Members"], Protocol):
     """The members of a source. To be closed.
 
@@ -35,5 +48,13 @@ class Members(AbstractContextManager["Members"], Protocol):
     """
 
     notes: list[str]
+
+    @property
+    def remote(self) -> Remote:
+        """Size and version of the source, as far as is known by now."""
+
+    @property
+    def read_so_far(self) -> ReadSoFar:
+        """How far the reading is."""
 
     def __iter__(self) -> Iterator[Member]: ...

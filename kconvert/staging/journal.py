@@ -8,6 +8,7 @@
     supplements/ava.json            their digests, written after them
     train/inputs.json               the archives and the annotation file this split is made from
     train/annotations               that file
+    train/listing                   which files its bundles are, where that is not in their names
     train/selection.txt             the clips that `--classes` selects, or leaves out, a name a line
     train/archives/000012.rows      what archive 12 holds (Parquet)
     train/archives/000012.part      its clips, until they are packed; elsewhere if there is a staging folder
@@ -50,6 +51,7 @@ _LOOK_SECONDS = 10.0
 _BESIDE_THE_WORK = {_REFUSAL_NAME, _LOCK_NAME, f"{_LOCK_NAME}.lease"}
 """What a run leaves that has begun nothing."""
 _PROGRESS_NAME = "snapshot.json"
+_LISTING_NAME = "listing"
 REPLACEMENT_ID = "replacement"
 """What the replacement archive goes by instead of a number."""
 
@@ -312,14 +314,19 @@ class SplitJournal:
         inputs = self.inputs()
         return {} if inputs is None else inputs.ids()
 
-    def set_inputs(self, inputs: Inputs, annotations: bytes, listed: Iterable[str]) -> None:
-        """Fixes what the split is made from; `listed` are the names of the clips that `--classes` selects, or leaves
-        out."""
+    def set_inputs(self, inputs: Inputs, annotations: bytes, listed: Iterable[str], listing: bytes = b"") -> None:
+        """Fixes what the split is made from; `listing` is what the origin needs to find it again, `listed` are the
+        names of the clips that `--classes` selects, or leaves out."""
         for folder in (self.folder / "archives", self.folder / "shards", self.parts_folder):
             folder.make_folder()
         self.annotations_path.write_bytes(annotations)
+        (self.folder / _LISTING_NAME).write_bytes(listing)
         self.selection_path.write_bytes("".join(f"{name}\n" for name in listed).encode())
         _write(self.folder / "inputs.json", dataclasses.asdict(inputs))
+
+    def kept_listing(self) -> bytes:
+        """What the origin needs to find the bundles again; nothing if their names are enough."""
+        return _content(self.folder / _LISTING_NAME) or b""
 
     @property
     def parts_folder(self) -> StorePath:

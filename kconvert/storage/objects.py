@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -65,7 +65,7 @@ class Bucket(Store):
             found = self._fs.info(self._key(key))
             if found["type"] != "file":
                 raise FileNotFoundError
-        return Info(int(found["size"]), " ".join(str(found[name]) for name in _VERSIONS if found.get(name)))
+        return _info(found)
 
     def is_folder(self, key: str) -> bool:
         with self._naming(key):
@@ -89,6 +89,15 @@ class Bucket(Store):
             found = self._fs.find(root)
         below = sorted(one.removeprefix(root).lstrip("/") for one in found if one != root)
         return [f"{key}/{one}" if key else one for one in below if one]
+
+    def files(self, key: str) -> Iterator[tuple[str, Info]]:
+        with self._naming(key):
+            root = self._key(key)
+            found = self._fs.find(root, detail=True)
+        for name in sorted(found):
+            below = name.removeprefix(root).lstrip("/")
+            if below and name != root and found[name]["type"] == "file":
+                yield f"{key}/{below}" if key else below, _info(found[name])
 
     def read(self, key: str) -> bytes:
         with self._naming(key):
@@ -180,6 +189,11 @@ class Bucket(Store):
 
     def _naming(self, key: str) -> AbstractContextManager[None]:
         return store_errors(self.name(key), lambda: _is_anonymous(self._fs))
+
+
+def _info(found: Mapping[str, Any]) -> Info:
+    """What a store's library says of an object."""
+    return Info(int(found["size"]), " ".join(str(found[name]) for name in _VERSIONS if found.get(name)))
 
 
 def _is_anonymous(file_system: Any) -> bool:

@@ -101,6 +101,10 @@ class Store(ABC):
     def walk(self, key: str) -> Iterator[tuple[str, Literal["file", "folder", "link"]]]:
         """The keys of everything below a folder, at any depth, in their order; nothing if it is not there."""
 
+    def files(self, key: str) -> Iterator[tuple[str, Info]]:
+        """The keys of the files below a folder, at any depth, in their order, and what is said of each."""
+        return ((found, self.info(found)) for found, kind in self.walk(key) if kind == "file")
+
     @abstractmethod
     def read(self, key: str) -> bytes:
         """The content of a file."""
@@ -242,6 +246,10 @@ class StorePath:
     def walk(self) -> Iterator[Entry]:
         """Everything below a folder, at any depth, in the order of the keys."""
         return (Entry(StorePath(self.store, key), kind) for key, kind in self.store.walk(self.key))
+
+    def files(self) -> Iterator[tuple[StorePath, Info]]:
+        """The files below a folder, at any depth, in the order of the keys, and what is said of each."""
+        return ((StorePath(self.store, key), info) for key, info in self.store.files(self.key))
 
     def read_bytes(self) -> bytes:
         """The content of a file."""

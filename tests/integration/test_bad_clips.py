@@ -25,8 +25,7 @@ from ruining import ruining
 
 from kconvert.catalog.release import AnnotationFile
 from kconvert.conversion.ingest import IngestTask, ingest
-from kconvert.sources.access import Streamed
-from kconvert.sources.origin import ArchiveRef
+from kconvert.sources.access import ArchiveRef, Streamed
 from kconvert.staging.journal import Inputs, SplitJournal
 from kconvert.storage.folders import local
 from kconvert.video.open import open_prober

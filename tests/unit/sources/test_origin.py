@@ -9,11 +9,19 @@ from miniature.server import serving
 
 from kconvert.catalog.release import OFFICIAL_BASE, RELEASE_NAMES, load_release
 from kconvert.errors import OriginError, UsageError
-from kconvert.sources.origin import Origin, open_origin, parse_path_list
+from kconvert.sources.access import ArchiveRef
+from kconvert.sources.origins.official import parse_path_list
+from kconvert.sources.origins.open import open_origin
+from kconvert.sources.origins.origin import Origin
 
 
 def names(origin: Origin, release: str, split: str) -> list[str]:
-    return [ref.name for ref in origin.archives(load_release(release).splits[split])]
+    return [ref.name for ref in origin.listing(load_release(release).splits[split]).bundles]
+
+
+def locations(origin: Origin, release: str, split: str) -> list[str]:
+    bundles = origin.listing(load_release(release).splits[split]).bundles
+    return [bundle.location for bundle in bundles if isinstance(bundle, ArchiveRef)]
 
 
 def script_folders(mini: Path, folder: Path, release: str, underscores: bool = False) -> Path:
@@ -62,17 +70,19 @@ def test_the_official_path_lists_are_read(shared_data: Path) -> None:
 def test_names_with_spaces_parentheses_and_apostrophes_are_encoded(mini: Path) -> None:
     with serving(mini) as http:
         origin = open_origin(http.url, load_release("k600"), QUICK)
-        locations = [ref.location for ref in origin.archives(load_release("k600").splits["train"])]
-    assert locations[0] == f"{http.url}600/train/massaging%20person%27s%20head.tar.gz"
+        found = locations(origin, "k600", "train")
+    assert found[0] == f"{http.url}600/train/massaging%20person%27s%20head.tar.gz"
 
 
 def test_k600_archives_are_found_under_underscores_too(mini: Path, tmp_path: Path) -> None:
     scripts = script_folders(mini, tmp_path, "k600", underscores=True)
     origin = open_origin(str(scripts), load_release("k600"), QUICK)
     info = load_release("k600").splits["train"]
-    refs = {ref.name: ref.location for ref in origin.archives(info)}
+    refs = dict(zip(names(origin, "k600", "train"), locations(origin, "k600", "train"), strict=True))
     assert refs["600/train/massaging person's head.tar.gz"].endswith("/massaging_person's_head.tar.gz")
-    assert origin.archive(info, "600/train/abseiling.tar.gz").location.endswith("/abseiling.tar.gz")
+    [again] = origin.relisted(info, ["600/train/abseiling.tar.gz"], b"")
+    assert isinstance(again, ArchiveRef)
+    assert again.location.endswith("/abseiling.tar.gz")
 
 
 def test_the_archives_of_a_folder_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
@@ -108,7 +118,7 @@ def test_the_csv_of_k600_is_taken_only_where_the_txt_is_absent(mini: Path, tmp_p
 def test_a_server_that_is_not_there_is_an_origin_error() -> None:
     origin = open_origin("http://127.0.0.1:9/", load_release("k400"), QUICK)
     with pytest.raises(OriginError, match="[Rr]efused"):
-        origin.archives(load_release("k400").splits["train"])
+        origin.listing(load_release("k400").splits["train"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""Annotation files: the first of several candidates that an origin has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from kconvert.catalog.release import AnnotationFile
+from kconvert.errors import FetchError, NotFoundError, OriginError
+from kconvert.sources.fetch.open import read_small
+from kconvert.sources.fetch.stream import FetchOptions
+from kconvert.sources.origins.origin import AbsentError
+
+_MAX_ANNOTATION_BYTES = 1 << 30
+
+
+def first_annotations(
+    candidates: Iterable[tuple[AnnotationFile, str]], options: FetchOptions
+) -> tuple[AnnotationFile, bytes]:
+    """The first of these candidates, each with its location, that is there. Raises: `AbsentError` if none is."""
+    tried = []
+    for file, location in candidates:
+        try:
+            return file, read_file(location, options, _MAX_ANNOTATION_BYTES)
+        except AbsentError as error:
+            tried.append(str(error))
+    raise AbsentError(f"no annotations at this origin: {'; '.join(tried)}; check --origin")
+
+
+def completed_annotations(
+    candidates: Sequence[tuple[AnnotationFile, str]], options: FetchOptions
+) -> list[tuple[AnnotationFile, bytes]]:
+    """The first candidate that is there, and those that are known to be a part only: nobody says that the first has all
+    that they have, as of k600's txt and csv."""
+    found = [first_annotations(candidates, options)]
+    for file, location in candidates:
+        if not file.is_complete and file != found[0][0]:
+            with suppress(AbsentError):
+                found.append((file, read_file(location, options, _MAX_ANNOTATION_BYTES)))
+    return found
+
+
+def read_file(location: str, options: FetchOptions, max_bytes: int) -> bytes:
+    """A small file of an origin. Raises: `AbsentError` if it is not there, `OriginError` if nobody says."""
+    try:
+        return read_small(location, options, max_bytes)
+    except NotFoundError as error:
+        raise AbsentError(str(error)) from error
+    except FetchError as error:
+        raise unanswered(error) from error
+
+
+def unanswered(error: FetchError) -> OriginError:
+    """That an origin did not answer."""
+    return OriginError(f"{error}; check --origin, or run again once it answers")

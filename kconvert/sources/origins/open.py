@@ -1,0 +1,78 @@
+"""Opening an origin: which layout it has is seen by what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kconvert.catalog.release import Release
+from kconvert.errors import OriginError
+from kconvert.sources.fetch.stream import FetchOptions, is_remote, is_url, with_few_retries
+from kconvert.sources.origins.extracted import ExtractedClips, find_layout, looked_for
+from kconvert.sources.origins.official import Mirror, meant_folder
+from kconvert.sources.origins.origin import AbsentError, Origin
+from kconvert.sources.origins.script_folders import ScriptFolders, has_archives
+from kconvert.sources.trees.bucket import BucketTree
+from kconvert.sources.trees.disk import DiskTree, LinkPolicy
+from kconvert.sources.trees.tree import Tree
+from kconvert.sources.trees.zip import ZipTree
+from kconvert.storage.objects import object_path
+
+
+def open_origin(where: str, release: Release, options: FetchOptions, links: LinkPolicy = "inside") -> Origin:
+    """The origin at a URL, in a folder or in a zip file, whose layout is detected.
+
+    Raises: `AbsentError` if it is none, `OriginError` if there is no such folder, `UsageError` for a kind of store that
+    is not known.
+    """
+    early = with_few_retries(options)
+    if where.lower().endswith(".zip"):
+        return _extracted(ZipTree(where, early), release, early)
+    if is_url(where):
+        return Mirror(where.rstrip("/") + "/", early, release)
+    if is_remote(where):
+        return _in_bucket(where, release, early)
+    folder = Path(where)
+    if not folder.is_dir():
+        raise OriginError(f"--origin {where}: no such folder, and not a URL; give the folder or the URL of a mirror")
+    if (folder / release.root).is_dir():
+        return Mirror(str(folder), early, release)
+    if has_archives(folder, release):
+        return ScriptFolders(folder, release, early)
+    tree = DiskTree(str(folder), links)
+    if (layout := find_layout(tree, release)) is not None:
+        return ExtractedClips(tree, layout, release, early)
+    if meant := meant_folder(where, release):
+        raise AbsentError(f"--origin {where}: {meant}")
+    scripts = release.script_folders.archives.partition("/")[0]
+    raise AbsentError(
+        f"--origin {where}: looked for {release.root}/ (a copy of the official server), for {scripts}/ (what the "
+        f"official shell script leaves) and for {looked_for(tree, release)}; give the folder that holds one of them"
+    )
+
+
+def _extracted(tree: Tree, release: Release, options: FetchOptions) -> Origin:
+    """A tree that can be nothing but one of extracted clips."""
+    if (layout := find_layout(tree, release)) is None:
+        raise AbsentError(f"--origin {tree.location}: looked for {looked_for(tree, release)}; give another --origin")
+    return ExtractedClips(tree, layout, release, options)
+
+
+def _in_bucket(where: str, release: Release, options: FetchOptions) -> Origin:
+    """A mirror, unless the bucket is seen to hold extracted clips. It may be one that nobody may list."""
+    _require_library(where)
+    mirror = Mirror(where.rstrip("/") + "/", options, release)
+    tree = BucketTree(where)
+    try:
+        names = tree.folders("")
+    except OriginError:
+        return mirror
+    if release.root in names or (layout := find_layout(tree, release)) is None:
+        return mirror
+    return ExtractedClips(tree, layout, release, options)
+
+
+def _require_library(where: str) -> None:
+    try:
+        object_path(where).store.require_usable()
+    except OSError as error:
+        raise OriginError(f"--origin {where}: {error.strerror}") from error

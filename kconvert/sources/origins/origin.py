@@ -1,0 +1,58 @@
+"""What every origin answers: which bundles of clips a split has, which annotations, which replacements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kconvert.catalog.release import AnnotationFile, SplitInfo, SupplementInfo
+from kconvert.errors import OriginError
+from kconvert.sources.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What of a split is there."""
+
+    bundles: Sequence[Bundle]
+    """In their order."""
+    num_bundles: int
+    """That the split has, be they there or not."""
+    kept: bytes = b""
+    """What a later run needs to find the same bundles again (see `Origin.relisted`); nothing if their names do."""
+    notes: Sequence[str] = ()
+    """What a person should know of it."""
+
+
+class Origin(Protocol):
+    """Promises: the same answer at every call while the origin does not change; `OriginError` where it cannot say."""
+
+    @property
+    def title(self) -> str:
+        """What it is, for people; `""` for archives, which are what is usual."""
+
+    def split(self, info: SplitInfo) -> SplitInfo | None:
+        """A split as it is here; `None` if it is known not to be here at all."""
+
+    def listing(self, info: SplitInfo) -> Listing:
+        """The bundles of a split."""
+
+    def relisted(self, info: SplitInfo, names: Sequence[str], kept: bytes) -> Sequence[Bundle]:
+        """The bundles of these names, as a run before fixed them, which kept that of their listing."""
+
+    def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
+        """The first annotation file of the catalogue's candidates that is there, and its content."""
+
+    def all_annotations(self, info: SplitInfo) -> Sequence[tuple[AnnotationFile, bytes]]:
+        """The same, and of the other candidates those that complete it, as far as they are there."""
+
+    def replacement(self, info: SplitInfo) -> Bundle | None:
+        """The replacements for a split; `None` if the release, or the origin, has none."""
+
+    def supplement(self, info: SupplementInfo) -> str:
+        """Where the archive of further annotations is, if there is one: a URL or a local path."""
+
+
+class AbsentError(OriginError):
+    """There is no such file, or no such release, at this origin."""

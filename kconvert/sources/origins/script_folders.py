@@ -1,0 +1,102 @@
+"""What the official shell scripts leave: the archives of a split in one folder, the annotations in another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from kconvert.catalog.release import AnnotationFile, Release, SplitInfo, SupplementInfo
+from kconvert.errors import OriginError
+from kconvert.sources.access import ArchiveRef
+from kconvert.sources.fetch.stream import FetchOptions
+from kconvert.sources.origins.annotation_files import completed_annotations, first_annotations
+from kconvert.sources.origins.official import ARCHIVE_ENDINGS, is_archive_name, require_archives
+from kconvert.sources.origins.origin import Listing
+
+
+def has_archives(root: Path, release: Release) -> bool:
+    """Whether a folder is one that the official shell scripts left, and the archives were not removed since."""
+    folders = [root / release.script_folders.archives.format(split=split) for split in release.splits]
+    is_extracted = any((root / layout.folder.partition("/")[0]).is_dir() for layout in release.extracted)
+    holds_some = any(is_archive_name(path.name) for folder in folders if folder.is_dir() for path in folder.iterdir())
+    return holds_some or (any(folder.parent.is_dir() for folder in folders) and not is_extracted)
+
+
+class ScriptFolders:
+    """What the official shell scripts leave: the archives of a split in one folder, the annotations in another."""
+
+    def __init__(self, root: Path, release: Release, options: FetchOptions) -> None:
+        self._root = root
+        self._release = release
+        self._options = options
+
+    title = ""
+
+    def split(self, info: SplitInfo) -> SplitInfo:
+        return info
+
+    def listing(self, info: SplitInfo) -> Listing:
+        found = self._archives(info)
+        # There is no path list among the files that the scripts leave, and downloads may be missing.
+        return Listing(found, max(len(found), info.reported.num_archives))
+
+    def relisted(self, info: SplitInfo, names: Sequence[str], kept: bytes) -> Sequence[ArchiveRef]:
+        require_archives(kept)
+        there = {ref.name: ref for ref in self._archives(info)}
+        # It may have been read and removed since; if it is needed, reading it will show that it is not there.
+        folder = self._root / self._release.script_folders.archives.format(split=info.name)
+        return [there.get(name) or ArchiveRef(name, str(folder / Path(name).name)) for name in names]
+
+    def _archives(self, info: SplitInfo) -> tuple[ArchiveRef, ...]:
+        folder = self._root / self._release.script_folders.archives.format(split=info.name)
+        if not folder.is_dir():
+            raise OriginError(
+                f"{folder}: no such folder; the official script puts the {info.name} archives there; "
+                f"run it, or leave {info.name} out of --split"
+            )
+        found = sorted(path for path in folder.iterdir() if is_archive_name(path.name) and path.is_file())
+        if not found:
+            raise OriginError(
+                f"{folder}: holds no {' or '.join(ARCHIVE_ENDINGS)} file; "
+                f"fetch them, or leave {info.name} out of --split"
+            )
+        refs: dict[str, ArchiveRef] = {}
+        for path in found:
+            ref = ArchiveRef(self._official_name(info, path), str(path))
+            if refs.setdefault(ref.name, ref) != ref:
+                raise OriginError(f"{folder}: {path.name} is there in both spellings; remove one of them")
+        return tuple(sorted(refs.values(), key=lambda ref: _natural(ref.name)))
+
+    def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
+        return first_annotations(self._candidates(info), self._options)
+
+    def all_annotations(self, info: SplitInfo) -> Sequence[tuple[AnnotationFile, bytes]]:
+        return completed_annotations(self._candidates(info), self._options)
+
+    def _candidates(self, info: SplitInfo) -> list[tuple[AnnotationFile, str]]:
+        folder = self._root / self._release.script_folders.annotations
+        return [(file, str(folder / Path(file.path).name)) for file in info.annotations]
+
+    def replacement(self, info: SplitInfo) -> ArchiveRef | None:
+        if info.replacement is None or self._release.script_folders.replacement is None:
+            return None
+        folder = self._root / self._release.script_folders.replacement
+        found = sorted(path for path in folder.glob("*") if is_archive_name(path.name))
+        return ArchiveRef(info.replacement, str(found[0])) if found else None
+
+    def supplement(self, info: SupplementInfo) -> str:
+        return str(self._root / self._release.script_folders.annotations / Path(info.archive).name)
+
+    def _official_name(self, info: SplitInfo, path: Path) -> str:
+        """The official path of a file; k600's may be spelt with underscores on disk."""
+        name = f"{Path(info.archive).parent}/{path.name}"
+        if "{label}" in info.archive:
+            label = info.label_of(name, self._release.labels)
+            return info.archive.format(label=label) if label else name
+        return name
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts `part_2` before `part_10`."""
+    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split("([0-9]+)", name)]
