@@ -64,6 +64,11 @@ class Labelling:
             self._of_folders[folder] = self._by_letters.get(letters(folder))
         return self._of_folders[folder]
 
+    def other_folder(self, label: Label, member: str) -> str | None:
+        """The label that the folder of a member is named by, if it is another one than its clip has."""
+        of_folder = self.folder_label(member)
+        return of_folder if label.text and of_folder != label.text else None
+
     def counts(self, label: Label) -> bool:
         """Whether a clip with that label belongs to the split: where the annotation file is complete, a clip that it
         does not name does not."""

@@ -76,7 +76,6 @@ class Account:
     def __init__(self, labelling: Labelling, policy: Policy) -> None:
         self._labelling = labelling
         self._labels = labelling.annotations.labels
-        self._num_repeated = len(labelling.annotations.repeated)
         self._policy = policy
         self._by_id = labelling.annotations.named_once if policy.match == "id" else {}
         self._claimed: dict[str, str] = {}
@@ -109,8 +108,7 @@ class Account:
         first = len(self.decisions)
         added = self._add(rows)
         self._exact |= self._labels.keys() & self._names[added.start : added.stop]
-        found = zip(added, rows.archive_column(), rows.column("member"), strict=True)
-        self.decisions.extend(self._decide(row, archive, member) for row, archive, member in found)
+        self.decisions.extend(map(self._decide, added, rows.archive_column(), rows.column("member")))
         return self.decisions[first:]
 
     def _add(self, rows: StagedRows) -> range:
@@ -124,9 +122,8 @@ class Account:
         name = self._names[row]
         annotated = self._annotated(name)
         label = self._labelling.of(annotated, archive, member)
-        folder_label = self._labelling.folder_label(member)
-        if label.text and folder_label is not None and folder_label != label.text:
-            self.other_folders.append(f"{name}, {label.text}, in the folder of {folder_label}")
+        if (other := self._labelling.other_folder(label, member)) is not None:
+            self.other_folders.append(f"{name}, {label.text}, in the folder of {other}")
         # Of one name, or of one annotation, there is one clip.
         if name in self._admitted or self._claimed.get(annotated, name) != name:
             return Decision(name, "rejected", "duplicate", *label, row, "original", None)
@@ -175,15 +172,12 @@ class Account:
 
     def unmatched_replacements(self) -> list[str]:
         """Replacements of clips that are neither annotated nor hosted."""
-        names = dict.fromkeys(self._replacement_names)
-        return [name for name in names if name not in self._admitted and name not in self._labels]
+        known = self._labels.keys() | self._admitted
+        return [name for name in dict.fromkeys(self._replacement_names) if name not in known]
 
     def other_times(self) -> list[str]:
         """Clips that no annotation names, of videos that are annotated with other times and are missing."""
-        absent: dict[str, str] = {}
-        for name in self._labels:
-            if name not in self._claimed:
-                absent[name_parts(name).youtube_id] = name
+        absent = {name_parts(name).youtube_id: name for name in self._labels if name not in self._claimed}
         unnamed = ((name_parts(name), name) for name in self._admitted - set(self._claimed.values()))
         pairs = [(name, absent[clip.youtube_id]) for clip, name in unnamed if clip.youtube_id in absent]
         return [f"{name}, annotated as {other}" for name, other in sorted(pairs)]
@@ -201,12 +195,11 @@ class Account:
         missing = [one for one in self.decisions if one.status == "missing"]
         rejected = Counter(one.reason for one in self.decisions if one.status == "rejected")
         defects = [self._defects[one.row] for one in written]
-        flags = Counter(flag for found in defects for flag in found)
-        named = {*self._labels, *self._claimed.values()}
+        flags, named = Counter(flag for found in defects for flag in found), {*self._labels, *self._claimed.values()}
         are_named = [one.name in named for one in self.decisions if one.reason != "duplicate"]
         return SplitCounts(
             num_annotations=len(self._labels),
-            num_repeated_annotations=self._num_repeated,
+            num_repeated_annotations=len(self._labelling.annotations.repeated),
             num_malformed_annotations=len(self._labelling.annotations.malformed),
             num_unread_annotations=len(self._labels) - sum(are_named),
             num_unannotated=len(are_named) - sum(are_named),

@@ -174,17 +174,6 @@ class Conversion:
             raise UsageError(f"--classes: {release.name} has no {', '.join(map(repr, unknown))}; {' '.join(hints)}")
         return Selection(tuple(sorted(set(classes))), self.max_archives)
 
-    def given_annotations(self) -> dict[str, str]:
-        """Where the annotations are that are given instead of the origin's, by split. Raises `UsageError` for a split
-        that is not converted."""
-        given = {split: getattr(self.annotations, split) for split in SPLITS}
-        found = {split: where for split, where in given.items() if where is not None}
-        if stray := [split for split in found if split not in self.splits]:
-            raise UsageError(
-                f"--annotations.{stray[0]}: would be ignored, as --split leaves {stray[0]} out; leave it out"
-            )
-        return found
-
     @property
     def archive_cache(self) -> Path | None:
         """Where archives are kept; `None` for nowhere. Raises `UsageError` if that is no folder."""
@@ -273,6 +262,16 @@ def asked_supplements(conversion: Conversion) -> dict[str, str]:
     if stray := [name for name, file in files.items() if file and name not in wanted]:
         raise UsageError(f"--annotations.{stray[0]}: would be ignored; leave it out, or give --with {stray[0]}, too")
     return {name: file for name, file in files.items() if name in wanted}
+
+
+def given_annotations(conversion: Conversion) -> dict[str, str]:
+    """Where the annotations are that are given instead of the origin's, by split. Raises `UsageError` for a split that
+    is not converted."""
+    given = {split: getattr(conversion.annotations, split) for split in SPLITS}
+    found = {split: where for split, where in given.items() if where is not None}
+    if stray := [split for split in found if split not in conversion.splits]:
+        raise UsageError(f"--annotations.{stray[0]}: would be ignored, as --split leaves {stray[0]} out; leave it out")
+    return found
 
 
 def meant_origin(text: str) -> str:

@@ -62,6 +62,18 @@ def _exclusion_text(manifest: Manifest) -> list[str]:
     return [*found, ""] if found else []
 
 
+def _extracted_text(manifest: Manifest) -> list[str]:
+    """That clips were in no archives, whose checksums would say that they are whole."""
+    if not manifest.extracted:
+        return []
+    found = "; ".join(f"{split}: {how}" for split, how in manifest.extracted.items())
+    return [
+        f"Read from {found}. Folders have no checksums of their own, as archives do: whether the clips there were the",
+        "official files nobody has checked; the tables have the digest of each.",
+        "",
+    ]
+
+
 def _supplements_text(manifest: Manifest) -> list[str]:
     """Which further annotations there are, and what they came to, with a blank line after each."""
     titles, lines = load_release(manifest.release).supplements, []
@@ -118,6 +130,7 @@ def _card_body(manifest: Manifest) -> list[str]:
         "",
         *(f"An archive of {entry.split} was damaged: {entry}." for entry in manifest.damaged),
         *([""] if manifest.damaged else []),
+        *_extracted_text(manifest),
         *_exclusion_text(manifest),
         *_supplements_text(manifest),
         *layout.card_text(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,22 @@ from typing import Any
 
 from kconvert.catalog.exclusion import Exclusion
 from kconvert.catalog.labelling import MatchBy, UnlabelledPolicy
-from kconvert.catalog.release import AnnotationFile, Release, load_release
+from kconvert.catalog.release import Release, load_release
 from kconvert.conversion.account import Policy
-from kconvert.conversion.config import Conversion, asked_supplements, excluded_lists, require_known_words
+from kconvert.conversion.config import (
+    Conversion,
+    asked_supplements,
+    excluded_lists,
+    given_annotations,
+    require_known_words,
+)
 from kconvert.conversion.damaged import is_handled
 from kconvert.conversion.disk_space import DiskUse, Growth
 from kconvert.conversion.folder import require_ours
 from kconvert.conversion.ingest import ClipSelection
 from kconvert.conversion.members import Members
 from kconvert.conversion.open import open_strategy
-from kconvert.conversion.plan import Selection, SplitPlan
+from kconvert.conversion.plan import OriginChoice, Selection, SplitPlan
 from kconvert.conversion.shuffle import ShuffleOptions
 from kconvert.conversion.split_job import ReadOptions, SplitJob
 from kconvert.conversion.strategy import Strategy
@@ -33,7 +38,6 @@ from kconvert.errors import UsageError
 from kconvert.sources.clip_lists import ListSource, read_clip_lists
 from kconvert.sources.fetch.stream import is_remote
 from kconvert.sources.given_annotations import read_given
-from kconvert.sources.trees.disk import LinkPolicy
 from kconvert.staging.journal import Journal
 from kconvert.storage.folders import local
 from kconvert.storage.store import StorePath
@@ -57,8 +61,8 @@ class Job:
     """Which clips and archives of it are read."""
     journal: Journal
     """What is done so far, and where."""
-    origin: str
-    """The URL, or the absolute path."""
+    origin: OriginChoice
+    """Where clips and annotations come from."""
     archive_cache: Path | None
     """`None` if there is none."""
     staging: StorePath | None
@@ -77,12 +81,6 @@ class Job:
     """Which further annotations are asked for."""
     members: Members
     """What of these annotations samples have themselves."""
-    max_malformed: float
-    """The share of the rows of an annotation file, 0 to 1, that may be malformed."""
-    links: LinkPolicy
-    """Which links are followed where the origin is a folder of clips."""
-    annotations: Mapping[str, tuple[AnnotationFile, bytes]]
-    """Those that a person gives instead of the origin's, by split."""
     unlabelled: UnlabelledPolicy | None
     """`None` for what is usual: to drop, but to keep in a split that has no labels at all."""
     strategy: Strategy
@@ -161,7 +159,7 @@ class Job:
             written.append(("--staging", self.journal.staging))
         if self.archive_cache is not None:
             written.append(("--archives", local(self.archive_cache)))
-        read = [] if is_remote(self.origin) else [("--origin", Path(self.origin))]
+        read = [] if is_remote(self.origin.location) else [("--origin", Path(self.origin.location))]
         return tuple(written), tuple(read)
 
 
@@ -178,17 +176,9 @@ def resolve(conversion: Conversion) -> Job:
     read = _read_options(conversion, strategy)
     exclusion = _exclusion(conversion)
     require_ours(out)
-    supplements = _supplements(conversion, release, journal)
+    supplements, origin = _supplements(conversion, release, journal), _origin(conversion)
     members = Members(release, supplements.files)
-    annotations = {
-        split: read_given(f"--annotations.{split}", where, conversion.fetch)
-        for split, where in conversion.given_annotations().items()
-    }
-    digests = {
-        "exclude": exclusion.digests,
-        "members": members.digests(),
-        "annotations": {split: hashlib.sha256(data).hexdigest() for split, (_, data) in annotations.items()},
-    }
+    digests = {"exclude": exclusion.digests, "members": members.digests(), "annotations": origin.digests}
     identity = _identity(conversion, selection, strategy, digests)
     workers = chosen_workers(conversion)
     shard_bytes = conversion.shard.max_bytes * strategy.layout.num_copies
@@ -198,7 +188,7 @@ def resolve(conversion: Conversion) -> Job:
         are_splits_chosen=conversion.split is not None,
         selection=selection,
         journal=journal,
-        origin=conversion.origin_location,
+        origin=origin,
         archive_cache=cache,
         staging=conversion.staging_path,
         read=read,
@@ -208,14 +198,18 @@ def resolve(conversion: Conversion) -> Job:
         lists_in_files=frozenset(one.text for one in excluded_lists(conversion) if one.file),
         supplements=supplements,
         members=members,
-        max_malformed=conversion.max_malformed,
-        links=conversion.links,
-        annotations=annotations,
         unlabelled=conversion.unlabelled,
         strategy=strategy,
         packing_bytes=None if workers is None or conversion.shard.num_shards else workers.number * shard_bytes,
         identity=identity,
     )
+
+
+def _origin(conversion: Conversion) -> OriginChoice:
+    """Where clips and annotations come from. Raises `UsageError` if annotations that are given cannot be had."""
+    given = given_annotations(conversion).items()
+    annotations = {split: read_given(f"--annotations.{split}", where, conversion.fetch) for split, where in given}
+    return OriginChoice(conversion.origin_location, conversion.links, annotations, conversion.max_malformed)
 
 
 def _read_options(conversion: Conversion, strategy: Strategy) -> ReadOptions:

@@ -28,7 +28,6 @@ from kconvert.errors import UsageError
 from kconvert.events import Advance, Emit, Step
 from kconvert.sources.access import ArchiveAccess
 from kconvert.sources.archive_cache import ArchiveCopies
-from kconvert.sources.origins.origin import Origin
 from kconvert.staging.journal import ArchiveReceipt, Inputs, ShardReceipt, SplitJournal, guarded
 from kconvert.staging.part import NoPart
 from kconvert.storage.store import StorePath
@@ -51,9 +50,8 @@ class Mirror(Strategy):
             )
         LAYOUT.require(out)
 
-    def require_source(self, origin: Origin) -> None:
-        if origin.title:
-            raise UsageError(f"--to archives: the origin has no archives, but {origin.title}; choose another --to")
+    def require_archives(self, cache: Path | None, title: str) -> None:
+        raise UsageError(f"--to archives: the origin has no archives, but {title}; choose another --to")
 
     def access(self, out: StorePath, cache: Path | None) -> ArchiveAccess:
         folder = out.local_path

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kconvert.catalog.annotation import Annotations, AnnotationText, parse_annotations
 from kconvert.catalog.release import AnnotationFile, Release, SplitInfo
@@ -12,7 +13,8 @@ from kconvert.events import SplitWork
 from kconvert.sources.bundle import Bundle
 from kconvert.sources.fetch.stream import FetchOptions, with_few_retries
 from kconvert.sources.origins.origin import Origin
-from kconvert.staging.journal import Inputs, SplitJournal
+from kconvert.sources.trees.disk import LinkPolicy
+from kconvert.staging.journal import LISTING_NAME, Inputs, SplitJournal
 from kconvert.storage.threads import at_once
 
 
@@ -90,6 +92,25 @@ class SplitPlan:
 
 
 @dataclass(frozen=True)
+class OriginChoice:
+    """Where a person has clips and annotations come from."""
+
+    location: str
+    """Of the origin: the URL, or the absolute path."""
+    links: LinkPolicy = "inside"
+    """Which links are followed if it is a folder of clips."""
+    annotations: Mapping[str, tuple[AnnotationFile, bytes]] = field(default_factory=dict)
+    """Those that are given instead of the origin's, by split."""
+    max_malformed: float = 0.01
+    """The share of the rows of an annotation file, 0 to 1, that may be malformed."""
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The sha256 of the annotations that are given, by split."""
+        return {split: hashlib.sha256(data).hexdigest() for split, (_, data) in self.annotations.items()}
+
+
+@dataclass(frozen=True)
 class Source:
     """Where the clips of a release come from."""
 
@@ -99,10 +120,8 @@ class Source:
     """Where it comes from."""
     selection: Selection
     """Which clips and archives of it are read."""
-    max_malformed: float
-    """The share of the rows of an annotation file, 0 to 1, that may be malformed."""
-    given: Mapping[str, tuple[AnnotationFile, bytes]]
-    """The annotations that a person gives instead of the origin's, by split."""
+    choice: OriginChoice
+    """What else a person says of where it comes from."""
 
     def plan(self, split: str, journal: SplitJournal | None) -> SplitPlan | None:
         """What a split will be made from, as yet without sizes: as its journal fixed it, else as the origin says now;
@@ -118,7 +137,7 @@ class Source:
             return self._new_plan(info)
         data = journal.annotations_path.read_bytes()
         annotations = self._parsed(info, fixed, data)
-        bundles = self.origin.relisted(info, fixed.archives, journal.kept_listing())
+        bundles = self.origin.relisted(info, fixed.archives, _kept_listing(journal))
         archives = {bundle.name: bundle for bundle in bundles}
         if fixed.replacement is not None:
             replacement = self.origin.replacement(info)
@@ -135,7 +154,7 @@ class Source:
     def _new_plan(self, info: SplitInfo) -> SplitPlan:
         listing = self.origin.listing(info)
         replacement = self.origin.replacement(info)
-        file, data = self.given[info.name] if info.name in self.given else self.origin.annotations(info)
+        file, data = self.choice.annotations.get(info.name) or self.origin.annotations(info)
         names = self._selected(info, listing.bundles)
         inputs = Inputs(names, listing.num_bundles, None if replacement is None else replacement.name, file)
         archives = {bundle.name: bundle for bundle in listing.bundles if bundle.name in set(names)}
@@ -150,7 +169,7 @@ class Source:
     def _parsed(self, info: SplitInfo, inputs: Inputs, data: bytes) -> Annotations:
         file = inputs.annotations
         text = AnnotationText(data, file.form, file.path)
-        return parse_annotations(text, info.name, self.release.label_ids, self.max_malformed)
+        return parse_annotations(text, info.name, self.release.label_ids, self.choice.max_malformed)
 
     def _selected(self, info: SplitInfo, listed: Sequence[Bundle]) -> tuple[str, ...]:
         """The names of the archives that are read, in the order of the list."""
@@ -159,6 +178,12 @@ class Source:
             labels = {name: info.label_of(name, self.release.labels) for name in names}
             names = [name for name in names if labels[name] is None or labels[name] in self.selection.classes]
         return tuple(names[: self.selection.max_archives])
+
+
+def _kept_listing(journal: SplitJournal) -> bytes:
+    """What was kept of the first listing; nothing in a journal of an earlier kconvert, which read archives only."""
+    path = journal.folder / LISTING_NAME
+    return path.read_bytes() if path.is_file() else b""
 
 
 def _named(archives: Mapping[str, Bundle], annotations: Annotations) -> dict[str, Bundle]:

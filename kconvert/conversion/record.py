@@ -92,7 +92,7 @@ def record_split(split: SplitJob, layout: Layout, made: MadeSplit) -> SplitRecor
             "other_folders": made.account.other_folders,
         }
     )
-    record = SplitRecord(counts, tuple(entries), table, tuple(split.damaged()))
+    record = SplitRecord(counts, tuple(entries), table, tuple(split.damaged()), split.plan.origin_title)
     split.journal.set_record(record)
     return record
 

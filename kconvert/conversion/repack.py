@@ -28,11 +28,10 @@ from kconvert.conversion.tasks import Tasks
 from kconvert.dataset.formats.format import Format
 from kconvert.dataset.manifest import SplitRecord
 from kconvert.dataset.table import StagedRows
-from kconvert.errors import StagingError
+from kconvert.errors import StagingError, UsageError
 from kconvert.events import Step
 from kconvert.sources.access import ArchiveAccess, Streamed
 from kconvert.sources.archive_cache import ArchiveCache
-from kconvert.sources.origins.origin import Origin
 from kconvert.staging.journal import Inputs
 from kconvert.staging.part import StagedBytes
 from kconvert.storage.store import StorePath
@@ -59,8 +58,9 @@ class Repack(Strategy):
         self.format.require_shards_of(self.shard.max_bytes)
         self.format.require(out)
 
-    def require_source(self, origin: Origin) -> None:
-        """Of whatever there is, shards can be made."""
+    def require_archives(self, cache: Path | None, title: str) -> None:
+        if cache is not None:
+            raise UsageError(f"--archives {cache}: would be ignored, as the origin has none, but {title}; leave it out")
 
     def access(self, out: StorePath, cache: Path | None) -> ArchiveAccess:
         return Streamed() if cache is None else ArchiveCache(cache)

@@ -267,9 +267,10 @@ def _announcement(conversion: Conversion, job: Job, use: DiskUse) -> list[str]:
 
 def _plan(job: Job, state: FolderState, wanted: Sequence[str], note: Note) -> list[SplitPlan]:
     """Plans the splits; where nothing in the folder counts, as if nothing were done yet."""
-    origin = open_origin(job.origin, job.release, job.read.fetch, job.links)
-    job.strategy.require_source(origin)
-    source = Source(job.release, origin, job.selection, job.max_malformed, job.annotations)
+    origin = open_origin(job.origin.location, job.release, job.read.fetch, job.origin.links)
+    if origin.title:
+        job.strategy.require_archives(job.archive_cache, origin.title)
+    source = Source(job.release, origin, job.selection, job.origin)
     plans = []
     for split in wanted:
         journal = state.journal.split(split) if state.identity is not None else None
@@ -294,7 +295,7 @@ def _plan(job: Job, state: FolderState, wanted: Sequence[str], note: Note) -> li
 
 def _refuse_absent(job: Job, split: str) -> None:
     if job.are_splits_chosen:
-        raise OriginError(f"--origin {job.origin}: has nothing of {split}; leave it out of --split")
+        raise OriginError(f"--origin {job.origin.location}: has nothing of {split}; leave it out of --split")
 
 
 def _refuse_unlabelled(job: Job, split: str) -> None:
@@ -443,6 +444,7 @@ def _finish(job: Job, records: Mapping[str, SplitRecord], supplements: Sequence[
         tables=tuple(record.table for record in records.values()),
         damaged=tuple(entry for record in records.values() for entry in record.damaged),
         supplements=tuple(supplements),
+        extracted={split: record.extracted for split, record in records.items() if record.extracted},
         labels=labels_entry(job.release),
         tools=job.identity["tools"],
         kconvert_version=VERSION,

@@ -135,7 +135,8 @@ class SplitJob:
             return
         sizes = [self.plan.sizes.get(name) for name in names]
         total = None if None in sizes else sum(size or 0 for size in sizes)
-        text = f"{self.name}: reading {len(names):,} archive{'s' * (len(names) != 1)}"
+        kind = self.plan.archives[names[0]].kind[len(names) != 1]
+        text = f"{self.name}: reading {len(names):,} {kind}"
         num_cores = self.read.cores.of_each(len(names))
         given = (self._task(name, num_cores) for name in names)
         tasks.run(Step(self.name, "reading", text, total), work, given, self._remember(tasks))

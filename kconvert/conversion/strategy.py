@@ -12,7 +12,6 @@ from kconvert.conversion.tasks import Tasks
 from kconvert.dataset.layout import Layout
 from kconvert.dataset.manifest import SplitRecord
 from kconvert.sources.access import ArchiveAccess
-from kconvert.sources.origins.origin import Origin
 from kconvert.staging.journal import Inputs
 from kconvert.storage.store import StorePath
 
@@ -31,8 +30,9 @@ class Strategy(ABC):
         archives."""
 
     @abstractmethod
-    def require_source(self, origin: Origin) -> None:
-        """Raises `UsageError` if it cannot work with what the origin has."""
+    def require_archives(self, cache: Path | None, title: str) -> None:
+        """Raises `UsageError` if it, or the archive cache, needs archives, and what the origin of that title has is
+        none."""
 
     @abstractmethod
     def access(self, out: StorePath, cache: Path | None) -> ArchiveAccess:

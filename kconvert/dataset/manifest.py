@@ -167,6 +167,8 @@ class SplitRecord:
     """Of its clips."""
     damaged: tuple[DamagedEntry, ...] = ()
     """Its archives that were damaged, in their order."""
+    extracted: str = ""
+    """How its clips lay in folders; `""` if they were in archives."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,8 @@ class Manifest:
     """Archives of all splits that were damaged, in the order of these."""
     supplements: tuple[SupplementEntry, ...] = ()
     """Further annotations, in the order in which the catalogue has them."""
+    extracted: Mapping[str, str] = field(default_factory=dict)
+    """How the clips of splits lay in folders, by split; of most splits they were in archives."""
     format_version: int = field(default=FORMAT_VERSION)
     """Of the folder."""
 
@@ -239,7 +243,8 @@ class Manifest:
         """The text of `manifest.json`: keys in the documented order, two spaces of indentation, a final newline."""
         content = dataclasses.asdict(self)
         first = ("format_version", "kconvert_version", "release", "options", "splits")
-        order = (*first, "shards", "tables", "damaged", "supplements", "labels", "tools")
+        extracted = ("extracted",) if self.extracted else ()
+        order = (*first, *extracted, "shards", "tables", "damaged", "supplements", "labels", "tools")
         return json.dumps({key: content[key] for key in order}, indent=2, ensure_ascii=False) + "\n"
 
     def record(self, split: str) -> SplitRecord:
@@ -247,7 +252,7 @@ class Manifest:
         shards = tuple(shard for shard in self.shards if shard.split == split)
         table = next(table for table in self.tables if table.path == table_path(split))
         damaged = tuple(entry for entry in self.damaged if entry.split == split)
-        return SplitRecord(self.splits[split], shards, table, damaged)
+        return SplitRecord(self.splits[split], shards, table, damaged, self.extracted.get(split, ""))
 
     @property
     def sound_kind(self) -> str | None:

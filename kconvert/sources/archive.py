@@ -10,7 +10,6 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
 
 from kconvert.errors import ArchiveError
 from kconvert.sources.fetch.stream import ByteStream, Remote
@@ -179,9 +178,6 @@ class ArchiveReader(Members):
 
     def _damaged(self, problem: str) -> ArchiveError:
         return ArchiveError(self._name, problem)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -18,6 +18,8 @@ class Bundle(ABC):
 
     name: str
     """Unique in its split, whatever the origin."""
+    kind = ("archive", "archives")
+    """What one, and what several are called."""
 
     @property
     def version(self) -> str:

@@ -51,7 +51,8 @@ _LOOK_SECONDS = 10.0
 _BESIDE_THE_WORK = {_REFUSAL_NAME, _LOCK_NAME, f"{_LOCK_NAME}.lease"}
 """What a run leaves that has begun nothing."""
 _PROGRESS_NAME = "snapshot.json"
-_LISTING_NAME = "listing"
+LISTING_NAME = "listing"
+"""Of what the origin needs to find the bundles of a split again; empty if their names are enough."""
 REPLACEMENT_ID = "replacement"
 """What the replacement archive goes by instead of a number."""
 
@@ -311,8 +312,7 @@ class SplitJournal:
 
     def ids(self) -> dict[str, str]:
         """Of its inputs (see `Inputs.ids`); nothing if there are none, as when another run clears the folder."""
-        inputs = self.inputs()
-        return {} if inputs is None else inputs.ids()
+        return {} if (inputs := self.inputs()) is None else inputs.ids()
 
     def set_inputs(self, inputs: Inputs, annotations: bytes, listed: Iterable[str], listing: bytes = b"") -> None:
         """Fixes what the split is made from; `listing` is what the origin needs to find it again, `listed` are the
@@ -320,13 +320,9 @@ class SplitJournal:
         for folder in (self.folder / "archives", self.folder / "shards", self.parts_folder):
             folder.make_folder()
         self.annotations_path.write_bytes(annotations)
-        (self.folder / _LISTING_NAME).write_bytes(listing)
+        (self.folder / LISTING_NAME).write_bytes(listing)
         self.selection_path.write_bytes("".join(f"{name}\n" for name in listed).encode())
         _write(self.folder / "inputs.json", dataclasses.asdict(inputs))
-
-    def kept_listing(self) -> bytes:
-        """What the origin needs to find the bundles again; nothing if their names are enough."""
-        return _content(self.folder / _LISTING_NAME) or b""
 
     @property
     def parts_folder(self) -> StorePath:

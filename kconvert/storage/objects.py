@@ -81,23 +81,12 @@ class Bucket(Store):
         return {PurePosixPath(name).name for name in found if name.rstrip("/") != own}
 
     def walk(self, key: str) -> Iterator[tuple[str, Literal["file", "folder", "link"]]]:
-        return ((found, "file") for found in self._files(key))
-
-    def _files(self, key: str) -> list[str]:
-        with self._naming(key):
-            root = self._key(key)
-            found = self._fs.find(root)
-        below = sorted(one.removeprefix(root).lstrip("/") for one in found if one != root)
-        return [f"{key}/{one}" if key else one for one in below if one]
+        return ((found, "file") for found, _ in self.files(key))
 
     def files(self, key: str) -> Iterator[tuple[str, Info]]:
         with self._naming(key):
-            root = self._key(key)
-            found = self._fs.find(root, detail=True)
-        for name in sorted(found):
-            below = name.removeprefix(root).lstrip("/")
-            if below and name != root and found[name]["type"] == "file":
-                yield f"{key}/{below}" if key else below, _info(found[name])
+            found = self._fs.find(self._key(key), detail=True)
+        return _below(self._key(key), key, found)
 
     def read(self, key: str) -> bytes:
         with self._naming(key):
@@ -145,14 +134,14 @@ class Bucket(Store):
 
     def remove_tree(self, key: str) -> None:
         # One by one, and what was listed only: some refuse to delete many at once, or what is not there.
-        at_once(self.remove, self._files(key), self.max_requests)
+        at_once(self.remove, [found for found, _ in self.files(key)], self.max_requests)
 
     def remove_empty(self, key: str) -> None:
         """A store has none."""
 
     def remove_temporaries(self, key: str, is_deep: bool) -> Sequence[str]:
         if self._protocol not in COMMITTING:
-            for found in self._files(key):
+            for found, _ in self.files(key):
                 if found.endswith(TEMPORARY_SUFFIX):
                     self.remove(found)
         try:
@@ -194,6 +183,14 @@ class Bucket(Store):
 def _info(found: Mapping[str, Any]) -> Info:
     """What a store's library says of an object."""
     return Info(int(found["size"]), " ".join(str(found[name]) for name in _VERSIONS if found.get(name)))
+
+
+def _below(root: str, key: str, found: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Info]]:
+    """The keys of files below a key, which a store's library calls `root`, and what it says of each."""
+    for name in sorted(found):
+        below = name.removeprefix(root).lstrip("/")
+        if below and name != root and found[name]["type"] == "file":
+            yield f"{key}/{below}" if key else below, _info(found[name])
 
 
 def _is_anonymous(file_system: Any) -> bool:

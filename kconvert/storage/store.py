@@ -247,10 +247,6 @@ class StorePath:
         """Everything below a folder, at any depth, in the order of the keys."""
         return (Entry(StorePath(self.store, key), kind) for key, kind in self.store.walk(self.key))
 
-    def files(self) -> Iterator[tuple[StorePath, Info]]:
-        """The files below a folder, at any depth, in the order of the keys, and what is said of each."""
-        return ((StorePath(self.store, key), info) for key, info in self.store.files(self.key))
-
     def read_bytes(self) -> bytes:
         """The content of a file."""
         return self.store.read(self.key)

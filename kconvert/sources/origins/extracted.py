@@ -15,7 +15,7 @@ from kconvert.catalog.release import AnnotationFile, Release, Reported, SplitInf
 from kconvert.catalog.tree_layout import COMMON_LAYOUTS, TreeLayout, torchvision_folder
 from kconvert.errors import NotFoundError, OriginError
 from kconvert.sources.fetch.stream import FetchOptions
-from kconvert.sources.origins.origin import AbsentError, Listing
+from kconvert.sources.origins.origin import AbsentError, Listing, Origin
 from kconvert.sources.trees.file_group import FileGroup, groups
 from kconvert.sources.trees.tree import Tree, TreeFile, TreeListing
 
@@ -55,7 +55,7 @@ def _is_there(tree: Tree, folder: str) -> bool:
     return name in tree.folders(above) and bool(tree.listing(folder, is_video).files)
 
 
-class ExtractedClips:
+class ExtractedClips(Origin):
     """A tree in which clips lie."""
 
     def __init__(self, tree: Tree, layout: TreeLayout, release: Release, options: FetchOptions) -> None:

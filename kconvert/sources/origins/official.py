@@ -21,7 +21,7 @@ from kconvert.sources.origins.annotation_files import (
     read_file,
     unanswered,
 )
-from kconvert.sources.origins.origin import AbsentError, Listing
+from kconvert.sources.origins.origin import AbsentError, Listing, Origin
 
 _MAX_LIST_BYTES = 16 << 20
 _SEVERAL = re.compile(r"\.(?:tar|tar\.gz|tgz)(?:[\s,;|]+\S|.*://)")
@@ -46,7 +46,7 @@ def require_archives(kept: bytes) -> None:
         )
 
 
-class Mirror:
+class Mirror(Origin):
     """The layout of the official server, below a URL or in a folder."""
 
     def __init__(self, base: str, options: FetchOptions, release: Release) -> None:

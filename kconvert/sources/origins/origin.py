@@ -36,13 +36,15 @@ class Origin(Protocol):
         """A split as it is here; `None` if it is known not to be here at all."""
 
     def listing(self, info: SplitInfo) -> Listing:
-        """The bundles of a split."""
+        """The bundles of a split. Raises `OriginError`."""
 
     def relisted(self, info: SplitInfo, names: Sequence[str], kept: bytes) -> Sequence[Bundle]:
-        """The bundles of these names, as a run before fixed them, which kept that of their listing."""
+        """The bundles of these names, as a run before fixed them, which kept that of their listing. Raises
+        `OriginError`."""
 
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
-        """The first annotation file of the catalogue's candidates that is there, and its content."""
+        """The first annotation file of the catalogue's candidates that is there, and its content. Raises `AbsentError`
+        if none is."""
 
     def all_annotations(self, info: SplitInfo) -> Sequence[tuple[AnnotationFile, bytes]]:
         """The same, and of the other candidates those that complete it, as far as they are there."""

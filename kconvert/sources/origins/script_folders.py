@@ -12,7 +12,7 @@ from kconvert.sources.access import ArchiveRef
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origins.annotation_files import completed_annotations, first_annotations
 from kconvert.sources.origins.official import ARCHIVE_ENDINGS, is_archive_name, require_archives
-from kconvert.sources.origins.origin import Listing
+from kconvert.sources.origins.origin import Listing, Origin
 
 
 def has_archives(root: Path, release: Release) -> bool:
@@ -23,7 +23,7 @@ def has_archives(root: Path, release: Release) -> bool:
     return holds_some or (any(folder.parent.is_dir() for folder in folders) and not is_extracted)
 
 
-class ScriptFolders:
+class ScriptFolders(Origin):
     """What the official shell scripts leave: the archives of a split in one folder, the annotations in another."""
 
     def __init__(self, root: Path, release: Release, options: FetchOptions) -> None:

@@ -34,8 +34,8 @@ class BucketTree(Tree):
     def listing(self, folder: str, is_wanted: IsWanted) -> TreeListing:
         root, files, others = self._root, [], []
         try:
-            for found, info in (root / folder).files():
-                path = found.key.removeprefix(root.key).lstrip("/")
+            for key, info in root.store.files((root / folder).key):
+                path = key.removeprefix(root.key).lstrip("/")
                 if is_wanted(PurePosixPath(path).name):
                     files.append(TreeFile(path, info.size_bytes, info.version))
                 else:

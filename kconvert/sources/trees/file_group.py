@@ -29,6 +29,7 @@ _AT_ONCE_BYTES = 32 << 20
 class FileGroup(Bundle):
     """Some files of a tree."""
 
+    kind = ("group of files", "groups of files")
     name: str
     """As `train-000003.files`."""
     tree: Tree

@@ -12,11 +12,11 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kconvert.errors import ArchiveError, FetchError, NotFoundError, OriginError
+from kconvert.errors import ArchiveError, FetchError, NotFoundError, OriginError, SourceChangedError
 from kconvert.sources.fetch.open import describe, open_resource
 from kconvert.sources.fetch.resource import Span
 from kconvert.sources.fetch.retry import Retries
-from kconvert.sources.fetch.stream import FetchOptions, Remote
+from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.trees.tree import IsWanted, Tree, TreeFile, TreeListing
 
 _AHEAD_BYTES = 1 << 20
@@ -137,15 +137,16 @@ class _Ranged(io.RawIOBase):
         return len(view)
 
     def _fill(self, span: Span, view: memoryview) -> None:
-        known: Remote = self._remote
-        answer = self._resource.ask(span, known)
         try:
-            if not answer.is_range and span.start:
-                raise FetchError(
-                    self._location,
-                    "the server gives no ranges, without which a zip file cannot be read; download it, and give the "
-                    "file",
-                )
+            answer = self._resource.ask(span, self._remote)
+        except SourceChangedError as error:
+            if self._resource.describe() != self._remote:
+                raise
+            raise FetchError(
+                self._location,
+                "the server gives no ranges, without which a zip file cannot be read; download it, and give the file",
+            ) from error
+        try:
             done = 0
             while done < len(view):
                 done += answer.read_into(view[done:])

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kconvert.errors import ArchiveError
-from kconvert.sources.archive import ArchiveReader, ReadSoFar
+from kconvert.sources.archive import ArchiveReader
 from kconvert.sources.fetch.open import open_stream
 from kconvert.sources.fetch.stream import ByteStream, Remote
+from kconvert.sources.members import ReadSoFar
 
 FILES = {"abseiling/a.mp4": b"a" * 1000, "abseiling/b.mp4": b"", "c.mp4": bytes(range(256)) * 40}
 
