@@ -166,7 +166,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
 
 _FORECAST_HEADER = [
     "split",
-    "archives to fetch",
+    "archives to read",
     "bytes",
     "annotated",
     "of these in --exclude",
@@ -198,8 +198,9 @@ def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
     workers = ", ".join(f"{plan.info.name} {num_shards(conversion, plan):,}" for plan in forecast.plans)
     return _text(
         [
+            *([title] if (title := forecast.plans[0].origin_title) else []),
             *aligned(_FORECAST_HEADER, rows),
-            f"to fetch: {format_bytes(forecast.num_bytes)} from {conversion.origin}",
+            f"to read: {format_bytes(forecast.num_bytes)} from {conversion.origin}",
             f"disk at most: {_disk_text(forecast)}",
             *(_need_text(need, forecast.num_unmeasured) for need in forecast.needs),
             f"at a time: {describe_workers(conversion)}",
