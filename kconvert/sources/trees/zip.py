@@ -21,7 +21,7 @@ from kconvert.sources.trees.tree import IsWanted, Tree, TreeFile, TreeListing
 
 _AHEAD_BYTES = 1 << 20
 """What is asked for at a time, at least."""
-_ENCRYPTED = 0x1
+_ENCRYPTED, _UTF8 = 0x1, 0x800
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class ZipTree(Tree):
     @property
     def _directory(self) -> Mapping[str, zipfile.ZipInfo]:
         try:
-            return _opened(self.location, self.options).NameToInfo
+            return _directory(self.location, self.options)
         except zipfile.BadZipFile as error:
             raise OriginError(
                 f"--origin {self.location}: is no whole zip file ({error}); fetch it again, or give another --origin"
@@ -93,6 +93,21 @@ def _opened(location: str, options: FetchOptions) -> zipfile.ZipFile:
     """A zip file, which stays open: its directory may have half a million names."""
     raw = _Ranged(location, options)
     return zipfile.ZipFile(io.BufferedReader(raw, _AHEAD_BYTES))
+
+
+@functools.lru_cache(maxsize=4)
+def _directory(location: str, options: FetchOptions) -> Mapping[str, zipfile.ZipInfo]:
+    return {_name(info): info for info in _opened(location, options).infolist()}
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """The name of an entry. Where it does not say that it is UTF-8, it is UTF-8 nevertheless if it can be: tools of Unix
+    write what the disk has, and Python takes that for code page 437."""
+    try:
+        name = info.filename.encode("cp437").decode("utf-8") if not info.flag_bits & _UTF8 else info.filename
+    except UnicodeError:
+        name = info.filename
+    return name.removeprefix("./")
 
 
 class _Ranged(io.RawIOBase):
