@@ -101,8 +101,8 @@ def _directory(location: str, options: FetchOptions) -> Mapping[str, zipfile.Zip
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """The name of an entry. Where it does not say that it is UTF-8, it is UTF-8 nevertheless if it can be: tools of Unix
-    write what the disk has, and Python takes that for code page 437."""
+    """The name of an entry. Where it does not say that it is UTF-8, it is UTF-8 nevertheless if it can be: tools of
+    Unix write what the disk has, and Python takes that for code page 437."""
     try:
         name = info.filename.encode("cp437").decode("utf-8") if not info.flag_bits & _UTF8 else info.filename
     except UnicodeError:
