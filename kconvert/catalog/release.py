@@ -19,15 +19,16 @@ from kconvert.storage.yaml_text import YamlTextError, read_yaml_text
 OFFICIAL_BASE = "https://s3.amazonaws.com/kinetics/"
 """Where the CVDF hosts the archives (github.com/cvdfoundation/kinetics-dataset)."""
 
-ReleaseName = Literal["k400", "k600", "k700-2020"]
-RELEASE_NAMES: tuple[ReleaseName, ...] = get_args(ReleaseName)
+_FOLDER = resources.files("kconvert.catalog") / "releases"
+RELEASE_NAMES = tuple(
+    sorted(file.name.removesuffix(".yaml") for file in _FOLDER.iterdir() if file.name.endswith(".yaml"))
+)
+"""The releases of the catalogue: those that a file describes."""
 SPLIT_SYNONYMS = {"validation": "val"}
 """Other names of splits, as Hugging Face's."""
-SPLITS = ("train", "val", "test")
-"""The splits of every release, in the order in which they are converted."""
 
 
-def meant_release(word: str) -> ReleaseName | None:
+def meant_release(word: str) -> str | None:
     """The release that somebody means by another name, as kinetics-400 or k700; `None` if nobody knows."""
     plain = re.sub("[^a-z0-9]", "", word.lower()).replace("kinetics", "k")
     known = {re.sub("[^a-z0-9]", "", name): name for name in RELEASE_NAMES}
@@ -193,9 +194,8 @@ def load_release(name: str) -> Release:
     """The catalogue's entry of a release. Raises `KeyError` for a name that is none of `RELEASE_NAMES`."""
     if name not in RELEASE_NAMES:
         raise KeyError(name)
-    folder = resources.files("kconvert.catalog") / "releases"
-    labels = (folder / f"{name}.labels.txt").read_text("utf-8").splitlines()
-    return parse_release((folder / f"{name}.yaml").read_text("utf-8"), tuple(labels))
+    labels = (_FOLDER / f"{name}.labels.txt").read_text("utf-8").splitlines()
+    return parse_release((_FOLDER / f"{name}.yaml").read_text("utf-8"), tuple(labels))
 
 
 def parse_release(text: str, labels: tuple[str, ...]) -> Release:
@@ -211,8 +211,6 @@ def parse_release(text: str, labels: tuple[str, ...]) -> Release:
 def _release_of(entry: dict[str, Any], labels: tuple[str, ...]) -> Release:
     splits = {}
     for split, info in entry["splits"].items():
-        if split not in SPLITS:
-            raise ValueError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
         splits[split] = SplitInfo(
             name=split,
             path_list=info["path_list"],

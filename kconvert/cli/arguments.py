@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 from jsonargparse.typing import register_type
 
-from kconvert.catalog.release import OFFICIAL_BASE, RELEASE_NAMES, SPLITS, meant_release
+from kconvert.catalog.release import OFFICIAL_BASE, RELEASE_NAMES, load_release, meant_release
 from kconvert.cli.yaml_file import YamlFile, read_yaml
 from kconvert.conversion.config import Conversion, require_known_words
 from kconvert.dataset.manifest import FORMAT_NAMES
@@ -470,7 +470,8 @@ def _explain_stray(word: str, parser: Parser) -> str:
         return f"unknown {word!r}: {before} takes no value"
     if word in RELEASE_NAMES and before in RELEASE_NAMES:
         return f"unknown {word!r}: one release at a time; `kconvert batch` does several"
-    if word in SPLITS and before in SPLITS:
+    splits = {split for name in RELEASE_NAMES for split in load_release(name).splits}
+    if word in splits and before in splits:
         return f"unknown {word!r}, did you mean `--split {before},{word}`?"
     if word in RELEASE_NAMES:
         others = [one for one in parser.typed if one != word]

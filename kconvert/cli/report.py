@@ -16,10 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from kconvert.catalog.release import load_release
 from kconvert.cli.report_encoding import encoding_shown
 from kconvert.cli.report_supplements import supplements_shown
-from kconvert.dataset.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, SplitCounts, finished_manifest
+from kconvert.dataset.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, SplitCounts, finished_manifest, release_of
 from kconvert.dataset.open import open_layout
 from kconvert.dataset.table import FinalTable, read_split_table
 from kconvert.dataset.videos import Videos
@@ -54,7 +53,7 @@ def write_report(out: StorePath, path: StorePath | None = None) -> StorePath:
 
 def _content(out: StorePath, manifest: Manifest, tables: Mapping[str, FinalTable]) -> dict[str, Any]:
     """All that the page shows, for its script."""
-    release = load_release(manifest.release)
+    release = release_of(manifest)
     order = open_layout(manifest.format).packed_order
     written = {split: table.written(order) for split, table in tables.items()}
     flagged, num_unlisted = _flagged(tables)

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kconvert.catalog.release import load_release
-from kconvert.dataset.manifest import Manifest, SupplementEntry
+from kconvert.dataset.manifest import Manifest, SupplementEntry, release_of
 from kconvert.dataset.supplements.figures import (
     AnnotatedFrame,
     action_names,
@@ -34,7 +33,7 @@ VideoOf = Callable[[str, str], bytes]
 def supplements_shown(out: StorePath, manifest: Manifest, written: Mapping[str, FinalTable]) -> list[dict[str, Any]]:
     """What is shown of each supplement, for the script of the page; `written` are the tables of written clips."""
     shown = {"ava": _ava, "countix": _countix}
-    titles = load_release(manifest.release).supplements
+    titles = release_of(manifest).supplements
     return [
         {
             "name": entry.name,

@@ -16,10 +16,8 @@ from kconvert.catalog.release import (
     OFFICIAL_BASE,
     RELEASE_NAMES,
     SPLIT_SYNONYMS,
-    SPLITS,
     SUPPLEMENT_NAMES,
     Release,
-    ReleaseName,
     load_release,
 )
 from kconvert.conversion.cutting import ShardOptions
@@ -61,7 +59,7 @@ class AnnotationFiles:
 class Conversion:
     """Converting a release."""
 
-    release: ReleaseName
+    release: str
     """Which release; also the first word of the command."""
     out: str | None = None
     """The folder to write to, or a location in an object store, as s3://bucket/k400. Default: RELEASE-FORMAT in the
@@ -140,13 +138,14 @@ class Conversion:
     def splits(self) -> tuple[str, ...]:
         """The splits to convert, in their usual order. Raises `UsageError` for an unknown one."""
         wanted = [SPLIT_SYNONYMS.get(word, word) for word in _words("--split", self.split)]
-        if unknown := sorted(set(wanted) - set(SPLITS)):
-            hint = did_you_mean(unknown[0], SPLITS)
+        known = load_release(self.release).splits
+        if unknown := sorted(set(wanted) - set(known)):
+            hint = did_you_mean(unknown[0], known)
             raise UsageError(
-                f"--split: unknown {', '.join(map(repr, unknown))}; expected one or more of {', '.join(SPLITS)}"
+                f"--split: unknown {', '.join(map(repr, unknown))}; expected one or more of {', '.join(known)}"
                 f"{f'; {hint}' if hint else ''}"
             )
-        return tuple(split for split in SPLITS if not wanted or split in wanted)
+        return tuple(split for split in known if not wanted or split in wanted)
 
     def ignored_groups(self) -> dict[str, tuple[str, str]]:
         """The groups of options that differ from the default and change nothing: why, and what was perhaps meant."""
@@ -267,7 +266,7 @@ def asked_supplements(conversion: Conversion) -> dict[str, str]:
 def given_annotations(conversion: Conversion) -> dict[str, str]:
     """Where the annotations are that are given instead of the origin's, by split. Raises `UsageError` for a split that
     is not converted."""
-    given = {split: getattr(conversion.annotations, split) for split in SPLITS}
+    given = {split: getattr(conversion.annotations, split) for split in ("train", "val", "test")}
     found = {split: where for split, where in given.items() if where is not None}
     if stray := [split for split in found if split not in conversion.splits]:
         raise UsageError(f"--annotations.{stray[0]}: would be ignored, as --split leaves {stray[0]} out; leave it out")

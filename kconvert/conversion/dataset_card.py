@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import hashlib
 
-from kconvert.catalog.release import SPLITS, load_release
-from kconvert.dataset.manifest import Manifest
+from kconvert.dataset.manifest import Manifest, release_of
 from kconvert.dataset.open import open_layout
 from kconvert.storage.store import StorePath
 from kconvert.storage.yaml_text import to_yaml_text
@@ -35,13 +34,13 @@ def names_other_manifest(out: StorePath, manifest: Manifest) -> bool:
 
 def card_text(manifest: Manifest) -> str:
     """The text of the card."""
-    release = load_release(manifest.release)
-    packed = [split for split in SPLITS if split in manifest.splits and manifest.splits[split].num_shards]
+    release = release_of(manifest)
+    packed = [split for split, counts in manifest.splits.items() if counts.num_shards]
     front = {
         "pretty_name": f"{release.title}, packed by kconvert",
         "task_categories": ["video-classification"],
         **open_layout(manifest.format).card_config(
-            manifest.release, packed, list(manifest.options.get("members", ())), manifest.sound_kind
+            release, packed, list(manifest.options.get("members", ())), manifest.sound_kind
         ),
     }
     lines = ["---", to_yaml_text(front).strip(), "---", ""]
@@ -53,7 +52,7 @@ def _exclusion_text(manifest: Manifest) -> list[str]:
     """What was excluded, as the lines of a paragraph."""
     by = {"id": "of the same video", "overlap": "with a time in common", "exact": "with the same times"}
     words = by.get(str(manifest.options.get("exclude_by")), "")
-    counts = [(split, manifest.splits[split].num_excluded_by) for split in SPLITS if split in manifest.splits]
+    counts = [(split, found.num_excluded_by) for split, found in manifest.splits.items()]
     found = [
         f"Rejected: {number:,} clips of {split} that are also in {name}, {words}."
         for split, lists in counts
@@ -76,7 +75,7 @@ def _extracted_text(manifest: Manifest) -> list[str]:
 
 def _supplements_text(manifest: Manifest) -> list[str]:
     """Which further annotations there are, and what they came to, with a blank line after each."""
-    titles, lines = load_release(manifest.release).supplements, []
+    titles, lines = release_of(manifest).supplements, []
     for entry in manifest.supplements:
         files = ", ".join(f"`{file.path}`" for file in entry.files)
         counts = (
@@ -89,7 +88,7 @@ def _supplements_text(manifest: Manifest) -> list[str]:
 
 def _reading_text(manifest: Manifest) -> list[str]:
     """Lines that read the first split that has samples, with the names that its files have."""
-    for split in SPLITS:
+    for split in manifest.splits:
         shards = [shard for shard in manifest.shards if shard.split == split]
         lines = open_layout(manifest.format).reading_lines(split, [shard.path for shard in shards]) if shards else ()
         if lines:
@@ -114,14 +113,12 @@ def _sound_text(manifest: Manifest) -> list[str]:
 def _card_body(manifest: Manifest) -> list[str]:
     layout = open_layout(manifest.format)
     rows = ["| split | written | short | few frames | replaced | rejected | missing | shards |", "|---|" + "--:|" * 7]
-    for split in SPLITS:
-        if split in manifest.splits:
-            counts = manifest.splits[split]
-            numbers = (
-                counts.num_written, counts.num_short, counts.num_few_frames, counts.num_replaced,
-                sum(counts.num_rejected.values()), counts.num_missing, counts.num_shards,
-            )  # fmt: skip
-            rows.append(f"| {split} | " + " | ".join(f"{number:,}" for number in numbers) + " |")
+    for split, counts in manifest.splits.items():
+        numbers = (
+            counts.num_written, counts.num_short, counts.num_few_frames, counts.num_replaced,
+            sum(counts.num_rejected.values()), counts.num_missing, counts.num_shards,
+        )  # fmt: skip
+        rows.append(f"| {split} | " + " | ".join(f"{number:,}" for number in numbers) + " |")
     return [
         f"{layout.title} of {manifest.labels.num} classes, made by kconvert {manifest.kconvert_version} "
         f"(format {manifest.format_version}).",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
-from kconvert.catalog.release import Release, load_release
+from kconvert.catalog.release import Release
 from kconvert.conversion.dataset_card import CARD_NAME, card_text
 from kconvert.dataset.croissant import CROISSANT_NAME, croissant_text
-from kconvert.dataset.manifest import LABELS_NAME, MANIFEST_NAME, LabelsEntry, Manifest
+from kconvert.dataset.manifest import LABELS_NAME, MANIFEST_NAME, LabelsEntry, Manifest, release_of
 from kconvert.dataset.open import open_layout
 from kconvert.engines.imports import with_arrays
 from kconvert.storage.store import StorePath
@@ -44,7 +44,7 @@ def is_finished(out: StorePath, manifest: Manifest) -> bool:
 def whole_files(out: StorePath, manifest: Manifest) -> dict[str, bytes]:
     """The files that belong to all splits, by path. The manifest names none of them, but all can be made again from it
     and from what it names; the dataset card has its digest, so that a change of either is found."""
-    release, layout = load_release(manifest.release), open_layout(manifest.format)
+    release, layout = release_of(manifest), open_layout(manifest.format)
     croissant = croissant_text(manifest, release, layout.shard_kind, layout.media(manifest))
     return {
         LABELS_NAME: labels_text(release),

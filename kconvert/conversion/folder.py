@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from kconvert.catalog.release import SPLITS, SUPPLEMENT_NAMES
+from kconvert.catalog.release import SUPPLEMENT_NAMES
 from kconvert.conversion.dataset_card import CARD_NAME, names_other_manifest
 from kconvert.dataset.croissant import CROISSANT_NAME
 from kconvert.dataset.layout import Layout
@@ -60,8 +60,11 @@ class FolderState:
         one."""
         manifest = read_manifest(journal.out)
         records = {split: manifest.record(split) for split in manifest.splits} if manifest is not None else {}
-        records |= {split: record for split in SPLITS if (record := journal.split(split).record()) is not None}
-        ordered = {split: records[split] for split in SPLITS if split in records}
+        begun = journal.splits()
+        records |= {split.name: record for split in begun if (record := split.record()) is not None}
+        # A journal knows the order of its splits; a finished folder has all of them.
+        order = {split.name: number for number, split in enumerate(begun)}
+        ordered = dict(sorted(records.items(), key=lambda item: order.get(item[0], -1)))
         names = journal.supplement_names() | {entry.name for entry in (manifest.supplements if manifest else ())}
         return cls(journal, manifest, journal.identity() if journal.exists() else None, ordered, names)
 
@@ -106,7 +109,7 @@ class FolderState:
     @property
     def _has_shards(self) -> bool:
         """Whether anything of a split is packed."""
-        return bool(self.records) or any(self.journal.split(split).num_shard_receipts() for split in SPLITS)
+        return bool(self.records) or any(split.num_shard_receipts() for split in self.journal.splits())
 
     def require_untouched(self) -> None:
         """Raises `UsageError` with the differences if the manifest or a table is not what was written."""
@@ -284,29 +287,31 @@ def supplement_paths(journal: Journal) -> set[str]:
     return found
 
 
-def clear(journal: Journal) -> None:
-    """Removes what kconvert made: the manifest first, the identity last, so that a half-cleared folder is refused to
-    any other conversion. The lock stays."""
+def clear(journal: Journal, splits: Iterable[str]) -> None:
+    """Removes what kconvert made, of these splits and of those that it began: the manifest first, the identity last, so
+    that a half-cleared folder is refused to any other conversion. The lock stays."""
     folders, further = _folders(journal), supplement_paths(journal)
+    begun = {*splits, *(split.name for split in journal.splits())}
     for name in (MANIFEST_NAME, CARD_NAME, CROISSANT_NAME, LABELS_NAME, REPORT_NAME):
         (journal.out / name).remove()
     for path in further:
         (journal.out / path).remove()
     journal.forget_supplements()
-    for name in (*SPLITS, *folders):
-        for folder in (journal.out, journal.folder, journal.staging):
+    for name in (*sorted(begun), *folders):
+        for folder in (journal.out, journal.staging, journal.folder):
             (folder / name).remove_tree()
     journal.forget_identity()
 
 
-def clear_temporaries(journal: Journal) -> Sequence[str]:
-    """Removes what a killed run left half-written; returns what a person should know of what could not be done."""
+def clear_temporaries(journal: Journal, splits: Iterable[str]) -> Sequence[str]:
+    """Removes what a killed run left half-written of these splits; returns what a person should know of what could not
+    be done."""
     out = journal.out
     notes = [note for folder in (out, journal.folder, journal.staging) for note in folder.remove_temporaries()]
-    for name in (*SPLITS, *_folders(journal)):
+    for name in (*splits, *_folders(journal)):
         (out / name).remove_temporaries(is_deep=True)
     journal.supplements_folder.remove_temporaries(is_deep=True)
-    for split in SPLITS:
+    for split in splits:
         for folder in (
             journal.staging / split,
             *(journal.folder / split / name for name in ("", "archives", "shards")),

@@ -23,6 +23,7 @@ from kconvert.conversion.config import (
 from kconvert.conversion.damaged import is_handled
 from kconvert.conversion.disk_space import DiskUse, Growth
 from kconvert.conversion.folder import require_ours
+from kconvert.conversion.given_annotations import read_given
 from kconvert.conversion.ingest import ClipSelection
 from kconvert.conversion.members import Members
 from kconvert.conversion.open import open_strategy
@@ -37,7 +38,6 @@ from kconvert.engines.node_check import Read, Written
 from kconvert.errors import UsageError
 from kconvert.sources.clip_lists import ListSource, read_clip_lists
 from kconvert.sources.fetch.stream import is_remote
-from kconvert.sources.given_annotations import read_given
 from kconvert.staging.journal import Journal
 from kconvert.storage.folders import local
 from kconvert.storage.store import StorePath

@@ -156,7 +156,9 @@ class Source:
         replacement = self.origin.replacement(info)
         file, data = self.choice.annotations.get(info.name) or self.origin.annotations(info)
         names = self._selected(info, listing.bundles)
-        inputs = Inputs(names, listing.num_bundles, None if replacement is None else replacement.name, file)
+        number = list(self.release.splits).index(info.name)
+        better = None if replacement is None else replacement.name
+        inputs = Inputs(names, listing.num_bundles, better, file, number)
         archives = {bundle.name: bundle for bundle in listing.bundles if bundle.name in set(names)}
         if replacement is not None:
             archives[replacement.name] = replacement

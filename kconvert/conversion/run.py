@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
-from kconvert.catalog.release import SPLITS, Release
+from kconvert.catalog.release import Release
 from kconvert.conversion.config import Conversion
 from kconvert.conversion.disk_space import (
     DiskNeed,
@@ -165,14 +165,14 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
             job.strategy.layout.require_importable()
         job.journal.forget_refusal()
         if conversion.overwrite:
-            clear(job.journal)
+            clear(job.journal, job.release.splits)
         supplements = read.keep(job.journal)
         del read
-        _note_all(observer, clear_temporaries(job.journal))
+        _note_all(observer, clear_temporaries(job.journal, job.release.splits))
         made, failures = _make_all(job, state, plans, opened, observer) if plans else ({}, [])
         planned = {plan.info.name for plan in plans}
         done = {**{split: record for split, record in state.finished.items() if split not in planned}, **made}
-        records = {split: done[split] for split in SPLITS if split in done}
+        records = {split: done[split] for split in job.release.splits if split in done}
         if not failures:
             failures = _complete(job, supplements, records, opened, observer)
         job.journal.forget_refusal()
@@ -375,7 +375,7 @@ def _make_all(
                 break
     if not failures:
         # Of workers that died.
-        clear_temporaries(job.journal)
+        clear_temporaries(job.journal, job.release.splits)
     return made, failures
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kconvert.catalog.release import SPLITS, SUPPLEMENT_NAMES, Release
+from kconvert.catalog.release import SUPPLEMENT_NAMES, Release
 from kconvert.conversion.folder import FolderState
 from kconvert.conversion.moments import find_frames
 from kconvert.conversion.tasks import Tasks
@@ -99,7 +99,7 @@ def read_supplements(wanted: WantedSupplements, state: FolderState, made: Sequen
 
     Raises: `OriginError` if something of it cannot be had; `AnnotationError` if it cannot be read.
     """
-    splits = [split for split in SPLITS if split in made or split in state.records]
+    splits = [split for split in wanted.release.splits if split in made or split in state.records]
     in_place = {} if made else _in_place(state)
     files: dict[str, SupplementFiles] = {}
     for name in SUPPLEMENT_NAMES:

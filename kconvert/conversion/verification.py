@@ -15,10 +15,17 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from kconvert.catalog.release import SPLITS, load_release
 from kconvert.conversion.finish import labels_entry, whole_files
 from kconvert.dataset.layout import ExpectedSamples, Layout
-from kconvert.dataset.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, ShardEntry, TableEntry, table_path
+from kconvert.dataset.manifest import (
+    MANIFEST_NAME,
+    REPORT_NAME,
+    Manifest,
+    ShardEntry,
+    TableEntry,
+    release_of,
+    table_path,
+)
 from kconvert.dataset.open import open_layout
 from kconvert.dataset.table import FinalTable
 from kconvert.engines.engine import Engine, Failed
@@ -76,8 +83,8 @@ class ShardTask:
 
 def shard_tasks(out: StorePath, manifest: Manifest, unreadable: set[str]) -> Iterator[ShardTask]:
     """A task for each shard of the manifest, with its rows unless its table is `unreadable`."""
-    for split in SPLITS:
-        is_readable = split in manifest.splits and table_path(split) not in unreadable
+    for split in manifest.splits:
+        is_readable = table_path(split) not in unreadable
         table = FinalTable.read(out / table_path(split)) if is_readable else None
         indexes = table.indexes_by_file() if table is not None else {}
         num_before = 0
@@ -108,7 +115,7 @@ def verify_shard(task: ShardTask, emit: Emit) -> tuple[Difference, ...]:
 
 def folder_differences(out: StorePath, manifest: Manifest) -> Iterator[Difference]:
     """Everything that differs outside the shards."""
-    release = load_release(manifest.release)
+    release = release_of(manifest)
     contents = {MANIFEST_NAME: manifest.to_json().encode(), **whole_files(out, manifest)}
     for name, content in contents.items():
         yield from _content_differences(out, name, content)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from kconvert.catalog.release import RELEASE_NAMES, load_release
+from kconvert.catalog.release import RELEASE_NAMES, Release, load_release
 from kconvert.dataset.layout import ExpectedSamples, Layout
 from kconvert.sources.archive import ArchiveReader
 from kconvert.sources.fetch.open import open_stream
@@ -54,7 +54,7 @@ class Archives(Layout):
         return iter(())
 
     def card_config(
-        self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
+        self, release: Release, splits: Sequence[str], annotations: Sequence[str], sound: str | None
     ) -> Mapping[str, Any]:
         return {}
 

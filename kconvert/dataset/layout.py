@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+from kconvert.catalog.release import Release
 from kconvert.dataset.croissant import Media
 from kconvert.dataset.manifest import Manifest
 from kconvert.errors import UsageError
@@ -168,7 +169,7 @@ class Layout(ABC):
 
     @abstractmethod
     def card_config(
-        self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
+        self, release: Release, splits: Sequence[str], annotations: Sequence[str], sound: str | None
     ) -> Mapping[str, Any]:
         """The front matter of the dataset card that makes Hugging Face datasets read it, of a release of which these
         splits have shards, and whose samples have these further annotations, and sound of that kind."""

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from kconvert.catalog.release import RELEASE_NAMES
+from kconvert.catalog.release import RELEASE_NAMES, Release, load_release
 from kconvert.errors import ManifestError, OtherFormatError, UsageError
-from kconvert.storage.records import build
+from kconvert.storage.records import LATER, build
 from kconvert.storage.store import StorePath
 from kconvert.version import FORMAT_VERSION
 
@@ -167,7 +167,7 @@ class SplitRecord:
     """Of its clips."""
     damaged: tuple[DamagedEntry, ...] = ()
     """Its archives that were damaged, in their order."""
-    extracted: str = ""
+    extracted: str = field(default="", metadata=LATER)
     """How its clips lay in folders; `""` if they were in archives."""
 
 
@@ -229,7 +229,7 @@ class Manifest:
     """Archives of all splits that were damaged, in the order of these."""
     supplements: tuple[SupplementEntry, ...] = ()
     """Further annotations, in the order in which the catalogue has them."""
-    extracted: Mapping[str, str] = field(default_factory=dict)
+    extracted: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
     """How the clips of splits lay in folders, by split; of most splits they were in archives."""
     format_version: int = field(default=FORMAT_VERSION)
     """Of the folder."""
@@ -286,6 +286,11 @@ class Manifest:
                 "restore it, or remove it and run the conversion again"
             )
         return manifest
+
+
+def release_of(manifest: Manifest) -> Release:
+    """The release that a folder is of."""
+    return load_release(manifest.release)
 
 
 def read_manifest(out: StorePath) -> Manifest | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kconvert.catalog.annotation import SPLIT_SPELLINGS, AnnotationText, parse_annotations
 from kconvert.catalog.clip_list import ClipList, parse_clip_list
-from kconvert.catalog.release import OFFICIAL_BASE, RELEASE_NAMES, SPLITS, load_release, meant_release
+from kconvert.catalog.release import OFFICIAL_BASE, RELEASE_NAMES, load_release, meant_release
 from kconvert.errors import AnnotationError, OriginError, UsageError
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origins.open import open_origin
@@ -48,15 +48,16 @@ def parse_list_names(option: str, word: str) -> list[ListName]:
         )
     if release in RELEASE_NAMES and not colon and not equals:
         return [ListName(f"{release}:{one}", release, one) for one in load_release(release).splits]
-    if release in RELEASE_NAMES and split in SPLITS:
+    splits = tuple(load_release(release if release in RELEASE_NAMES else RELEASE_NAMES[0]).splits)
+    if release in RELEASE_NAMES and split in splits:
         return [ListName(f"{release}:{split}", release, split, file)]
     if equals:
         return [ListName(named, "", "", file)]
     if (meant := meant_release(release)) is not None and meant != release:
         hint = f"did you mean {meant}{colon}{split}?"
     else:
-        hint = did_you_mean(release, RELEASE_NAMES) if release not in RELEASE_NAMES else did_you_mean(split, SPLITS)
-    expected = f"RELEASE:SPLIT, of {', '.join(RELEASE_NAMES)} and {', '.join(SPLITS)}, or NAME=FILE"
+        hint = did_you_mean(release, RELEASE_NAMES) if release not in RELEASE_NAMES else did_you_mean(split, splits)
+    expected = f"RELEASE:SPLIT, of {', '.join(RELEASE_NAMES)} and {', '.join(splits)}, or NAME=FILE"
     raise UsageError(f"{option}: {word!r}: expected {expected}{f'; {hint}' if hint else ''}")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kconvert.catalog.release import SPLITS, SupplementInfo
+from kconvert.catalog.release import SupplementInfo
 from kconvert.errors import ArchiveError, FetchError, OriginError
 from kconvert.sources.archive import ArchiveReader
 from kconvert.sources.fetch.open import open_stream, read_small
@@ -72,12 +72,12 @@ def read_supplement(
 
 def _files(info: SupplementInfo, where: str, options: FetchOptions) -> Iterator[tuple[str, bytes]]:
     """The files that count, by name."""
-    rows = {info.rows.format(split=split) for split in SPLITS}
+    rows = info.rows.format(split="*")
 
     def counts(name: str) -> bool:
         if not _NAME.fullmatch(name):
             return False
-        return name in rows or (info.actions != "" and fnmatch.fnmatchcase(name, info.actions))
+        return fnmatch.fnmatchcase(name, rows) or (info.actions != "" and fnmatch.fnmatchcase(name, info.actions))
 
     early, here = with_few_retries(options), Path(where)
     if not is_remote(where) and here.is_dir():

@@ -32,14 +32,14 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from kconvert.catalog.release import SPLITS, AnnotationFile
+from kconvert.catalog.release import AnnotationFile
 from kconvert.dataset.manifest import JOURNAL_FOLDER, DamageHandling, SplitRecord
 from kconvert.errors import BusyError, LostLockError, UsageError
 from kconvert.events import Advance, Emit, Snapshot
-from kconvert.storage.records import Record, build
+from kconvert.storage.records import LATER, Record, build
 from kconvert.storage.store import StorePath
 from kconvert.storage.threads import at_once
 
@@ -69,6 +69,8 @@ class Inputs:
     """The official path of the replacement archive."""
     annotations: AnnotationFile
     """The file that `train/annotations` is a copy of."""
+    number: int = field(default=0, metadata=LATER)
+    """Of the split among those of its release."""
 
     def ids(self) -> dict[str, str]:
         """From archive name to the number, or word, that its files go by."""
@@ -283,8 +285,10 @@ class Journal:
         return SplitJournal(self.folder / name, staging, _number(self.folder))
 
     def splits(self) -> list[SplitJournal]:
-        """The splits that have a journal."""
-        return [journal for name in SPLITS if (journal := self.split(name)).inputs() is not None]
+        """The splits that have a journal, in the order of the release."""
+        found = [(journal.inputs(), journal) for name in self.folder.children() if (journal := self.split(name))]
+        begun = [(inputs.number, journal.name, journal) for inputs, journal in found if inputs is not None]
+        return [journal for _, _, journal in sorted(begun, key=lambda one: one[:2])]
 
 
 @dataclass(frozen=True)

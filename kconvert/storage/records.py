@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 Record = TypeVar("Record")
+LATER = {"later": True}
+"""The metadata of a field that records of earlier versions lack; it has its default there."""
 
 
 def build(kind: type[Record], content: object) -> Record:
@@ -19,7 +21,9 @@ def build(kind: type[Record], content: object) -> Record:
     if not isinstance(content, Mapping):
         raise ValueError(f"got {_shown(content)}, expected an object of {kind.__name__}")  # noqa: TRY004
     hints = typing.get_type_hints(kind)
-    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    later = {field.name for field in fields if field.metadata.get("later") and field.name not in content}
+    names = {field.name for field in fields} - later
     if wrong := names.symmetric_difference(content):
         raise ValueError(f"{kind.__name__}: {', '.join(sorted(map(str, wrong)))} is missing or unknown")
     return kind(**{name: _value(hints[name], content[name], f"{kind.__name__}.{name}") for name in names})

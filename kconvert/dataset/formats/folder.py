@@ -16,20 +16,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import PurePosixPath
 from typing import Any
 
-from kconvert.catalog.release import load_release
+from kconvert.catalog.release import Release
 from kconvert.dataset.croissant import Media
 from kconvert.dataset.formats.format import (
-    CARD_SPLITS,
     SOUND_KINDS,
     Format,
     Sample,
     Sound,
     StoredSample,
     WrittenShard,
+    card_split,
     data_files,
     paths_by_split,
 )
-from kconvert.dataset.manifest import Manifest
+from kconvert.dataset.manifest import Manifest, release_of
 from kconvert.storage.digests import DigestedReader
 from kconvert.storage.store import StorePath
 
@@ -114,7 +114,7 @@ class Folder(Format):
         return _sound_of(row["shard"], kind), 0
 
     def index_files(self, out: StorePath, manifest: Manifest) -> Mapping[str, bytes]:
-        labels = load_release(manifest.release).labels
+        labels = release_of(manifest).labels
         files = {}
         for split, paths in paths_by_split(manifest).items():
             data = b"".join((out / path).read_bytes() for path in paths if (out / path).is_file())
@@ -129,7 +129,7 @@ class Folder(Format):
         return Media(files, {"extract": {"fileProperty": "fullpath"}}) if manifest.shards else None
 
     def card_config(
-        self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
+        self, release: Release, splits: Sequence[str], annotations: Sequence[str], sound: str | None
     ) -> Mapping[str, Any]:
         return data_files(splits, "{split}/**/*.mp4", f"{{split}}/{_METADATA_NAME}")
 
@@ -141,7 +141,7 @@ class Folder(Format):
             f'samples = [line.rsplit(" ", 1) for line in open("{split}.csv")]  # path, label id',
             "",
             "import os, datasets",
-            f'samples = datasets.load_dataset(os.getcwd(), split="{CARD_SPLITS[split]}", streaming=True).decode(False)',
+            f'samples = datasets.load_dataset(os.getcwd(), split="{card_split(split)}", streaming=True).decode(False)',
         )
 
     def card_text(self) -> Sequence[str]:

@@ -32,7 +32,7 @@ _COPY_BYTES = 1 << 20
 SOUND_KINDS: tuple[str, ...] = get_args(AudioMember)
 """Of the files of sound: the names of their columns, or the endings of their members."""
 
-CARD_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+_CARD_SPLITS = {"val": "validation"}
 """What Hugging Face datasets calls the splits."""
 
 
@@ -194,6 +194,11 @@ def row_problem(stored: StoredSample, sample_index: int, row: Mapping[str, Any] 
     return f"differs from its row in {', '.join(wrong)}" if wrong else ""
 
 
+def card_split(split: str) -> str:
+    """What Hugging Face datasets call a split."""
+    return _CARD_SPLITS.get(split, split)
+
+
 def paths_by_split(manifest: Manifest) -> dict[str, list[str]]:
     """The paths of the shards of each split, in order."""
     return {split: [one.path for one in manifest.shards if one.split == split] for split in manifest.splits}
@@ -203,7 +208,7 @@ def data_files(splits: Sequence[str], *patterns: str) -> dict[str, Any]:
     """The front matter of a dataset card with one config, of files whose patterns hold `{split}`."""
     paths = {split: [pattern.format(split=split) for pattern in patterns] for split in splits}
     files = [
-        {"split": CARD_SPLITS[split], "path": found[0] if len(found) == 1 else found} for split, found in paths.items()
+        {"split": card_split(split), "path": found[0] if len(found) == 1 else found} for split, found in paths.items()
     ]
     return {"configs": [{"config_name": "default", "data_files": files}]} if files else {}
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from kconvert.catalog.release import Release
 from kconvert.dataset.formats.format import (
     MAX_ROW_BYTES,
     Format,
@@ -108,7 +109,7 @@ class Lance(Format):
         return PurePosixPath(path).parts[1:2] != ("data",) and path.split("/", maxsplit=1)[0] in self.folders
 
     def card_config(
-        self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
+        self, release: Release, splits: Sequence[str], annotations: Sequence[str], sound: str | None
     ) -> Mapping[str, Any]:
         return {}
 

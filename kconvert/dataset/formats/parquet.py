@@ -15,15 +15,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kconvert.catalog.release import SUPPLEMENT_NAMES, load_release
+from kconvert.catalog.release import SUPPLEMENT_NAMES, Release, load_release
 from kconvert.dataset.formats.features import file_feature
 from kconvert.dataset.formats.format import (
-    CARD_SPLITS,
     Format,
     Sample,
     Sound,
     StoredSample,
     WrittenShard,
+    card_split,
     data_files,
     groups_of,
 )
@@ -90,7 +90,7 @@ class ParquetFormat(Format):
             raise ValueError(f"not a Parquet file of videos ({error})") from error
 
     def card_config(
-        self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
+        self, release: Release, splits: Sequence[str], annotations: Sequence[str], sound: str | None
     ) -> Mapping[str, Any]:
         config = data_files(splits, "data/{split}-*.parquet")
         tables = data_files(splits, "metadata/{split}.parquet")
@@ -104,7 +104,7 @@ class ParquetFormat(Format):
             f'samples = kconvert.open(".", "{split}")  # random access',
             "",
             "import os, datasets",
-            f'samples = datasets.load_dataset(os.getcwd(), split="{CARD_SPLITS[split]}", streaming=True).decode(False)',
+            f'samples = datasets.load_dataset(os.getcwd(), split="{card_split(split)}", streaming=True).decode(False)',
         )
 
     def card_text(self) -> Sequence[str]:

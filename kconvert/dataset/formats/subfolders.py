@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from kconvert.catalog.release import Release
 from kconvert.dataset.formats.format import (
     MAX_ROW_BYTES,
     Format,
@@ -111,6 +112,6 @@ class Subfolders(Format):
             return b""
 
     def card_config(
-        self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
+        self, release: Release, splits: Sequence[str], annotations: Sequence[str], sound: str | None
     ) -> Mapping[str, Any]:
         return {}

@@ -19,11 +19,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from kconvert.catalog.release import SUPPLEMENT_NAMES, load_release
+from kconvert.catalog.release import SUPPLEMENT_NAMES, Release
 from kconvert.dataset.croissant import Media
 from kconvert.dataset.formats.features import card_feature
 from kconvert.dataset.formats.format import (
-    CARD_SPLITS,
     FACTS,
     SOUND_KINDS,
     Format,
@@ -32,6 +31,7 @@ from kconvert.dataset.formats.format import (
     StoredSample,
     WrittenShard,
     annotations_text,
+    card_split,
     data_files,
 )
 from kconvert.dataset.manifest import Manifest, ShardEntry
@@ -136,7 +136,7 @@ class WebDataset(Format):
                 (out / ".nv-meta" / name).remove()
 
     def card_config(
-        self, release: str, splits: Sequence[str], annotations: Sequence[str], sound: str | None
+        self, release: Release, splits: Sequence[str], annotations: Sequence[str], sound: str | None
     ) -> Mapping[str, Any]:
         # No config for the tables: datasets takes the builder of the first config for all of them
         # (`LocalDatasetModuleFactory.get_module`, datasets 5.2), so that tables beside tars would be read as tars.
@@ -157,7 +157,7 @@ class WebDataset(Format):
             f'samples = wids.ShardListDataset("index/{split}.json", cache_dir="{split}", keep=True)',
             "",
             "import os, datasets",
-            f'samples = datasets.load_dataset(os.getcwd(), split="{CARD_SPLITS[split]}", streaming=True).decode(False)',
+            f'samples = datasets.load_dataset(os.getcwd(), split="{card_split(split)}", streaming=True).decode(False)',
             "",
             "import os, ray",
             "from glob import glob",
@@ -239,12 +239,12 @@ def _extension(name: str) -> str:
     return name.partition(".")[2]
 
 
-def _declared(release: str, annotations: Sequence[str], sound: str | None) -> dict[str, Any]:
+def _declared(release: Release, annotations: Sequence[str], sound: str | None) -> dict[str, Any]:
     """The features of all members, for the front matter of a dataset card: a label has its name, and where a list is
     empty in the first samples, its type would be guessed wrong."""
     facts = pa.struct([(name, _KINDS[kind]) for name, kind in FACTS.items()])
     features = [
-        {"name": "cls", "dtype": {"class_label": {"names": dict(_numbered(load_release(release).labels))}}},
+        {"name": "cls", "dtype": {"class_label": {"names": dict(_numbered(release.labels))}}},
         card_feature("json", facts),
         {"name": "mp4", "dtype": "video"},
         *([{"name": sound, "dtype": "audio"}] if sound is not None else []),

@@ -23,7 +23,7 @@ from kconvert.catalog.ava import (
     place_keyframes,
 )
 from kconvert.catalog.clip import Clip
-from kconvert.catalog.release import SPLITS, Release
+from kconvert.catalog.release import Release
 from kconvert.dataset.manifest import FileEntry
 from kconvert.dataset.supplements.supplement import (
     FrameFinder,
@@ -83,7 +83,7 @@ class Ava(Supplement):
         ]
     )
     tables: Mapping[str, pa.Schema] = {_KEYFRAMES_PATH: KEYFRAMES, _BOXES_PATH: BOXES}
-    paths = (_KEYFRAMES_PATH, _BOXES_PATH, *(f"ava_{split}.csv" for split in SPLITS))
+    paths = (_KEYFRAMES_PATH, _BOXES_PATH, *(f"ava_{split}.csv" for split in ("train", "val", "test")))
 
     def require(self, files: SupplementFiles, splits: Iterable[str], release: Release) -> None:
         for split in splits:
