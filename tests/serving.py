@@ -8,10 +8,13 @@ from typing import Any
 from harness import QUICK
 from miniature.server import Handler, Server, serving
 
+from kconvert.catalog.release import load_release
 from kconvert.sources.access import ArchiveRef
 from kconvert.sources.archive_cache import ArchiveCopies
 from kconvert.sources.fetch.open import open_stream
 from kconvert.sources.fetch.stream import FetchOptions, OnBytes
+
+NAMES = load_release("k400").names
 
 DATA = bytes(range(256)) * 8192
 """Two megabytes."""
@@ -58,4 +61,4 @@ def read_all(url: str, options: FetchOptions = QUICK) -> bytes:
 
 
 def kept_copy(url: str, folder: Path, name: str, options: FetchOptions, on_bytes: OnBytes) -> Path:
-    return ArchiveCopies(folder).fetch(ArchiveRef(name, url), options, on_bytes)
+    return ArchiveCopies(folder).fetch(ArchiveRef(name, url, NAMES), options, on_bytes)

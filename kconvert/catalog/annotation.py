@@ -7,7 +7,6 @@ or without `is_cc` and `label`, `val` or `validate`, CRLF, a byte order mark, bl
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections import Counter
@@ -15,7 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kconvert.catalog.clip import Clip, letters, name_parts
+from kconvert.catalog.clip import Clip, letters
+from kconvert.catalog.names import Names
 from kconvert.catalog.release import AnnotationForm
 from kconvert.catalog.rows import LINE_END, csv_rows
 from kconvert.errors import AnnotationError, Problem
@@ -37,10 +37,9 @@ class Annotations:
     malformed: tuple[Problem, ...] = ()
     """The rows that cannot be read, and count for nothing."""
 
-    @functools.cached_property
-    def named_once(self) -> Mapping[str, str]:
+    def named_once(self, names: Names) -> Mapping[str, str]:
         """From the ids of videos that are annotated once to the names of their clips."""
-        ids = [(name_parts(name).youtube_id, name) for name in self.labels]
+        ids = [(names.parts(name).youtube_id, name) for name in self.labels]
         times = Counter(youtube_id for youtube_id, _ in ids)
         return {youtube_id: name for youtube_id, name in ids if times[youtube_id] == 1}
 

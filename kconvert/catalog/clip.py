@@ -7,14 +7,16 @@ The id alone identifies nothing: in k600 and k700-2020 one video may give severa
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 _NAME = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]{6})_([0-9]{6})")
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
-_ID_CHARS = 11
+_PLAIN = re.compile("[A-Za-z0-9_-]{1,72}")
+"""Names that are keys as they are."""
+_ODD = re.compile(rb"[^A-Za-z0-9_-]")
+_MAX_ESCAPED_CHARS, _KEPT_CHARS, _DIGEST_CHARS = 72, 54, 16
 MAX_SECONDS = 999_999
 """The largest time that fits the six digits of a clip's name."""
 
@@ -56,48 +58,22 @@ class Clip:
         return cls(match[1], int(match[2]), int(match[3]))
 
 
-class NameParts(NamedTuple):
-    """What the name of a clip says."""
-
-    youtube_id: str
-    """Of its video."""
-    start_seconds: int
-    """Where it starts there; -1 if the name does not say."""
-    end_seconds: int
-    """Where it ends there; -1 if the name does not say."""
-
-
-def name_parts(name: str) -> NameParts:
-    """What the name of a clip says, which is an official one, or the id of its video alone."""
-    if len(name) == _ID_CHARS:
-        return NameParts(name, -1, -1)
-    return NameParts(name[:11], int(name[12:18]), int(name[19:25]))
-
-
-def file_clip_name(file_name: str) -> str:
-    """The name of the clip that a file of any video format is: an official one, or the id of its video alone, as some
-    extractors leave it. Raises `ValueError` if it is none."""
-    stem, dot, _ = file_name.rpartition(".")
-    if dot and (_NAME.fullmatch(stem) or YOUTUBE_ID.fullmatch(stem)):
-        return stem
-    raise ValueError(f"clip name {file_name!r}: expected YOUTUBEID11_000000_000010.mp4, or YOUTUBEID11.mp4")
-
-
 def sample_key(split: str, name: str) -> str:
-    """The sample key of a clip's name: unique over all splits, and never beginning with `-`, `.` or `__`."""
-    return f"{split}_{name}"
+    """The sample key of a clip's name: unique over all splits, never beginning with `-`, `.` or `__`, and made of
+    letters, digits, `_`, `-` and `~` alone.
+
+    Any other character is `~` and two hexadecimal digits for each of its bytes in UTF-8. Of a name that would be too
+    long for the name of a tar's member, the rest is `~~` and digits of its sha256.
+    """
+    if _PLAIN.fullmatch(name):
+        return f"{split}_{name}"
+    data = name.encode("utf-8", "surrogateescape")
+    escaped = _ODD.sub(lambda match: b"~%02X" % match[0][0], data).decode("ascii")
+    if len(escaped) > _MAX_ESCAPED_CHARS:
+        escaped = f"{escaped[:_KEPT_CHARS]}~~{hashlib.sha256(data).hexdigest()[:_DIGEST_CHARS]}"
+    return f"{split}_{escaped}"
 
 
 def letters(label: str) -> str:
     """What labels are compared by, as tools write them in many ways: no two labels of the releases agree in that."""
     return "".join(char for char in label.lower() if char.isalnum())
-
-
-def name_columns(names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
-    """The columns that names are made of, one at a time: `youtube_id`, `start_seconds`, `end_seconds`.
-
-    The names are those of clips (see `name_parts`): taking 650,000 of them apart one by one would take seconds.
-    """
-    yield "youtube_id", [name[:11] for name in names]
-    yield "start_seconds", [int(name[12:18] or -1) for name in names]
-    yield "end_seconds", [int(name[19:25] or -1) for name in names]

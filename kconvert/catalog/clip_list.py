@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kconvert.catalog.clip import YOUTUBE_ID, name_columns
+from kconvert.catalog.clip import YOUTUBE_ID
+from kconvert.catalog.names import Names
 from kconvert.catalog.rows import LINE_END, csv_rows
 from kconvert.errors import AnnotationError, Problem
 
@@ -54,10 +55,10 @@ class ClipList:
     """In the order of the list."""
 
     @classmethod
-    def of_names(cls, name: str, names: Iterable[str]) -> ClipList:
-        """A list of clips by their official names, which they are known to be."""
-        columns = (values for _, values in name_columns(list(dict.fromkeys(names))))
-        return cls(name, list(map(ListedClip, *columns)))
+    def of_names(cls, name: str, names: Iterable[str], form: Names) -> ClipList:
+        """A list of clips by their names, which are of that form."""
+        parts = map(form.parts, dict.fromkeys(names))
+        return cls(name, [ListedClip(one[0], *(one[1:] if one.end_seconds >= 0 else (None, None))) for one in parts])
 
     @functools.cached_property
     def has_times(self) -> bool:

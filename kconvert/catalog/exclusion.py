@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from kconvert.catalog.clip import name_parts
 from kconvert.catalog.clip_list import ClipList, ListedClip
+from kconvert.catalog.names import Names
 from kconvert.catalog.overlap import OverlapBy, is_in
 
 
@@ -19,12 +19,14 @@ class Exclusion:
     """That clips may be in."""
     by: OverlapBy = "id"
     """When one is."""
+    names: Names = field(default_factory=Names)
+    """How the clips are called."""
 
     def of(self, name: str) -> tuple[str, ...]:
         """The lists that the clip of an official name is in, by what they go by."""
         if not self.lists:
             return ()
-        parts = name_parts(name)
+        parts = self.names.parts(name)
         has_times = parts.end_seconds >= 0
         listed = ListedClip(parts.youtube_id, *(parts[1:] if has_times else (None, None)))
         return tuple(one.name for one in self.lists if is_in(listed, one, self.by))
@@ -36,4 +38,4 @@ class Exclusion:
 
     def without(self, name: str) -> Exclusion:
         """The same without the list of that name: nothing is excluded as it is in its own split."""
-        return Exclusion([one for one in self.lists if one.name != name], self.by)
+        return replace(self, lists=[one for one in self.lists if one.name != name])

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from kconvert.catalog.annotation import Annotations
 from kconvert.catalog.clip import letters
+from kconvert.catalog.names import Names
 from kconvert.catalog.release import AnnotationFile, SplitInfo
 
 UnlabelledPolicy = Literal["keep", "drop"]
@@ -45,7 +46,9 @@ class Labelling:
     info: SplitInfo
     """The split, as the catalogue has it."""
     labels: tuple[str, ...]
-    """Of the release, sorted."""
+    """Of the release."""
+    names: Names
+    """How its clips are called."""
 
     def of(self, name: str, archive: str, member: str) -> Label:
         """The label of a clip, given by its official name, of that member of an archive."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal, get_args
 
+from kconvert.catalog.names import Names
 from kconvert.catalog.tree_layout import TreeLayout
 from kconvert.storage.yaml_text import YamlTextError, read_yaml_text
 
@@ -175,6 +176,8 @@ class Release:
     """What is said of it."""
     supplements: Mapping[str, SupplementInfo]
     """By name; most releases have none."""
+    names: Names
+    """How its clips are called."""
     labels: tuple[str, ...] = field(repr=False)
     """Sorted; a label's index is its id."""
 
@@ -228,5 +231,6 @@ def _release_of(entry: dict[str, Any], labels: tuple[str, ...]) -> Release:
         extracted=tuple(TreeLayout(**layout) for layout in entry["extracted"]),
         about=About(**entry["about"]),
         supplements={name: SupplementInfo(name, **info) for name, info in found},
+        names=Names(**entry["names"]),
         labels=labels,
     )

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from kconvert.catalog.clip import name_parts
 from kconvert.catalog.labelling import Label, Labelling, LabelSource, MatchBy, UnlabelledPolicy
 from kconvert.dataset.manifest import SplitCounts
 from kconvert.dataset.table import StagedRows
@@ -76,8 +75,9 @@ class Account:
     def __init__(self, labelling: Labelling, policy: Policy) -> None:
         self._labelling = labelling
         self._labels = labelling.annotations.labels
+        self._parts = labelling.names.parts
         self._policy = policy
-        self._by_id = labelling.annotations.named_once if policy.match == "id" else {}
+        self._by_id = labelling.annotations.named_once(labelling.names) if policy.match == "id" else {}
         self._claimed: dict[str, str] = {}
         """From annotated names to the clips, perhaps of other names, that have these annotations."""
         self._exact: set[str] = set()
@@ -166,7 +166,7 @@ class Account:
 
     def _annotated(self, name: str) -> str:
         """The annotated name that a clip goes by; its own if there is none, or another clip has that annotation."""
-        other = "" if name in self._labels else self._by_id.get(name_parts(name).youtube_id, "")
+        other = "" if name in self._labels else self._by_id.get(self._parts(name).youtube_id, "")
         is_free = other not in self._exact and self._claimed.get(other, name) == name
         return other if other and is_free else name
 
@@ -177,8 +177,8 @@ class Account:
 
     def other_times(self) -> list[str]:
         """Clips that no annotation names, of videos that are annotated with other times and are missing."""
-        absent = {name_parts(name).youtube_id: name for name in self._labels if name not in self._claimed}
-        unnamed = ((name_parts(name), name) for name in self._admitted - set(self._claimed.values()))
+        absent = {self._parts(name).youtube_id: name for name in self._labels if name not in self._claimed}
+        unnamed = ((self._parts(name), name) for name in self._admitted - set(self._claimed.values()))
         pairs = [(name, absent[clip.youtube_id]) for clip, name in unnamed if clip.youtube_id in absent]
         return [f"{name}, annotated as {other}" for name, other in sorted(pairs)]
 

@@ -259,7 +259,7 @@ def _exclusion(conversion: Conversion) -> Exclusion:
     for one in lists:
         if by != "id" and not one.has_times:
             raise UsageError(f"--exclude_by {by}: {one.name} does not say when its clips start and end; use id")
-    return Exclusion(lists, by)
+    return Exclusion(lists, by, load_release(conversion.release).names)
 
 
 def _supplements(conversion: Conversion, release: Release, journal: Journal) -> WantedSupplements:

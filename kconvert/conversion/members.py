@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kconvert.catalog.clip import Clip, name_parts
+from kconvert.catalog.clip import Clip
 from kconvert.catalog.release import Release
 from kconvert.dataset.formats.format import annotations_text
 from kconvert.dataset.supplements.open import open_supplement
@@ -47,7 +47,7 @@ class Members:
                 kind: open_supplement(kind).rows_of(files, split, self._release) for kind, files in self._files.items()
             }
             self._split = split
-        if name_parts(name).end_seconds < 0:
+        if self._release.names.parts(name).end_seconds < 0:
             # Of a clip without times, nobody can say what lies in it.
             return {kind: [] for kind in self._rows_of}
         clip = Clip.from_name(name)

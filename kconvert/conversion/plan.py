@@ -148,7 +148,7 @@ class Source:
                 )
             archives[replacement.name] = replacement
         return SplitPlan(
-            info, fixed, annotations, _named(archives, annotations), None, {}, origin_title=self.origin.title
+            info, fixed, annotations, self._named(archives, annotations), None, {}, origin_title=self.origin.title
         )
 
     def _new_plan(self, info: SplitInfo) -> SplitPlan:
@@ -163,10 +163,14 @@ class Source:
         if replacement is not None:
             archives[replacement.name] = replacement
         annotations = self._parsed(info, inputs, data)
-        named = _named(archives, annotations)
+        named = self._named(archives, annotations)
         new = NewInputs(data, listing.kept)
         title, notes = self.origin.title, listing.notes
         return SplitPlan(info, inputs, annotations, named, new, {}, origin_title=title, notes=notes)
+
+    def _named(self, archives: Mapping[str, Bundle], annotations: Annotations) -> dict[str, Bundle]:
+        names = annotations.named_once(self.release.names)
+        return {name: bundle.named(names) for name, bundle in archives.items()}
 
     def _parsed(self, info: SplitInfo, inputs: Inputs, data: bytes) -> Annotations:
         file = inputs.annotations
@@ -186,10 +190,6 @@ def _kept_listing(journal: SplitJournal) -> bytes:
     """What was kept of the first listing; nothing in a journal of an earlier kconvert, which read archives only."""
     path = journal.folder / LISTING_NAME
     return path.read_bytes() if path.is_file() else b""
-
-
-def _named(archives: Mapping[str, Bundle], annotations: Annotations) -> dict[str, Bundle]:
-    return {name: bundle.named(annotations.named_once) for name, bundle in archives.items()}
 
 
 def measure(archives: Mapping[str, Bundle], options: FetchOptions) -> dict[str, int | None]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kconvert.catalog.clip import name_columns, sample_key
+from kconvert.catalog.clip import sample_key
 from kconvert.conversion.account import Account, Decision
 from kconvert.conversion.split_job import SplitJob
 from kconvert.dataset.layout import Layout
@@ -162,7 +162,9 @@ def _table_columns(split: SplitJob, made: MadeSplit, placements: Mapping[str, Pl
     yield from rows.gather((decision.row_index for decision in decisions), (*_STAGED_COLUMNS, *sound))
     yield "key", [sample_key(split.name, decision.name) for decision in decisions]
     yield "split", [split.name] * len(decisions)
-    yield from name_columns([decision.name for decision in decisions])
+    yield from release.names.columns([decision.name for decision in decisions])
+    if not release.names.are_keys:
+        yield "name", [decision.name for decision in decisions]
     yield "label", [decision.label for decision in decisions]
     yield "label_id", [release.label_ids.get(decision.label, -1) for decision in decisions]
     yield "label_source", [decision.label_source for decision in decisions]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kconvert.catalog.clip import name_parts, sample_key
+from kconvert.catalog.clip import sample_key
 from kconvert.catalog.release import Release
 from kconvert.conversion.account import Account, Decision
 from kconvert.conversion.cutting import ShardOptions, cut
@@ -239,7 +239,7 @@ def _read_again(names: Sequence[str], split: SplitJob, parts: StagedParts, tasks
 def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release, split: str) -> dict[str, Any]:
     """The JSON of a sample: the same keys and types in all of them, never `None`, numbers that nobody knows are -1;
     `row` is its staged row."""
-    parts = name_parts(decision.name)
+    parts = release.names.parts(decision.name)
     return {
         "key": sample_key(split, decision.name),
         "release": release.name,
@@ -262,6 +262,7 @@ def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release
         "source": decision.source,
         "short": "short" in row["defects"],
         "few_frames": "few_frames" in row["defects"],
+        **({} if release.names.are_keys else {"name": decision.name}),
     }
 
 

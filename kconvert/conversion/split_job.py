@@ -90,7 +90,9 @@ class SplitJob:
     def open_account(self) -> Account:
         """An account that no clip is in yet."""
         plan = self.plan
-        labelling = Labelling(plan.annotations, plan.inputs.annotations, plan.info, self.release.labels)
+        labelling = Labelling(
+            plan.annotations, plan.inputs.annotations, plan.info, self.release.labels, self.release.names
+        )
         return Account(labelling, self.policy)
 
     def receipts(self, names: Iterable[str]) -> dict[str, ArchiveReceipt]:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kconvert.dataset.manifest import table_path
-from kconvert.dataset.table import TABLE, TABLE_WITH_SOUND
+from kconvert.dataset.table import KINDS, table_schema
 from kconvert.errors import ManifestError
 from kconvert.storage.store import StorePath
 
@@ -82,7 +82,7 @@ class SplitColumns:
                 raise ValueError("is not the table that was opened")
             with pq.ParquetFile(pa.BufferReader(data), read_dictionary=sorted(_REPEATED & set(names))) as file:
                 self._names: list[str] = file.metadata.schema.to_arrow_schema().names
-                if self._names not in (TABLE.names, TABLE_WITH_SOUND.names):
+                if self._names != table_schema(self._names).names:
                     raise ValueError("its columns are not those of format 2")
                 table = file.read(list(names)).unify_dictionaries()
                 table.validate(full=True)
@@ -178,7 +178,7 @@ class SplitRows:
             expressions = [one | one.is_null() for one in expressions]
         for name, value in values.items():
             wanted = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-            expressions.append(field(name).isin(pa.array(wanted, TABLE_WITH_SOUND.field(name).type)))
+            expressions.append(field(name).isin(pa.array(wanted, KINDS[name])))
         if not expressions:
             return self
         chosen = pa.array(self.indexes, pa.int64())

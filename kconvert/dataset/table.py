@@ -7,7 +7,7 @@ of each. Work on whole splits stays in columns: a release has 650,000 rows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -128,6 +128,18 @@ TABLE = pa.schema(
 """The columns of `metadata/{split}.parquet`, format 2."""
 TABLE_WITH_SOUND = pa.schema([*TABLE, *_SOUND])
 """The same where the sound of clips is a member of its own."""
+_NAME = ("name", pa.string())
+"""A column at the end where names are no keys."""
+
+
+def table_schema(columns: Container[str]) -> pa.Schema:
+    """The schema of a final table that has these columns."""
+    schema = TABLE_WITH_SOUND if SOUND_COLUMNS[0] in columns else TABLE
+    return pa.schema([*schema, _NAME]) if _NAME[0] in columns else schema
+
+
+KINDS = {column.name: column.type for column in table_schema((SOUND_COLUMNS[0], _NAME[0]))}
+"""The type of each column that a final table may have."""
 
 
 @dataclass(frozen=True)
@@ -319,9 +331,8 @@ def write_table(path: StorePath, columns: Iterable[tuple[str, Any]]) -> str:
 
     Columns may be made lazily: each is given up before the next is asked for. Returns the file's sha256.
     """
-    kinds = {field.name: field.type for field in TABLE_WITH_SOUND}
-    arrays = {name: _without_nulls(_column(values, kinds[name]), kinds[name]) for name, values in columns}
-    schema = TABLE_WITH_SOUND if SOUND_COLUMNS[0] in arrays else TABLE
+    arrays = {name: _without_nulls(_column(values, KINDS[name]), KINDS[name]) for name, values in columns}
+    schema = table_schema(arrays)
     table = pa.table([arrays[name] for name in schema.names], schema=schema)
     order = pa.table({"key": table["key"], "index": pa.array(range(table.num_rows), pa.int64())}).sort_by(
         [("key", "ascending"), ("index", "ascending")]
@@ -362,7 +373,7 @@ class FinalTable:
             raise ValueError("is missing") from error
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(f"not a Parquet file that can be read ({error})") from error
-        if not table.schema.equals(TABLE) and not table.schema.equals(TABLE_WITH_SOUND):
+        if not table.schema.equals(table_schema(table.column_names)):
             raise ValueError("its columns are not those of format 2")
         return cls(table)
 

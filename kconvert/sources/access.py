@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from kconvert.catalog.clip import Clip
+from kconvert.catalog.names import Names
 from kconvert.sources.archive import ArchiveReader
 from kconvert.sources.bundle import Bundle
 from kconvert.sources.fetch.open import describe, open_ahead
@@ -21,6 +21,8 @@ class ArchiveRef(Bundle):
     """Its official path below the base, e.g. `400/train/part_0.tar.gz`, whatever the origin."""
     location: str
     """URL or local path."""
+    names: Names
+    """How the clips in it are called."""
 
     def describe(self, options: FetchOptions) -> Remote:
         return describe(self.location, options)
@@ -32,7 +34,7 @@ class ArchiveRef(Bundle):
         access.discard(self)
 
     def clip_name(self, member: str) -> str:
-        return Clip.from_name(member.rpartition("/")[2]).name
+        return self.names.of_member(member).name
 
 
 class ArchiveAccess(ABC):

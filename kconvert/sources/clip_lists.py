@@ -101,7 +101,7 @@ def read_clip_list(option: str, name: ListName, source: ListSource) -> ClipList:
     problems: list[str] = []
     for where in dict.fromkeys((source.origin, source.official)):
         try:
-            return ClipList.of_names(name.text, _annotated(name, where, source))
+            return ClipList.of_names(name.text, _annotated(name, where, source), load_release(name.release).names)
         except AbsentError as error:
             problems.append(str(error))
         except OriginError as error:

@@ -286,7 +286,8 @@ class Journal:
 
     def splits(self) -> list[SplitJournal]:
         """The splits that have a journal, in the order of the release."""
-        found = [(journal.inputs(), journal) for name in self.folder.children() if (journal := self.split(name))]
+        folders = [name for name in self.folder.children() if (self.folder / name).is_dir()]
+        found = [(journal.inputs(), journal) for journal in map(self.split, folders)]
         begun = [(inputs.number, journal.name, journal) for inputs, journal in found if inputs is not None]
         return [journal for _, _, journal in sorted(begun, key=lambda one: one[:2])]
 

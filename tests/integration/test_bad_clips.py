@@ -23,13 +23,15 @@ from miniature.made import make_clip
 from miniature.sources import Row, Video
 from ruining import ruining
 
-from kconvert.catalog.release import AnnotationFile
+from kconvert.catalog.release import AnnotationFile, load_release
 from kconvert.conversion.ingest import IngestTask, ingest
 from kconvert.sources.access import ArchiveRef, Streamed
 from kconvert.staging.journal import Inputs, SplitJournal
 from kconvert.storage.folders import local
 from kconvert.video.open import open_prober
 from kconvert.video.verdict import CheckOptions
+
+NAMES = load_release("k400").names
 
 PLAIN = {"PYTHONMALLOC": "default"}
 """Development mode overwrites what is freed, gigabytes of it."""
@@ -199,7 +201,7 @@ def _ingest_and_tell(
     for num_clips in nums:
         journal = SplitJournal(local(folder / f"{num_clips}"))
         journal.set_inputs(Inputs((), 0, None, AnnotationFile("x", "csv")), b"", [])
-        ref = ArchiveRef("x", str(folder / f"{num_clips}.tar.gz"))
+        ref = ArchiveRef("x", str(folder / f"{num_clips}.tar.gz"), NAMES)
         check = CheckOptions(prober=prober)  # type: ignore[arg-type]
         task = IngestTask(ref, "000000", journal, check, QUICK, Streamed(), "fail")
         assert ingest(task, lambda event: None).num_clips == num_clips

@@ -11,12 +11,14 @@ import pytest
 from harness import QUICK
 from miniature.made import make_clip
 
-from kconvert.catalog.release import AnnotationFile
+from kconvert.catalog.release import AnnotationFile, load_release
 from kconvert.conversion.ingest import IngestTask, ingest
 from kconvert.sources.access import ArchiveRef, Streamed
 from kconvert.staging.journal import Inputs, SplitJournal
 from kconvert.storage.folders import local
 from kconvert.video.verdict import CheckOptions
+
+NAMES = load_release("k400").names
 
 CLIP_BYTES = 2_000_000
 
@@ -50,7 +52,9 @@ def peak_bytes(archive: Path, folder: Path) -> int:
 def _ingest(sender: "multiprocessing.connection.Connection", archive: Path, folder: Path) -> None:
     journal = SplitJournal(local(folder))
     journal.set_inputs(Inputs((), 0, None, AnnotationFile("x", "csv")), b"", [])
-    task = IngestTask(ArchiveRef("x", str(archive)), "000000", journal, CheckOptions(), QUICK, Streamed(), "fail")
+    task = IngestTask(
+        ArchiveRef("x", str(archive), NAMES), "000000", journal, CheckOptions(), QUICK, Streamed(), "fail"
+    )
     receipt = ingest(task, lambda event: None)
     sender.send((receipt.num_clips, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
     sender.close()

@@ -99,7 +99,7 @@ class ExtractedClips(Origin):
 
     def listing(self, info: SplitInfo) -> Listing:
         found = self._files(info.name)
-        cut = groups(info.name, self._tree, found.files)
+        cut = groups(info.name, self._tree, found.files, self._release.names)
         kept = json.dumps([[list(file) for file in group.files] for group in cut]).encode()
         return Listing(cut, len(cut), zlib.compress(kept, 1), found.notes)
 
@@ -115,7 +115,8 @@ class ExtractedClips(Origin):
         for number, files in enumerate(before):
             there = tuple(now.get(file.path, file) for file in files)
             is_whole = all(file.path in now for file in files)
-            found.append(FileGroup(f"{info.name}-{number:06d}.files", self._tree, there, is_whole=is_whole))
+            name = f"{info.name}-{number:06d}.files"
+            found.append(FileGroup(name, self._tree, there, self._release.names, is_whole=is_whole))
         by_name = {group.name: group for group in found}
         return [by_name[name] for name in names]
 
@@ -138,7 +139,7 @@ class ExtractedClips(Origin):
     def replacement(self, info: SplitInfo) -> FileGroup | None:
         if info.replacement is None or not (files := self._replacements()):
             return None
-        return FileGroup(_REPLACEMENT, self._tree, tuple(files))
+        return FileGroup(_REPLACEMENT, self._tree, tuple(files), self._release.names)
 
     def supplement(self, info: SupplementInfo) -> str:
         return f"{self._tree.location}/{self._layout.annotations}/{PurePosixPath(info.archive).name}"

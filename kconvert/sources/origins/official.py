@@ -67,11 +67,11 @@ class Mirror(Origin):
             advice = meant_folder(self._base, self._release) or "check --origin: it has to have the official layout"
             raise OriginError(f"{error}; {advice}") from error
         names = parse_path_list(data, location, self._base, info.path_list)
-        return Listing([ArchiveRef(name, self._locate(name)) for name in names], len(names))
+        return Listing([ArchiveRef(name, self._locate(name), self._release.names) for name in names], len(names))
 
     def relisted(self, info: SplitInfo, names: Sequence[str], kept: bytes) -> Sequence[ArchiveRef]:
         require_archives(kept)
-        return [ArchiveRef(name, self._locate(name)) for name in names]
+        return [ArchiveRef(name, self._locate(name), self._release.names) for name in names]
 
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
         return first_annotations(self._candidates(info), self._options)
@@ -92,7 +92,7 @@ class Mirror(Origin):
             return None
         except FetchError as error:
             raise unanswered(error) from error
-        return ArchiveRef(info.replacement, location)
+        return ArchiveRef(info.replacement, location, self._release.names)
 
     def supplement(self, info: SupplementInfo) -> str:
         return self._locate(info.archive)

@@ -46,7 +46,9 @@ class ScriptFolders(Origin):
         there = {ref.name: ref for ref in self._archives(info)}
         # It may have been read and removed since; if it is needed, reading it will show that it is not there.
         folder = self._root / self._release.script_folders.archives.format(split=info.name)
-        return [there.get(name) or ArchiveRef(name, str(folder / Path(name).name)) for name in names]
+        return [
+            there.get(name) or ArchiveRef(name, str(folder / Path(name).name), self._release.names) for name in names
+        ]
 
     def _archives(self, info: SplitInfo) -> tuple[ArchiveRef, ...]:
         folder = self._root / self._release.script_folders.archives.format(split=info.name)
@@ -63,7 +65,7 @@ class ScriptFolders(Origin):
             )
         refs: dict[str, ArchiveRef] = {}
         for path in found:
-            ref = ArchiveRef(self._official_name(info, path), str(path))
+            ref = ArchiveRef(self._official_name(info, path), str(path), self._release.names)
             if refs.setdefault(ref.name, ref) != ref:
                 raise OriginError(f"{folder}: {path.name} is there in both spellings; remove one of them")
         return tuple(sorted(refs.values(), key=lambda ref: _natural(ref.name)))
@@ -83,7 +85,7 @@ class ScriptFolders(Origin):
             return None
         folder = self._root / self._release.script_folders.replacement
         found = sorted(path for path in folder.glob("*") if is_archive_name(path.name))
-        return ArchiveRef(info.replacement, str(found[0])) if found else None
+        return ArchiveRef(info.replacement, str(found[0]), self._release.names) if found else None
 
     def supplement(self, info: SupplementInfo) -> str:
         return str(self._root / self._release.script_folders.annotations / Path(info.archive).name)

@@ -6,10 +6,11 @@ import functools
 import hashlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
-from kconvert.catalog.clip import YOUTUBE_ID, file_clip_name
+from kconvert.catalog.names import Names
 from kconvert.sources.access import ArchiveAccess
 from kconvert.sources.bundle import Bundle
 from kconvert.sources.fetch.stream import FetchOptions, OnBytes, Remote
@@ -36,8 +37,10 @@ class FileGroup(Bundle):
     """That they are in."""
     files: Sequence[TreeFile]
     """In their order."""
-    names: Mapping[str, str] = field(default_factory=dict)
-    """The official names of clips whose files are named by the video's id alone, by that id."""
+    names: Names
+    """How the clips are called."""
+    by_id: Mapping[str, str] = field(default_factory=dict)
+    """The names of clips whose files are named by the video's id alone, by that id."""
     is_whole: bool = True
     """Whether all of its files are there."""
 
@@ -51,15 +54,19 @@ class FileGroup(Bundle):
 
     def named(self, names: Mapping[str, str]) -> FileGroup:
         """The same with what it needs of the official names, given by the ids of videos."""
-        return replace(self, names={one: names[one] for one in self._stems if one in names})
+        return replace(self, by_id={one: names[one] for one in self._bare_ids if one in names})
 
     @property
     def num_unjoined(self) -> int:
-        return sum(YOUTUBE_ID.fullmatch(one) is not None and one not in self.names for one in self._stems)
+        return sum(one not in self.by_id for one in self._bare_ids)
 
     @property
-    def _stems(self) -> Iterator[str]:
-        return (file.path.rpartition("/")[2].rpartition(".")[0] for file in self.files)
+    def _bare_ids(self) -> Iterator[str]:
+        for file in self.files:
+            with suppress(ValueError):
+                name = self.names.of_file(file.path).name
+                if self.names.parts(name).youtube_id == name:
+                    yield name
 
     def describe(self, options: FetchOptions) -> Remote:
         return Remote(sum(file.size_bytes for file in self.files), self.version)
@@ -71,8 +78,8 @@ class FileGroup(Bundle):
         """Nothing is kept."""
 
     def clip_name(self, member: str) -> str:
-        name = file_clip_name(member.rpartition("/")[2])
-        return self.names.get(name, name)
+        name = self.names.of_file(member).name
+        return self.by_id.get(name, name)
 
 
 class FilesReader(Members):
@@ -135,7 +142,7 @@ class FilesReader(Members):
         self._ahead = {}
 
 
-def groups(split: str, tree: Tree, files: Sequence[TreeFile]) -> list[FileGroup]:
+def groups(split: str, tree: Tree, files: Sequence[TreeFile], names: Names) -> list[FileGroup]:
     """Files, in their order, cut into groups of bounded size."""
     found: list[list[TreeFile]] = []
     num_bytes = 0
@@ -145,4 +152,4 @@ def groups(split: str, tree: Tree, files: Sequence[TreeFile]) -> list[FileGroup]
             num_bytes = 0
         found[-1].append(file)
         num_bytes += file.size_bytes
-    return [FileGroup(f"{split}-{number:06d}.files", tree, tuple(group)) for number, group in enumerate(found)]
+    return [FileGroup(f"{split}-{number:06d}.files", tree, tuple(group), names) for number, group in enumerate(found)]

@@ -9,6 +9,9 @@ import pytest
 from kconvert.catalog.clip_list import ClipList, ListedClip, parse_clip_list
 from kconvert.catalog.exclusion import Exclusion
 from kconvert.catalog.overlap import Overlap, overlap, pairs
+from kconvert.catalog.release import load_release
+
+NAMES = load_release("k400").names
 
 FILES = {
     "k400:val": "k400_val.csv",
@@ -90,8 +93,8 @@ def test_a_clip_is_excluded_by_each_list_that_has_it() -> None:
         ClipList("none", [ListedClip("ccccccccccc", 0, 10)]),
     ]
     name = "aaaaaaaaaaa_000000_000010"
-    assert Exclusion(lists, "id").of(name) == ("video", "common", "same")
-    assert Exclusion(lists, "overlap").of(name) == ("common", "same")
-    assert Exclusion(lists, "exact").of(name) == ("same",)
-    assert Exclusion(lists, "id").without("same").of(name) == ("video", "common")
+    assert Exclusion(lists, "id", NAMES).of(name) == ("video", "common", "same")
+    assert Exclusion(lists, "overlap", NAMES).of(name) == ("common", "same")
+    assert Exclusion(lists, "exact", NAMES).of(name) == ("same",)
+    assert Exclusion(lists, "id", NAMES).without("same").of(name) == ("video", "common")
     assert Exclusion().of(name) == ()

@@ -59,7 +59,7 @@ def labelling(annotated: dict[str, str], split: str = "k400/train", number: int 
     release, _, name = split.partition("/")
     found = load_release(release)
     info = found.splits[name]
-    return Labelling(Annotations(annotated), info.annotations[number], info, found.labels)
+    return Labelling(Annotations(annotated), info.annotations[number], info, found.labels, found.names)
 
 
 @settings(max_examples=150, deadline=None)

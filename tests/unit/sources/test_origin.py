@@ -95,7 +95,7 @@ def test_the_archives_of_a_folder_stand_in_the_order_of_their_numbers(tmp_path: 
 
 
 def test_a_folder_that_is_no_origin_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(OriginError, match=r"400/.*k400_targz/.*neither"):
+    with pytest.raises(OriginError, match=r"400/.*k400_targz/.*k400/{split}.*no file at all"):
         open_origin(str(tmp_path), load_release("k400"), QUICK)
     with pytest.raises(OriginError, match="no such folder"):
         open_origin(str(tmp_path / "absent"), load_release("k400"), QUICK)

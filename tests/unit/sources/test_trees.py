@@ -8,12 +8,15 @@ from harness import QUICK
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kconvert.catalog.release import load_release
 from kconvert.errors import FetchError
 from kconvert.sources.access import Streamed
 from kconvert.sources.trees.disk import DiskTree
 from kconvert.sources.trees.file_group import MAX_BYTES, MAX_FILES, FileGroup, groups
 from kconvert.sources.trees.tree import Tree, TreeFile
 from kconvert.sources.trees.zip import ZipTree
+
+NAMES = load_release("k400").names
 
 FILES = {"train/a b/AAAAAAAAAAA.mp4": b"a" * 1000, "train/é/x.webm": b"", "train/._x.mp4": b"?", "val/y.txt": b"y"}
 
@@ -41,7 +44,7 @@ def is_wanted(name: str) -> bool:
 
 
 def group(tree: Tree) -> FileGroup:
-    [found] = groups("train", tree, tree.listing("", is_wanted).files)
+    [found] = groups("train", tree, tree.listing("", is_wanted).files, NAMES)
     return found
 
 
@@ -98,7 +101,7 @@ def group_of(folder: Path, data: bytes) -> FileGroup:
 def test_groups_are_all_files_in_their_order_and_of_bounded_size(sizes: list[int], are_many: bool) -> None:
     sizes = sizes * 60 if are_many else sizes
     files = [TreeFile(f"{number:06d}.mp4", size, "") for number, size in enumerate(sizes)]
-    found = groups("train", DiskTree("/"), files)
+    found = groups("train", DiskTree("/"), files, NAMES)
     assert [file for one in found for file in one.files] == files
     assert len({one.name for one in found}) == len(found)
     for one in found:
@@ -108,7 +111,7 @@ def test_groups_are_all_files_in_their_order_and_of_bounded_size(sizes: list[int
 
 def test_names_without_times_are_joined_by_the_id() -> None:
     files = (TreeFile("val_256/zumba/AAAAAAAAAAA.webm", 1, ""), TreeFile("val_256/zumba/BBBBBBBBBBB.mp4", 1, ""))
-    one = FileGroup("val-000000.files", DiskTree("/"), files).named({"AAAAAAAAAAA": "AAAAAAAAAAA_000001_000011"})
+    one = FileGroup("val-000000.files", DiskTree("/"), files, NAMES).named({"AAAAAAAAAAA": "AAAAAAAAAAA_000001_000011"})
     assert one.clip_name("val_256/zumba/AAAAAAAAAAA.webm") == "AAAAAAAAAAA_000001_000011"
     assert one.clip_name("val_256/zumba/BBBBBBBBBBB.mp4") == "BBBBBBBBBBB"
     assert one.num_unjoined == 1

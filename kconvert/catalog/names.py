@@ -1,0 +1,96 @@
+"""Names: what the clips of a release are called, how they are found in the paths of members, what they say."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+VIDEO_ENDINGS = "mp4|mkv|webm|avi|mov|m4v|3gp|flv"
+
+
+class NameParts(NamedTuple):
+    """What the name of a clip says."""
+
+    youtube_id: str
+    """Of its video; `""` if the name does not say."""
+    start_seconds: int
+    """Where it starts there; -1 if the name does not say."""
+    end_seconds: int
+    """Where it ends there; -1 if the name does not say."""
+
+
+_NOTHING = NameParts("", -1, -1)
+
+
+class FoundName(NamedTuple):
+    """What the path of a member says."""
+
+    name: str
+    """Of the clip."""
+    label: str
+    """`""` if it does not say."""
+    split: str
+    """`""` if it does not say."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """How the clips of a release are called."""
+
+    member: str = rf"(?:.*/)?(?P<name>[^/]+)\.(?i:{VIDEO_ENDINGS})"
+    """A pattern of the whole path of a member that is a clip, with groups `name` and perhaps `label` and `split`."""
+    extracted: str = ""
+    """The same of a file that was extracted; `""` if that is called alike."""
+    source: str = ""
+    """A pattern of the whole name, with groups `id`, perhaps `start` and `end`, of the video that it is from; `""` if
+    names say nothing of it."""
+    example: str = "NAME.mp4"
+    """A name as messages show it."""
+    are_keys: bool = False
+    """Whether names are unique keys as they are, and have no column of their own."""
+
+    def of_member(self, path: str) -> FoundName:
+        """What the path of a member of an archive says. Raises `ValueError` if it is no clip's."""
+        return self._found(self._member, path)
+
+    def of_file(self, path: str) -> FoundName:
+        """What the path of an extracted file says. Raises `ValueError` if it is no clip's."""
+        return self._found(self._extracted, path)
+
+    def _found(self, pattern: re.Pattern[str], path: str) -> FoundName:
+        match = pattern.fullmatch(path)
+        if match is None:
+            raise ValueError(f"clip name {path.rpartition('/')[2]!r}: expected {self.example}")
+        found = match.groupdict(default="")
+        return FoundName(found["name"], found.get("label", ""), found.get("split", ""))
+
+    def parts(self, name: str) -> NameParts:
+        """What a name says."""
+        match = self._source.fullmatch(name) if self._source is not None else None
+        if match is None:
+            return _NOTHING
+        found = match.groupdict()
+        start, end = found.get("start"), found.get("end")
+        return NameParts(found["id"], -1 if start is None else int(start), -1 if end is None else int(end))
+
+    def columns(self, names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
+        """The columns that names say, one at a time: `youtube_id`, `start_seconds`, `end_seconds`."""
+        parts = [self.parts(name) for name in names]
+        yield "youtube_id", [one.youtube_id for one in parts]
+        yield "start_seconds", [one.start_seconds for one in parts]
+        yield "end_seconds", [one.end_seconds for one in parts]
+
+    @functools.cached_property
+    def _member(self) -> re.Pattern[str]:
+        return re.compile(self.member, re.DOTALL)
+
+    @functools.cached_property
+    def _extracted(self) -> re.Pattern[str]:
+        return re.compile(self.extracted or self.member, re.DOTALL)
+
+    @functools.cached_property
+    def _source(self) -> re.Pattern[str] | None:
+        return re.compile(self.source) if self.source else None
