@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from kconvert.catalog.release import load_release
+from kconvert.catalog.shelf import load_release
 
 SPLITS = ("train", "val", "test")
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from kconvert.catalog.annotation import AnnotationText, parse_annotations
 from kconvert.catalog.clip import Clip
-from kconvert.catalog.release import AnnotationForm, parse_release
+from kconvert.catalog.release import AnnotationFile, AnnotationForm
+from kconvert.catalog.shelf import parse_release
 from kconvert.cli.arguments import conversion_parser, parse_conversion, read_batch
 from kconvert.dataset.manifest import Manifest
 from kconvert.errors import AnnotationError, ArchiveError, ManifestError, OriginError, UsageError
@@ -61,7 +62,7 @@ def clip_name(data: bytes) -> None:
 def _annotations(form: AnnotationForm) -> Callable[[bytes], None]:
     def parse(data: bytes) -> None:
         try:
-            found = parse_annotations(AnnotationText(data, form, "x"), "train", LABELS, 0.5)
+            found = parse_annotations(AnnotationText(data, AnnotationFile("x", form)), "train", LABELS, 0.5)
         except AnnotationError as error:
             assert error.problems
             str(error)
@@ -104,7 +105,7 @@ def archive(data: bytes) -> None:
 
 def catalogue(data: bytes) -> None:
     try:
-        release = parse_release(data.decode("utf-8", "replace"), ("abseiling", "zumba"))
+        release = parse_release(data.decode("utf-8", "replace"), "x.yaml")
     except ValueError:
         return
     assert set(release.splits) <= {"train", "val", "test"}

@@ -8,7 +8,7 @@ from typing import Any
 from harness import QUICK
 from miniature.server import Handler, Server, serving
 
-from kconvert.catalog.release import load_release
+from kconvert.catalog.shelf import load_release
 from kconvert.sources.access import ArchiveRef
 from kconvert.sources.archive_cache import ArchiveCopies
 from kconvert.sources.fetch.open import open_stream

@@ -16,7 +16,8 @@ from typing import Any
 
 from kconvert.catalog.clip import Clip, letters
 from kconvert.catalog.names import Names
-from kconvert.catalog.release import AnnotationForm
+from kconvert.catalog.release import AnnotationFile
+from kconvert.catalog.row_list import rows
 from kconvert.catalog.rows import LINE_END, csv_rows
 from kconvert.errors import AnnotationError, Problem
 
@@ -108,10 +109,26 @@ class _Collector:
         self.add_clip(clip, row.label)
 
     def add_clip(self, clip: Clip, label: str) -> None:
-        if clip.name in self.labels:
-            self.repeated.append(clip.name)
+        self._add_name(clip.name, label)
+
+    def meant(self, label: str) -> str:
+        """A label as the release has it, of however it is spelt."""
+        return label if label in self.known_labels else self.by_letters.get(letters(label), label)
+
+    def add_named(self, where: str, name: str, label: str) -> None:
+        """Takes a clip of any name; where no label is known yet, it has any."""
+        if not name:
+            self.problem(where, name, "the name of a clip")
+        elif label and self.known_labels and label not in self.known_labels:
+            self.problem(where, label, "a label of the release")
         else:
-            self.labels[clip.name] = label
+            self._add_name(name, label)
+
+    def _add_name(self, name: str, label: str) -> None:
+        if name in self.labels:
+            self.repeated.append(name)
+        else:
+            self.labels[name] = label
 
 
 def _problem(where: str, got: str, expected: str) -> Problem:
@@ -124,10 +141,13 @@ class AnnotationText:
 
     data: bytes
     """Its content."""
-    form: AnnotationForm
-    """How that is to be read."""
-    path: str
-    """What messages name it by."""
+    of: AnnotationFile
+    """Where it is from, and how it is to be read."""
+
+    @property
+    def path(self) -> str:
+        """What messages name it by."""
+        return self.of.path
 
 
 def parse_annotations(
@@ -137,14 +157,17 @@ def parse_annotations(
 
     Raises: `AnnotationError` with every problem of the file if it has more, or cannot be read at all.
     """
-    if file.form == "none":
+    if file.of.form == "none":
         return Annotations({})
     collector = _Collector(split, known_labels)
     # A byte that is no UTF-8 costs its row, as nothing that is expected has such characters.
     text = file.data.decode("utf-8-sig", "surrogateescape")
-    _PARSERS[file.form](text, collector)
-    if file.form != "json":
-        _require_whole(text, collector)
+    if file.of.name is not None:
+        _parse_described(text, file.of, collector)
+    else:
+        _PARSERS[file.of.form](text, collector)
+        if file.of.form != "json":
+            _require_whole(text, collector)
     if not collector.labels and not collector.malformed and not collector.unreadable:
         collector.refuse("line 1", text[:60], "at least one annotated clip")
     if collector.unreadable:
@@ -166,16 +189,34 @@ def _require_whole(text: str, collector: _Collector) -> None:
         collector.refuse(last, line, "a whole row, and the end of a line: the file was cut")
 
 
+def _parse_described(text: str, file: AnnotationFile, collector: _Collector) -> None:
+    """A list whose form a release's file describes."""
+    assert file.name is not None
+    labels = tuple(collector.known_labels)
+    for row in rows(text, file, collector.problem):
+        try:
+            if any(row.values[column] != value for column, value in file.where.items()):
+                continue
+            name = file.name.apply(row.values)
+            label = "" if file.label is None else collector.meant(file.label.apply(row.values, labels))
+        except KeyError as error:
+            collector.problem(row.where, ", ".join(row.values), f"a column {error.args[0]}")
+        except ValueError as error:
+            collector.problem(row.where, ", ".join(row.values.values()), str(error))
+        else:
+            collector.add_named(row.where, name, label)
+
+
 def _parse_csv(text: str, collector: _Collector) -> None:
-    rows = csv_rows(LINE_END.split(text), collector.problem)
-    _, header = next(rows, ("", []))
+    found = csv_rows(LINE_END.split(text), collector.problem)
+    _, header = next(found, ("", []))
     columns = {name.strip(): column for column, name in enumerate(header)}
     missing = {"youtube_id", "time_start", "time_end"} - columns.keys()
     if missing:
         expected = "a header with youtube_id, time_start, time_end and perhaps label, split, is_cc"
         collector.refuse("line 1", ",".join(header), expected)
         return
-    for line, row in rows:
+    for line, row in found:
         if len(row) != len(header):
             collector.problem(line, ",".join(row), f"{len(header)} fields")
             continue

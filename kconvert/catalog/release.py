@@ -1,7 +1,8 @@
-"""The catalogue: what each official release is made of, read from `releases/*.yaml` and `*.labels.txt`.
+"""Releases: what a dataset is made of, as its file says (`releases/*.yaml`; `shelf` has those of the catalogue).
 
 Paths are those of the official server, below its base; they name archives and annotations whatever the origin.
-A label's id is its rank in the sorted list of the release's labels, the convention of every public model zoo.
+A label's id is its rank in the list of the release's labels, which is sorted in most: the convention of public model
+zoos.
 """
 
 from __future__ import annotations
@@ -10,57 +11,61 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
+from kconvert.catalog.labels import LabelSource
 from kconvert.catalog.names import Names
+from kconvert.catalog.rule import Rule
 from kconvert.catalog.tree_layout import TreeLayout
-from kconvert.storage.yaml_text import YamlTextError, read_yaml_text
+from kconvert.storage.records import LATER
 
 OFFICIAL_BASE = "https://s3.amazonaws.com/kinetics/"
 """Where the CVDF hosts the archives (github.com/cvdfoundation/kinetics-dataset)."""
 
-_FOLDER = resources.files("kconvert.catalog") / "releases"
-RELEASE_NAMES = tuple(
-    sorted(file.name.removesuffix(".yaml") for file in _FOLDER.iterdir() if file.name.endswith(".yaml"))
-)
-"""The releases of the catalogue: those that a file describes."""
 SPLIT_SYNONYMS = {"validation": "val"}
 """Other names of splits, as Hugging Face's."""
 
 
-def meant_release(word: str) -> str | None:
-    """The release that somebody means by another name, as kinetics-400 or k700; `None` if nobody knows."""
-    plain = re.sub("[^a-z0-9]", "", word.lower()).replace("kinetics", "k")
-    known = {re.sub("[^a-z0-9]", "", name): name for name in RELEASE_NAMES}
-    return known.get(plain) or next((name for name in RELEASE_NAMES if name.startswith(f"{plain}-")), None)
-
-
-AnnotationForm = Literal["csv", "listing", "json", "none"]
+AnnotationForm = Literal["csv", "lines", "listing", "json", "none"]
 
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """One of the files that may hold a split's annotations."""
+    """One of the files that may hold a split's annotations.
+
+    Where `name` is not given, it is one of the official forms. Where it is, each row is a clip: of comma separated
+    values, of lines whose values stand apart by `separator`, or an entry of JSON.
+    """
 
     path: str
-    """Below the origin's base."""
+    """Below the origin's base; `*` stands for anything in a name: all files that match are one."""
     form: AnnotationForm
-    """csv with a header, the text of `ls -R`, DeepMind's JSON keyed by id; or none: nothing says which clips there
+    """csv; lines; the text of `ls -R`; JSON, official if it is keyed by id; or none: nothing says which clips there
     are."""
     is_complete: bool = True
     """Whether it names every clip of the split that is meant to be in it."""
+    name: Rule | None = field(default=None, metadata=LATER)
+    """What a clip is called."""
+    label: Rule | None = field(default=None, metadata=LATER)
+    """Its label; `None` if the list does not say."""
+    columns: tuple[str, ...] = field(default=(), metadata=LATER)
+    """What the values of a row are called; none if the first row says that, as a header."""
+    separator: str = field(default="", metadata=LATER)
+    """Between values; `""` for a comma in csv, and any white space in lines."""
+    where: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
+    """The values that the rows of the split have in these columns; others are of other splits, or of none."""
 
 
 @dataclass(frozen=True)
 class Reported:
-    """What people report of a split of the official server; for plans and tables, never relied on."""
+    """What people report of a split of the official server, 0 where nobody does; for plans and tables, never relied
+    on."""
 
-    num_archives: int
+    num_archives: int = 0
     """Without the replacement archive."""
-    num_clips: int
+    num_clips: int = 0
     """In all archives together."""
-    size_bytes: int
+    size_bytes: int = 0
     """Of all archives, compressed."""
     num_annotations: int | None = None
     """`None` where nobody says."""
@@ -68,17 +73,17 @@ class Reported:
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """One split of a release, as the official server lays it out."""
+    """One split of a release."""
 
-    name: str
-    """`train`, `val` or `test`."""
-    path_list: str
-    """The file that names the archives, a URL a line."""
-    archive: str
+    name: str = ""
+    """As `train`; in a release's file, the key that it stands under."""
+    path_list: str = ""
+    """The file that names the archives, a URL a line; `""` if there is none."""
+    archive: str = ""
     """The form of an archive's path; holds one of `{part}` (classes mixed), `{label}` or `{rank}` (one class)."""
-    annotations: tuple[AnnotationFile, ...]
+    annotations: tuple[AnnotationFile, ...] = ()
     """Candidates; the first that the origin has is used."""
-    reported: Reported
+    reported: Reported = field(default_factory=Reported)
     """What people report of it."""
     replacement: str | None = None
     """The archive of better copies for some of this split's clips."""
@@ -118,8 +123,6 @@ SUPPLEMENT_NAMES: tuple[SupplementName, ...] = get_args(SupplementName)
 class SupplementInfo:
     """Further official annotations of the clips of a release."""
 
-    name: SupplementName
-    """What `--with` calls it."""
     title: str
     """As people write it."""
     archive: str
@@ -146,21 +149,21 @@ class ScriptFolders:
 class About:
     """What those who describe a release say of it."""
 
-    url: str
+    url: str = ""
     """Of a page for people."""
-    license: str
+    license: str = ""
     """The URL of its text; of the annotations, as the videos belong to whoever uploaded them."""
-    creator: str
+    creator: str = ""
     """Who made it."""
-    published: str
+    published: str = ""
     """The day, as 2017-05-19."""
-    citation: str
+    citation: str = ""
     """As BibTeX."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """One official release."""
+    """A release: what its file says, and its labels."""
 
     name: str
     """As the command line has it, e.g. `k700-2020`."""
@@ -168,18 +171,24 @@ class Release:
     """As people write it, e.g. `Kinetics-700-2020`."""
     splits: Mapping[str, SplitInfo]
     """By name, in the order in which they are converted."""
-    script_folders: ScriptFolders
-    """What the official shell scripts leave."""
-    extracted: tuple[TreeLayout, ...]
-    """How clips lie that the official extractors have unpacked; the first that is there is read."""
-    about: About
+    about: About = field(default_factory=About)
     """What is said of it."""
-    supplements: Mapping[str, SupplementInfo]
-    """By name; most releases have none."""
-    names: Names
+    names: Names = field(default_factory=Names)
     """How its clips are called."""
-    labels: tuple[str, ...] = field(repr=False)
-    """Sorted; a label's index is its id."""
+    label_source: LabelSource = field(default_factory=LabelSource)
+    """What says which labels there are."""
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What a person chooses, as a fold, and between what; the first is usual."""
+    script_folders: ScriptFolders | None = None
+    """What the official shell scripts leave; `None` if there are none."""
+    extracted: tuple[TreeLayout, ...] = ()
+    """How clips lie in folders; the first that is there is read."""
+    supplements: Mapping[str, SupplementInfo] = field(default_factory=dict)
+    """By name; most releases have none."""
+    text: str = field(default="", repr=False)
+    """Its file; `""` if it is of the catalogue, with all of its labels."""
+    labels: tuple[str, ...] = field(default=(), repr=False)
+    """A label's index is its id; none as long as only the origin knows them."""
 
     @functools.cached_property
     def label_ids(self) -> Mapping[str, int]:
@@ -188,49 +197,5 @@ class Release:
 
     @property
     def root(self) -> str:
-        """The folder of the release below an origin's base, e.g. `700_2020`."""
-        return self.splits["train"].path_list.split("/")[0]
-
-
-@functools.cache
-def load_release(name: str) -> Release:
-    """The catalogue's entry of a release. Raises `KeyError` for a name that is none of `RELEASE_NAMES`."""
-    if name not in RELEASE_NAMES:
-        raise KeyError(name)
-    labels = (_FOLDER / f"{name}.labels.txt").read_text("utf-8").splitlines()
-    return parse_release((_FOLDER / f"{name}.yaml").read_text("utf-8"), tuple(labels))
-
-
-def parse_release(text: str, labels: tuple[str, ...]) -> Release:
-    """A catalogue entry from its YAML text. Raises `ValueError` if it is malformed."""
-    if list(labels) != sorted(set(labels)):
-        raise ValueError("labels: expected a sorted list without repetition")
-    try:
-        return _release_of(read_yaml_text(text).content, labels)
-    except (KeyError, TypeError, AttributeError, YamlTextError) as error:
-        raise ValueError(f"catalogue entry: malformed ({type(error).__name__}: {error})") from error
-
-
-def _release_of(entry: dict[str, Any], labels: tuple[str, ...]) -> Release:
-    splits = {}
-    for split, info in entry["splits"].items():
-        splits[split] = SplitInfo(
-            name=split,
-            path_list=info["path_list"],
-            archive=info["archive"],
-            annotations=tuple(AnnotationFile(**candidate) for candidate in info["annotations"]),
-            reported=Reported(**info["reported"]),
-            replacement=info.get("replacement"),
-        )
-    found = entry.get("supplements", {}).items()
-    return Release(
-        name=entry["name"],
-        title=entry["title"],
-        splits=splits,
-        script_folders=ScriptFolders(**entry["script_folders"]),
-        extracted=tuple(TreeLayout(**layout) for layout in entry["extracted"]),
-        about=About(**entry["about"]),
-        supplements={name: SupplementInfo(name, **info) for name, info in found},
-        names=Names(**entry["names"]),
-        labels=labels,
-    )
+        """The folder of the release below an origin's base, e.g. `700_2020`; `""` if it has none there."""
+        return next(iter(self.splits.values())).path_list.partition("/")[0]

@@ -22,12 +22,13 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 from jsonargparse.typing import register_type
 
-from kconvert.catalog.release import OFFICIAL_BASE, RELEASE_NAMES, load_release, meant_release
+from kconvert.catalog.release import OFFICIAL_BASE
+from kconvert.catalog.shelf import RELEASE_NAMES, is_release, load_release, meant_release
 from kconvert.cli.yaml_file import YamlFile, read_yaml
 from kconvert.conversion.config import Conversion, require_known_words
 from kconvert.dataset.manifest import FORMAT_NAMES
 from kconvert.errors import UsageError
-from kconvert.text import did_you_mean
+from kconvert.text import closest, did_you_mean
 from kconvert.units import ByteSize
 from kconvert.video.encoding.options import AudioTrack
 
@@ -231,13 +232,13 @@ def _read_files(parser: Parser, paths: Iterable[Path]) -> list[YamlFile]:
 
 def _release(parser: Parser, word: str) -> str:
     """The release that is the first word. Raises `UsageError`, with what was probably meant."""
-    meant = meant_release(word)
-    if word not in RELEASE_NAMES and meant is not None:
-        raise UsageError(
-            f"{word!r} is no release, expected one of {', '.join(RELEASE_NAMES)}; did you mean "
-            f"`{parser.corrected(word, meant)}`?"
-        )
-    return word
+    if is_release(word):
+        return word
+    meant = meant_release(word) or next(iter(closest(word, RELEASE_NAMES)), None)
+    hint = f"did you mean `{parser.corrected(word, meant)}`?" if meant else "`kconvert releases` lists them"
+    raise UsageError(
+        f"{word!r} is no release, expected one of {', '.join(RELEASE_NAMES)}, or a file, as my.yaml; {hint}"
+    )
 
 
 def usual_config() -> Path | None:

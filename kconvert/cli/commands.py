@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from kconvert import __version__
-from kconvert.catalog.release import RELEASE_NAMES, load_release, meant_release
+from kconvert.catalog.shelf import RELEASE_NAMES, is_release, meant_release, open_release
 from kconvert.cli import printing
 from kconvert.cli.arguments import (
     Output,
@@ -126,10 +126,11 @@ def _command(words: list[str]) -> int:
         return EXIT_DONE
     if first in _COMMANDS:
         return _COMMANDS[first](words[1:])
-    if first.startswith("-") or first in RELEASE_NAMES:
+    if first.startswith("-") or is_release(first):
         return _convert(words)
     raise UsageError(
-        f"{first!r} is neither a release ({', '.join(RELEASE_NAMES)}) nor a command ({', '.join(_COMMANDS)}); "
+        f"{first!r} is neither a release ({', '.join(RELEASE_NAMES)}, or a file, as my.yaml) nor a command "
+        f"({', '.join(_COMMANDS)}); "
         f"{_meant(first, words[1:])}"
     )
 
@@ -303,9 +304,7 @@ def _releases(words: list[str]) -> int:
     parser.add_argument("name", nargs="?", type=str, default=None, help="Show this release with its labels.")
     parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
     options = parser.parse_args(words)
-    if options.name is not None and options.name not in RELEASE_NAMES:
-        raise UsageError(f"unknown release {options.name!r}, expected one of {', '.join(RELEASE_NAMES)}")
-    releases = [load_release(name) for name in ([options.name] if options.name else RELEASE_NAMES)]
+    releases = [open_release(name) for name in ([options.name] if options.name else RELEASE_NAMES)]
     with_labels = options.name is not None
     _say(printing.releases_json(releases) if options.json else printing.releases_text(releases, with_labels))
     return EXIT_DONE

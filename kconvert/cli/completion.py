@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import shtab
 
-from kconvert.catalog.release import RELEASE_NAMES
+from kconvert.catalog.shelf import RELEASE_NAMES
 
 SHELLS = ("bash", "zsh", "tcsh")
 _FOLDERS = {"--out", "--origin", "--archives", "--staging", "dir", "--slurm.folder"}

@@ -12,14 +12,8 @@ from pathlib import Path
 
 from kconvert.catalog.labelling import MatchBy, UnlabelledPolicy
 from kconvert.catalog.overlap import OverlapBy
-from kconvert.catalog.release import (
-    OFFICIAL_BASE,
-    RELEASE_NAMES,
-    SPLIT_SYNONYMS,
-    SUPPLEMENT_NAMES,
-    Release,
-    load_release,
-)
+from kconvert.catalog.release import OFFICIAL_BASE, SPLIT_SYNONYMS, SUPPLEMENT_NAMES, Release
+from kconvert.catalog.shelf import RELEASE_NAMES, load_release, open_release
 from kconvert.conversion.cutting import ShardOptions
 from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.plan import Selection
@@ -60,7 +54,7 @@ class Conversion:
     """Converting a release."""
 
     release: str
-    """Which release; also the first word of the command."""
+    """Which release, or the YAML file of one; also the first word of the command."""
     out: str | None = None
     """The folder to write to, or a location in an object store, as s3://bucket/k400. Default: RELEASE-FORMAT in the
     current folder, as k400-webdataset."""
@@ -72,6 +66,9 @@ class Conversion:
     folder, a bucket or a zip file)."""
     links: LinkPolicy = "inside"
     """Which symbolic links are followed where --origin is a folder of clips: those that lead into it, or anywhere."""
+    choose: list[str] | str | None = None
+    """What the release leaves to choose, as fold=2; `kconvert releases RELEASE` says what there is. Default: the first
+    of each."""
     split: list[str] | str | None = None
     """Only these splits, separated by commas; a later run may add others to the same folder. Default: all."""
     classes: list[str] | str | None = None
@@ -135,10 +132,15 @@ class Conversion:
         _require_in_range(self)
 
     @property
+    def described(self) -> Release:
+        """What is converted; its labels may not be known yet. Raises `UsageError` if there is no such release."""
+        return open_release(self.release, chosen(self.choose))
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """The splits to convert, in their usual order. Raises `UsageError` for an unknown one."""
         wanted = [SPLIT_SYNONYMS.get(word, word) for word in _words("--split", self.split)]
-        known = load_release(self.release).splits
+        known = self.described.splits
         if unknown := sorted(set(wanted) - set(known)):
             hint = did_you_mean(unknown[0], known)
             raise UsageError(
@@ -186,7 +188,7 @@ class Conversion:
     @property
     def out_path(self) -> StorePath:
         """The folder to write to, absolute. Raises `UsageError` if it cannot be one."""
-        return _folder("--out", f"{self.release}-{self.to}" if self.out is None else self.out)
+        return _folder("--out", f"{self.described.name}-{self.to}" if self.out is None else self.out)
 
     @property
     def origin_location(self) -> str:
@@ -207,10 +209,23 @@ class Conversion:
             raise UsageError(str(error)) from error
 
 
+def chosen(words: list[str] | str | None) -> dict[str, str]:
+    """What is chosen of a release, by name. Raises `UsageError` for what is no choice."""
+    found: dict[str, str] = {}
+    for word in _words("--choose", words):
+        name, equals, value = word.partition("=")
+        if not equals or name in found:
+            raise UsageError(f"--choose {word}: expected NAME=VALUE, each name once, as fold=2")
+        found[name] = value
+    return found
+
+
 def require_known_words(conversion: Conversion) -> None:
     """Raises `UsageError` for splits, labels and lists that the releases do not have, and for what would be ignored."""
-    selection = conversion.selection(load_release(conversion.release))
-    if conversion.match == "id" and selection.classes:
+    release = conversion.described
+    if release.labels:
+        _ = conversion.selection(release)
+    if conversion.match == "id" and conversion.classes:
         raise UsageError("--match id: --classes chooses clips by their annotated names; leave out one of both")
     _require_members(conversion)
     if conversion.shard.num_shards is not None and conversion.shuffle.window:
@@ -250,7 +265,7 @@ def asked_supplements(conversion: Conversion) -> dict[str, str]:
     """The further annotations that are asked for, in the order of the catalogue, and where a person says that they are,
     `""` for where the origin has them. Raises `UsageError` for those that the release does not have, and for files of
     what is not asked for."""
-    release, wanted = load_release(conversion.release), _words("--with", conversion.supplements)
+    release, wanted = conversion.described, _words("--with", conversion.supplements)
     known = release.supplements
     if unknown := [word for word in wanted if word not in known]:
         hint = did_you_mean(unknown[0], known)

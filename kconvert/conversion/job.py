@@ -11,7 +11,7 @@ from typing import Any
 
 from kconvert.catalog.exclusion import Exclusion
 from kconvert.catalog.labelling import MatchBy, UnlabelledPolicy
-from kconvert.catalog.release import Release, load_release
+from kconvert.catalog.release import Release
 from kconvert.conversion.account import Policy
 from kconvert.conversion.config import (
     Conversion,
@@ -21,6 +21,7 @@ from kconvert.conversion.config import (
     require_known_words,
 )
 from kconvert.conversion.damaged import is_handled
+from kconvert.conversion.described import describe_release, description_digests, resolved_release
 from kconvert.conversion.disk_space import DiskUse, Growth
 from kconvert.conversion.folder import require_ours
 from kconvert.conversion.given_annotations import read_given
@@ -33,7 +34,7 @@ from kconvert.conversion.split_job import ReadOptions, SplitJob
 from kconvert.conversion.strategy import Strategy
 from kconvert.conversion.supplements import WantedSupplements, read_one
 from kconvert.conversion.workers import chosen_workers, cores_of
-from kconvert.dataset.manifest import DamagedEntry, SplitRecord
+from kconvert.dataset.manifest import DamagedEntry, ReleaseDescription, SplitRecord
 from kconvert.engines.node_check import Read, Written
 from kconvert.errors import UsageError
 from kconvert.sources.clip_lists import ListSource, read_clip_lists
@@ -89,6 +90,8 @@ class Job:
     """Of the shards that are being written at any moment; `None` where only the cluster knows."""
     identity: Mapping[str, Any]
     """Everything that changes the bytes that are written; a folder has one identity."""
+    description: ReleaseDescription | None
+    """What the manifest says of the release; `None` if the catalogue has it."""
 
     @property
     def out(self) -> StorePath:
@@ -166,7 +169,7 @@ class Job:
 def resolve(conversion: Conversion) -> Job:
     """What a conversion works with. Raises `UsageError` if its options, tools or folders cannot work."""
     require_known_words(conversion)
-    release, out, cache = load_release(conversion.release), conversion.out_path, conversion.archive_cache
+    release, out, cache = resolved_release(conversion), conversion.out_path, conversion.archive_cache
     journal = Journal(out, conversion.staging_path)
     _require_parent(conversion, journal)
     _require_apart(conversion)
@@ -178,8 +181,13 @@ def resolve(conversion: Conversion) -> Job:
     require_ours(out)
     supplements, origin = _supplements(conversion, release, journal), _origin(conversion)
     members = Members(release, supplements.files)
-    digests = {"exclude": exclusion.digests, "members": members.digests(), "annotations": origin.digests}
-    identity = _identity(conversion, selection, strategy, digests)
+    digests = {
+        "exclude": exclusion.digests,
+        "members": members.digests(),
+        "annotations": origin.digests,
+        "described": description_digests(release, conversion),
+    }
+    identity = _identity(conversion, release, selection, strategy, digests)
     workers = chosen_workers(conversion)
     shard_bytes = conversion.shard.max_bytes * strategy.layout.num_copies
     return Job(
@@ -202,6 +210,7 @@ def resolve(conversion: Conversion) -> Job:
         strategy=strategy,
         packing_bytes=None if workers is None or conversion.shard.num_shards else workers.number * shard_bytes,
         identity=identity,
+        description=describe_release(release, conversion),
     )
 
 
@@ -259,7 +268,7 @@ def _exclusion(conversion: Conversion) -> Exclusion:
     for one in lists:
         if by != "id" and not one.has_times:
             raise UsageError(f"--exclude_by {by}: {one.name} does not say when its clips start and end; use id")
-    return Exclusion(lists, by, load_release(conversion.release).names)
+    return Exclusion(lists, by, conversion.described.names)
 
 
 def _supplements(conversion: Conversion, release: Release, journal: Journal) -> WantedSupplements:
@@ -284,7 +293,11 @@ def _supplements(conversion: Conversion, release: Release, journal: Journal) -> 
 
 
 def _identity(
-    conversion: Conversion, selection: Selection, strategy: Strategy, digests: Mapping[str, Mapping[str, str]]
+    conversion: Conversion,
+    release: Release,
+    selection: Selection,
+    strategy: Strategy,
+    digests: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Any]:
     """Everything that changes bytes; `digests` are those of what else is read, by the option that asks for it."""
     check = dataclasses.asdict(conversion.check)
@@ -300,10 +313,10 @@ def _identity(
         "exclude": dict(digests["exclude"]),
         "exclude_by": conversion.exclude_by,
         "members": dict(digests["members"]),
-        **({"annotations": dict(digests["annotations"])} if digests["annotations"] else {}),
+        **{name: dict(found) for name in ("annotations", "described") if (found := digests[name])},
         "shard": conversion.shard.identity(),
         "shuffle": dataclasses.asdict(conversion.shuffle),
         **conversion.encoding.identity(),
     }
     tools = {**tool_versions(conversion.check), **encoding_tools(conversion.encoding), **strategy.layout.tools()}
-    return {"format_version": FORMAT_VERSION, "release": conversion.release, "options": options, "tools": tools}
+    return {"format_version": FORMAT_VERSION, "release": release.name, "options": options, "tools": tools}

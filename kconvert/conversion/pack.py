@@ -64,6 +64,8 @@ class PackTask:
     """In their order; one at least."""
     sound_kind: AudioMember | None = None
     """The ending of the files of their sound; `None` if they have none."""
+    labels: tuple[str, ...] = ()
+    """Of the release."""
 
     @property
     def name(self) -> str:
@@ -96,7 +98,7 @@ def pack(task: PackTask, emit: Emit) -> ShardReceipt:
     try:
         if layout.library is not None:
             with_arrays()
-        written = layout.write(task.out, task.path, _samples(task, emit))
+        written = layout.write(task.out, task.path, _samples(task, emit), task.labels)
     except StagingError:
         if (receipt := _done(task)) is not None:
             # By another who was given this task, and has freed what was staged for it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,6 +73,8 @@ class SplitPlan:
     """See `Origin.title`."""
     notes: Sequence[str] = ()
     """What a person should know of how its clips lie."""
+    num_unused: int = 0
+    """Clips beside them that are in no split."""
 
     @property
     def num_bytes(self) -> int:
@@ -136,7 +139,7 @@ class Source:
         if journal is None or fixed is None:
             return self._new_plan(info)
         data = journal.annotations_path.read_bytes()
-        annotations = self._parsed(info, fixed, data)
+        annotations = self._parsed(info, fixed.annotations, data)
         bundles = self.origin.relisted(info, fixed.archives, _kept_listing(journal))
         archives = {bundle.name: bundle for bundle in bundles}
         if fixed.replacement is not None:
@@ -152,9 +155,10 @@ class Source:
         )
 
     def _new_plan(self, info: SplitInfo) -> SplitPlan:
-        listing = self.origin.listing(info)
-        replacement = self.origin.replacement(info)
         file, data = self.choice.annotations.get(info.name) or self.origin.annotations(info)
+        annotations = self._parsed(info, file, data)
+        listing = self.origin.listing(info, annotations.labels)
+        replacement = self.origin.replacement(info)
         names = self._selected(info, listing.bundles)
         number = list(self.release.splits).index(info.name)
         better = None if replacement is None else replacement.name
@@ -162,19 +166,32 @@ class Source:
         archives = {bundle.name: bundle for bundle in listing.bundles if bundle.name in set(names)}
         if replacement is not None:
             archives[replacement.name] = replacement
-        annotations = self._parsed(info, inputs, data)
         named = self._named(archives, annotations)
         new = NewInputs(data, listing.kept)
         title, notes = self.origin.title, listing.notes
-        return SplitPlan(info, inputs, annotations, named, new, {}, origin_title=title, notes=notes)
+        return SplitPlan(
+            info, inputs, annotations, named, new, {}, origin_title=title, notes=notes, num_unused=self.num_unused
+        )
+
+    @functools.cached_property
+    def num_unused(self) -> int:
+        """Clips of the origin that are in no split, where those of several lie together."""
+        return self.origin.num_outside(self._all_named)
+
+    def _all_named(self) -> set[str]:
+        """The clips that the lists of all splits name."""
+        named: set[str] = set()
+        for info in self.release.splits.values():
+            file, data = self.choice.annotations.get(info.name) or self.origin.annotations(info)
+            named |= self._parsed(info, file, data).labels.keys()
+        return named
 
     def _named(self, archives: Mapping[str, Bundle], annotations: Annotations) -> dict[str, Bundle]:
         names = annotations.named_once(self.release.names)
         return {name: bundle.named(names) for name, bundle in archives.items()}
 
-    def _parsed(self, info: SplitInfo, inputs: Inputs, data: bytes) -> Annotations:
-        file = inputs.annotations
-        text = AnnotationText(data, file.form, file.path)
+    def _parsed(self, info: SplitInfo, file: AnnotationFile, data: bytes) -> Annotations:
+        text = AnnotationText(data, file)
         return parse_annotations(text, info.name, self.release.label_ids, self.choice.max_malformed)
 
     def _selected(self, info: SplitInfo, listed: Sequence[Bundle]) -> tuple[str, ...]:

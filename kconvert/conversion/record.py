@@ -92,7 +92,9 @@ def record_split(split: SplitJob, layout: Layout, made: MadeSplit) -> SplitRecor
             "other_folders": made.account.other_folders,
         }
     )
-    record = SplitRecord(counts, tuple(entries), table, tuple(split.damaged()), split.plan.origin_title)
+    record = SplitRecord(
+        counts, tuple(entries), table, tuple(split.damaged()), split.plan.origin_title, split.plan.num_unused
+    )
     split.journal.set_record(record)
     return record
 

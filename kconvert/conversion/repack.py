@@ -167,7 +167,8 @@ class Repack(Strategy):
                 for decision, row in staged
             )
             kind = split.read.encoding.audio.member
-            yield PackTask(shard.number, shard.path, split.out, split.journal, self.format.name, samples, kind)
+            labels = split.release.labels
+            yield PackTask(shard.number, shard.path, split.out, split.journal, self.format.name, samples, kind, labels)
 
     def _made(self, split: SplitJob, shard: _PlannedShard) -> MadeShard:
         receipt = split.journal.shard_receipt(shard.number)

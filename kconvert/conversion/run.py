@@ -444,6 +444,8 @@ def _finish(job: Job, records: Mapping[str, SplitRecord], supplements: Sequence[
         tables=tuple(record.table for record in records.values()),
         damaged=tuple(entry for record in records.values() for entry in record.damaged),
         supplements=tuple(supplements),
+        description=job.description,
+        num_unused=max((record.num_unused for record in records.values()), default=0),
         extracted={split: record.extracted for split, record in records.items() if record.extracted},
         labels=labels_entry(job.release),
         tools=job.identity["tools"],

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from kconvert.catalog.release import RELEASE_NAMES, Release, load_release
+from kconvert.catalog.release import Release
+from kconvert.catalog.shelf import RELEASE_NAMES, load_release
 from kconvert.dataset.layout import ExpectedSamples, Layout
 from kconvert.sources.archive import ArchiveReader
 from kconvert.sources.fetch.open import open_stream

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from kconvert.catalog.release import RELEASE_NAMES, Release, load_release
+from kconvert.catalog.release import Release
+from kconvert.catalog.shelf import RELEASE_NAMES, load_release, parse_release, with_choices
 from kconvert.errors import ManifestError, OtherFormatError, UsageError
 from kconvert.storage.records import LATER, build
 from kconvert.storage.store import StorePath
@@ -169,6 +170,8 @@ class SplitRecord:
     """Its archives that were damaged, in their order."""
     extracted: str = field(default="", metadata=LATER)
     """How its clips lay in folders; `""` if they were in archives."""
+    num_unused: int = field(default=0, metadata=LATER)
+    """Clips beside them that are in no split."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,18 @@ class SupplementEntry:
 
 
 @dataclass(frozen=True)
+class ReleaseDescription:
+    """A release that the catalogue does not have, or not with all of its labels."""
+
+    text: str
+    """Its file."""
+    choices: Mapping[str, str]
+    """What was chosen of it."""
+    labels: tuple[str, ...]
+    """In the order of their ids."""
+
+
+@dataclass(frozen=True)
 class Manifest:
     release: str
     """Its name."""
@@ -231,6 +246,10 @@ class Manifest:
     """Further annotations, in the order in which the catalogue has them."""
     extracted: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
     """How the clips of splits lay in folders, by split; of most splits they were in archives."""
+    description: ReleaseDescription | None = field(default=None, metadata=LATER)
+    """What its release is; `None` if the catalogue has it."""
+    num_unused: int = field(default=0, metadata=LATER)
+    """Clips of the origin that are in no split."""
     format_version: int = field(default=FORMAT_VERSION)
     """Of the folder."""
 
@@ -243,8 +262,8 @@ class Manifest:
         """The text of `manifest.json`: keys in the documented order, two spaces of indentation, a final newline."""
         content = dataclasses.asdict(self)
         first = ("format_version", "kconvert_version", "release", "options", "splits")
-        extracted = ("extracted",) if self.extracted else ()
-        order = (*first, *extracted, "shards", "tables", "damaged", "supplements", "labels", "tools")
+        later = [name for name in ("extracted", "num_unused", "description") if content[name]]
+        order = (*first, *later, "shards", "tables", "damaged", "supplements", "labels", "tools")
         return json.dumps({key: content[key] for key in order}, indent=2, ensure_ascii=False) + "\n"
 
     def record(self, split: str) -> SplitRecord:
@@ -252,7 +271,7 @@ class Manifest:
         shards = tuple(shard for shard in self.shards if shard.split == split)
         table = next(table for table in self.tables if table.path == table_path(split))
         damaged = tuple(entry for entry in self.damaged if entry.split == split)
-        return SplitRecord(self.splits[split], shards, table, damaged, self.extracted.get(split, ""))
+        return SplitRecord(self.splits[split], shards, table, damaged, self.extracted.get(split, ""), self.num_unused)
 
     @property
     def sound_kind(self) -> str | None:
@@ -276,7 +295,8 @@ class Manifest:
             raise ManifestError(
                 f"{where}: not a kconvert manifest ({error}); restore it, or remove it and run the conversion again"
             ) from error
-        if manifest.release not in RELEASE_NAMES or manifest.options.get("to") not in FORMAT_NAMES:
+        is_known = manifest.release in RELEASE_NAMES or manifest.description is not None
+        if not is_known or manifest.options.get("to") not in FORMAT_NAMES:
             raise ManifestError(
                 f"{where}: of a release or format that this kconvert does not know; use the one that wrote it"
             )
@@ -290,7 +310,11 @@ class Manifest:
 
 def release_of(manifest: Manifest) -> Release:
     """The release that a folder is of."""
-    return load_release(manifest.release)
+    if manifest.description is None:
+        return load_release(manifest.release)
+    found = manifest.description
+    release = with_choices(parse_release(found.text, MANIFEST_NAME), found.choices)
+    return dataclasses.replace(release, labels=found.labels)
 
 
 def read_manifest(out: StorePath) -> Manifest | None:

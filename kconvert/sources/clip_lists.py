@@ -10,7 +10,8 @@ from pathlib import Path
 
 from kconvert.catalog.annotation import SPLIT_SPELLINGS, AnnotationText, parse_annotations
 from kconvert.catalog.clip_list import ClipList, parse_clip_list
-from kconvert.catalog.release import OFFICIAL_BASE, RELEASE_NAMES, load_release, meant_release
+from kconvert.catalog.release import OFFICIAL_BASE
+from kconvert.catalog.shelf import RELEASE_NAMES, load_release, meant_release
 from kconvert.errors import AnnotationError, OriginError, UsageError
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origins.open import open_origin
@@ -116,5 +117,5 @@ def _annotated(name: ListName, where: str, source: ListSource) -> Iterator[str]:
     """The names of the clips of a split, as that origin has them."""
     release = load_release(name.release)
     for file, data in open_origin(where, release, source.fetch).all_annotations(release.splits[name.split]):
-        text = AnnotationText(data, file.form, file.path)
+        text = AnnotationText(data, file)
         yield from parse_annotations(text, name.split, release.label_ids, source.max_malformed).labels

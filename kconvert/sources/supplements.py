@@ -55,7 +55,11 @@ def read_supplement(
     try:
         found = list(_files(info, str(here or where), options))
     except (FetchError, ArchiveError) as error:
-        advice = f"check --origin, or give it as --annotations.{info.name} FILE" if "--with" in option else "check it"
+        advice = (
+            f"check --origin, or give it as --annotations.{option.rsplit(maxsplit=1)[-1]} FILE"
+            if "--with" in option
+            else "check it"
+        )
         raise OriginError(f"{option}: {error}; {advice}") from error
     except OSError as error:
         raise OriginError(f"{option}: {error.filename or location}: {error.strerror}; make it readable") from error

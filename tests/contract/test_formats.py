@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kconvert.catalog.release import load_release
+from kconvert.catalog.shelf import load_release
 from kconvert.dataset.formats.format import Format, Sample
 from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.layout import ExpectedSamples

@@ -23,7 +23,8 @@ from miniature.made import make_clip
 from miniature.sources import Row, Video
 from ruining import ruining
 
-from kconvert.catalog.release import AnnotationFile, load_release
+from kconvert.catalog.release import AnnotationFile
+from kconvert.catalog.shelf import load_release
 from kconvert.conversion.ingest import IngestTask, ingest
 from kconvert.sources.access import ArchiveRef, Streamed
 from kconvert.staging.journal import Inputs, SplitJournal

@@ -12,7 +12,7 @@ import yaml
 from harness import COMMAND, ROOT, kconvert, one_line, tree
 from miniature.server import Server
 
-from kconvert.catalog.release import RELEASE_NAMES
+from kconvert.catalog.shelf import RELEASE_NAMES
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from harness import kconvert, one_line, tree
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from kconvert.catalog.release import load_release
+from kconvert.catalog.shelf import load_release
 from kconvert.cli.report import expected_classes, flow, longest_run
 from kconvert.conversion.finish import finish, labels_entry
 from kconvert.dataset.manifest import Manifest, ShardEntry, SplitCounts, TableEntry

@@ -12,7 +12,7 @@ from fuzzing import BASE, TARGETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kconvert.catalog.release import RELEASE_NAMES
+from kconvert.catalog.shelf import RELEASE_NAMES
 
 ROOT = Path(__file__).parents[2]
 

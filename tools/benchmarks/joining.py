@@ -21,7 +21,7 @@ from smoke import parse
 
 from benchmarks.machine import existing_folder
 from benchmarks.material import encode
-from kconvert.catalog.release import load_release
+from kconvert.catalog.shelf import load_release
 from kconvert.conversion.moments import MomentsTask, frames_at
 from kconvert.dataset.supplements.open import open_supplement
 from kconvert.dataset.supplements.supplement import Material, Moments

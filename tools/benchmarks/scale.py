@@ -23,7 +23,7 @@ from miniature.build import OFFICIAL, write
 from smoke import parse
 
 from benchmarks.machine import existing_folder
-from kconvert.catalog.release import load_release
+from kconvert.catalog.shelf import load_release
 from kconvert.conversion import run as product
 from kconvert.conversion.config import Conversion
 from kconvert.conversion.ingest import IngestTask

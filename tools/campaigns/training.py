@@ -207,7 +207,7 @@ def classes(labels: torch.Tensor) -> torch.Tensor:
 
 
 def kconvert_ids() -> list[int]:
-    from kconvert.catalog.release import load_release
+    from kconvert.catalog.shelf import load_release
 
     return [load_release("k400").label_ids[name] for name in MOTIONS]
 

@@ -86,7 +86,7 @@ class Folder(Format):
     def overhead_bytes(self) -> int:
         return 0
 
-    def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+    def write(self, out: StorePath, shard: str, samples: Iterable[Sample], labels: Sequence[str] = ()) -> WrittenShard:
         lines = []
         for sample in samples:
             split, name = sample.metadata["split"], sample.key.partition("_")[2]

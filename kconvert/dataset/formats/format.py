@@ -126,8 +126,9 @@ class Format(Layout):
         """At most how many bytes a shard has beside its samples."""
 
     @abstractmethod
-    def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
-        """Writes a shard and what stands with it; nothing is half-made under its name."""
+    def write(self, out: StorePath, shard: str, samples: Iterable[Sample], labels: Sequence[str] = ()) -> WrittenShard:
+        """Writes a shard and what stands with it; nothing is half-made under its name. `labels` are those of the
+        release, which some shards list."""
 
     @abstractmethod
     def read(self, out: StorePath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:

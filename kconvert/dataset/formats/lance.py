@@ -67,7 +67,7 @@ class Lance(Format):
     def overhead_bytes(self) -> int:
         return 64 << 10
 
-    def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+    def write(self, out: StorePath, shard: str, samples: Iterable[Sample], labels: Sequence[str] = ()) -> WrittenShard:
         from lance.file import LanceFileWriter
 
         num_samples = 0

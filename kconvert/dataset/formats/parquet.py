@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kconvert.catalog.release import SUPPLEMENT_NAMES, Release, load_release
+from kconvert.catalog.release import SUPPLEMENT_NAMES, Release
 from kconvert.dataset.formats.features import file_feature
 from kconvert.dataset.formats.format import (
     Format,
@@ -66,10 +66,10 @@ class ParquetFormat(Format):
     def overhead_bytes(self) -> int:
         return 256 << 10
 
-    def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+    def write(self, out: StorePath, shard: str, samples: Iterable[Sample], labels: Sequence[str] = ()) -> WrittenShard:
         (out / shard).parent.make_folder()
         with (out / shard).write_whole() as file:
-            offsets = _write(file, samples)
+            offsets = _write(file, samples, labels)
         return WrittenShard(file.size_bytes, file.sha256, offsets)
 
     def read(self, out: StorePath, shard: str, file: DigestedReader) -> Iterator[StoredSample]:
@@ -117,14 +117,14 @@ class ParquetFormat(Format):
 FORMAT = ParquetFormat()
 
 
-def _write(file: DigestingFile, samples: Iterable[Sample]) -> tuple[int | None, ...]:
+def _write(file: DigestingFile, samples: Iterable[Sample], labels: Sequence[str]) -> tuple[int | None, ...]:
     """Writes the rows, a group at a time; returns where their videos begin."""
     sizes: list[list[int]] = []
     writer: pq.ParquetWriter | None = None
     metadata: list[Any] = []
     try:
         for group in groups_of(samples, _GROUP_BYTES):
-            schema = _schema(group[0])
+            schema = _schema(group[0], labels)
             if writer is None:
                 files = [name for name in (_VIDEO, _AUDIO) if name in schema.names]
                 plain = [f"{name}.{part}" for name in files for part in ("bytes", "path")]
@@ -161,10 +161,9 @@ def _offsets(metadata: Any, group: int, sizes: Sequence[int]) -> list[int]:
     return offsets[::-1]
 
 
-def _schema(sample: Sample) -> pa.Schema:
+def _schema(sample: Sample, labels: Sequence[str]) -> pa.Schema:
     """The columns, and what Hugging Face datasets reads of them."""
     metadata = {name: value for name, value in sample.metadata.items() if name not in _ELSEWHERE}
-    labels = load_release(sample.metadata["release"]).labels
     kinds = {name: _KINDS[type(value)] for name, value in metadata.items()}
     kinds |= {name: pa.list_(open_supplement(name).row_type) for name in sample.annotations}
     spelt = {name: file_feature(kind) for name, kind in kinds.items()}

@@ -71,7 +71,7 @@ class Subfolders(Format):
     def overhead_bytes(self) -> int:
         return 4096
 
-    def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+    def write(self, out: StorePath, shard: str, samples: Iterable[Sample], labels: Sequence[str] = ()) -> WrittenShard:
         with scratch_folder(out) as folder:
             num_samples = self.write_dataset(folder, samples)
             put_in_place(folder / self.own_index_name, out / self.sidecar_paths(shard)[0])

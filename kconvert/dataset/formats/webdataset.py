@@ -77,7 +77,7 @@ class WebDataset(Format):
     def overhead_bytes(self) -> int:
         return _RECORD_BYTES
 
-    def write(self, out: StorePath, shard: str, samples: Iterable[Sample]) -> WrittenShard:
+    def write(self, out: StorePath, shard: str, samples: Iterable[Sample], labels: Sequence[str] = ()) -> WrittenShard:
         index = out / _dali_path(shard)
         (out / shard).parent.make_folder()
         index.parent.make_folder()

@@ -11,7 +11,7 @@ from kconvert.sources.fetch.open import read_small
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origins.origin import AbsentError
 
-_MAX_ANNOTATION_BYTES = 1 << 30
+MAX_ANNOTATION_BYTES = 1 << 30
 
 
 def first_annotations(
@@ -21,7 +21,7 @@ def first_annotations(
     tried = []
     for file, location in candidates:
         try:
-            return file, read_file(location, options, _MAX_ANNOTATION_BYTES)
+            return file, read_file(location, options, MAX_ANNOTATION_BYTES)
         except AbsentError as error:
             tried.append(str(error))
     raise AbsentError(f"no annotations at this origin: {'; '.join(tried)}; check --origin")
@@ -36,8 +36,14 @@ def completed_annotations(
     for file, location in candidates:
         if not file.is_complete and file != found[0][0]:
             with suppress(AbsentError):
-                found.append((file, read_file(location, options, _MAX_ANNOTATION_BYTES)))
+                found.append((file, read_file(location, options, MAX_ANNOTATION_BYTES)))
     return found
+
+
+def require_single(path: str) -> None:
+    """Raises `OriginError` for a pattern of several files, where nobody can list them."""
+    if "*" in path:
+        raise OriginError(f"{path}: names several files, and this origin cannot list what it has; give a folder")
 
 
 def read_file(location: str, options: FetchOptions, max_bytes: int) -> bytes:

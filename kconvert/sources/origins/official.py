@@ -6,7 +6,7 @@ An archive goes by its official path, wherever it is, so that what is written do
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -16,9 +16,11 @@ from kconvert.sources.access import ArchiveRef
 from kconvert.sources.fetch.open import describe
 from kconvert.sources.fetch.stream import FetchOptions, is_remote, is_url
 from kconvert.sources.origins.annotation_files import (
+    MAX_ANNOTATION_BYTES,
     completed_annotations,
     first_annotations,
     read_file,
+    require_single,
     unanswered,
 )
 from kconvert.sources.origins.origin import AbsentError, Listing, Origin
@@ -32,7 +34,8 @@ ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
 def meant_folder(where: str, release: Release) -> str:
     """What a person may have meant by an origin that is none; `""` if nobody knows."""
     above, _, name = where.rstrip("/").rpartition("/")
-    if above and (name == release.root or name == release.script_folders.archives.partition("/")[0]):
+    scripts = release.script_folders.archives.partition("/")[0] if release.script_folders is not None else ""
+    if above and name in {release.root, scripts} - {""}:
         return f"is the origin the folder above, {above}?"
     return ""
 
@@ -59,7 +62,7 @@ class Mirror(Origin):
     def split(self, info: SplitInfo) -> SplitInfo:
         return info
 
-    def listing(self, info: SplitInfo) -> Listing:
+    def listing(self, info: SplitInfo, named: Container[str]) -> Listing:
         location = self._locate(info.path_list)
         try:
             data = read_file(location, self._options, _MAX_LIST_BYTES)
@@ -93,6 +96,16 @@ class Mirror(Origin):
         except FetchError as error:
             raise unanswered(error) from error
         return ArchiveRef(info.replacement, location, self._release.names)
+
+    def text(self, path: str) -> bytes:
+        require_single(path)
+        return read_file(self._locate(path), self._options, MAX_ANNOTATION_BYTES)
+
+    def num_outside(self, named: Callable[[], Container[str]]) -> int:
+        return 0
+
+    def folder_labels(self) -> Sequence[str]:
+        return ()
 
     def supplement(self, info: SupplementInfo) -> str:
         return self._locate(info.archive)

@@ -34,7 +34,7 @@ def open_origin(where: str, release: Release, options: FetchOptions, links: Link
     folder = Path(where)
     if not folder.is_dir():
         raise OriginError(f"--origin {where}: no such folder, and not a URL; give the folder or the URL of a mirror")
-    if (folder / release.root).is_dir():
+    if release.root and (folder / release.root).is_dir():
         return Mirror(str(folder), early, release)
     if has_archives(folder, release):
         return ScriptFolders(folder, release, early)
@@ -43,10 +43,15 @@ def open_origin(where: str, release: Release, options: FetchOptions, links: Link
         return ExtractedClips(tree, layout, release, early)
     if meant := meant_folder(where, release):
         raise AbsentError(f"--origin {where}: {meant}")
-    scripts = release.script_folders.archives.partition("/")[0]
+    archives = ""
+    if release.root and release.script_folders is not None:
+        scripts = release.script_folders.archives.partition("/")[0]
+        archives = (
+            f"{release.root}/ (a copy of the official server), for {scripts}/ (what the official shell script leaves) "
+            "and for "
+        )
     raise AbsentError(
-        f"--origin {where}: looked for {release.root}/ (a copy of the official server), for {scripts}/ (what the "
-        f"official shell script leaves) and for {looked_for(tree, release)}; give the folder that holds one of them"
+        f"--origin {where}: looked for {archives}{looked_for(tree, release)}; give the folder that holds one of them"
     )
 
 

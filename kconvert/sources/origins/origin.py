@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,8 +35,9 @@ class Origin(Protocol):
     def split(self, info: SplitInfo) -> SplitInfo | None:
         """A split as it is here; `None` if it is known not to be here at all."""
 
-    def listing(self, info: SplitInfo) -> Listing:
-        """The bundles of a split. Raises `OriginError`."""
+    def listing(self, info: SplitInfo, named: Container[str]) -> Listing:
+        """The bundles of a split; `named` are the clips that its lists name, where clips of several splits lie
+        together. Raises `OriginError`."""
 
     def relisted(self, info: SplitInfo, names: Sequence[str], kept: bytes) -> Sequence[Bundle]:
         """The bundles of these names, as a run before fixed them, which kept that of their listing. Raises
@@ -51,6 +52,17 @@ class Origin(Protocol):
 
     def replacement(self, info: SplitInfo) -> Bundle | None:
         """The replacements for a split; `None` if the release, or the origin, has none."""
+
+    def text(self, path: str) -> bytes:
+        """A small file below the base, or several as one (see `row_list.joined`). Raises `AbsentError` if it is not
+        there, `OriginError` if it cannot be had."""
+
+    def num_outside(self, named: Callable[[], Container[str]]) -> int:
+        """How many clips are there that are none of these, where clips of several splits lie together; 0 where they do
+        not, and nobody is asked."""
+
+    def folder_labels(self) -> Sequence[str]:
+        """The labels that the folders, or names, of clips say, where they do."""
 
     def supplement(self, info: SupplementInfo) -> str:
         """Where the archive of further annotations is, if there is one: a URL or a local path."""

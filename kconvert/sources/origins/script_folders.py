@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from kconvert.catalog.release import AnnotationFile, Release, SplitInfo, SupplementInfo
 from kconvert.errors import OriginError
 from kconvert.sources.access import ArchiveRef
 from kconvert.sources.fetch.stream import FetchOptions
-from kconvert.sources.origins.annotation_files import completed_annotations, first_annotations
+from kconvert.sources.origins.annotation_files import (
+    MAX_ANNOTATION_BYTES,
+    completed_annotations,
+    first_annotations,
+    read_file,
+    require_single,
+)
 from kconvert.sources.origins.official import ARCHIVE_ENDINGS, is_archive_name, require_archives
 from kconvert.sources.origins.origin import Listing, Origin
 
 
 def has_archives(root: Path, release: Release) -> bool:
     """Whether a folder is one that the official shell scripts left, and the archives were not removed since."""
+    if release.script_folders is None:
+        return False
     folders = [root / release.script_folders.archives.format(split=split) for split in release.splits]
     is_extracted = any((root / layout.folder.partition("/")[0]).is_dir() for layout in release.extracted)
     holds_some = any(is_archive_name(path.name) for folder in folders if folder.is_dir() for path in folder.iterdir())
@@ -27,6 +35,8 @@ class ScriptFolders(Origin):
     """What the official shell scripts leave: the archives of a split in one folder, the annotations in another."""
 
     def __init__(self, root: Path, release: Release, options: FetchOptions) -> None:
+        assert release.script_folders is not None
+        self._folders = release.script_folders
         self._root = root
         self._release = release
         self._options = options
@@ -36,7 +46,7 @@ class ScriptFolders(Origin):
     def split(self, info: SplitInfo) -> SplitInfo:
         return info
 
-    def listing(self, info: SplitInfo) -> Listing:
+    def listing(self, info: SplitInfo, named: Container[str]) -> Listing:
         found = self._archives(info)
         # There is no path list among the files that the scripts leave, and downloads may be missing.
         return Listing(found, max(len(found), info.reported.num_archives))
@@ -45,13 +55,13 @@ class ScriptFolders(Origin):
         require_archives(kept)
         there = {ref.name: ref for ref in self._archives(info)}
         # It may have been read and removed since; if it is needed, reading it will show that it is not there.
-        folder = self._root / self._release.script_folders.archives.format(split=info.name)
+        folder = self._root / self._folders.archives.format(split=info.name)
         return [
             there.get(name) or ArchiveRef(name, str(folder / Path(name).name), self._release.names) for name in names
         ]
 
     def _archives(self, info: SplitInfo) -> tuple[ArchiveRef, ...]:
-        folder = self._root / self._release.script_folders.archives.format(split=info.name)
+        folder = self._root / self._folders.archives.format(split=info.name)
         if not folder.is_dir():
             raise OriginError(
                 f"{folder}: no such folder; the official script puts the {info.name} archives there; "
@@ -77,18 +87,28 @@ class ScriptFolders(Origin):
         return completed_annotations(self._candidates(info), self._options)
 
     def _candidates(self, info: SplitInfo) -> list[tuple[AnnotationFile, str]]:
-        folder = self._root / self._release.script_folders.annotations
+        folder = self._root / self._folders.annotations
         return [(file, str(folder / Path(file.path).name)) for file in info.annotations]
 
     def replacement(self, info: SplitInfo) -> ArchiveRef | None:
-        if info.replacement is None or self._release.script_folders.replacement is None:
+        if info.replacement is None or self._folders.replacement is None:
             return None
-        folder = self._root / self._release.script_folders.replacement
+        folder = self._root / self._folders.replacement
         found = sorted(path for path in folder.glob("*") if is_archive_name(path.name))
         return ArchiveRef(info.replacement, str(found[0]), self._release.names) if found else None
 
+    def text(self, path: str) -> bytes:
+        require_single(path)
+        return read_file(str(self._root / path), self._options, MAX_ANNOTATION_BYTES)
+
+    def num_outside(self, named: Callable[[], Container[str]]) -> int:
+        return 0
+
+    def folder_labels(self) -> Sequence[str]:
+        return ()
+
     def supplement(self, info: SupplementInfo) -> str:
-        return str(self._root / self._release.script_folders.annotations / Path(info.archive).name)
+        return str(self._root / self._folders.annotations / Path(info.archive).name)
 
     def _official_name(self, info: SplitInfo, path: Path) -> str:
         """The official path of a file; k600's may be spelt with underscores on disk."""

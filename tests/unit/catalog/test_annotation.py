@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kconvert.catalog.annotation import Annotations, AnnotationText, parse_annotations
-from kconvert.catalog.release import AnnotationForm, load_release
+from kconvert.catalog.release import AnnotationFile, AnnotationForm
+from kconvert.catalog.shelf import load_release
 from kconvert.errors import AnnotationError
 
 LABELS = load_release("k600").label_ids
@@ -19,7 +20,7 @@ def parse(
     text: str | bytes, form: AnnotationForm = "csv", split: str = "train", max_malformed: float = 0
 ) -> Annotations:
     data = text if isinstance(text, bytes) else text.encode()
-    return parse_annotations(AnnotationText(data, form, "annotations/x"), split, LABELS, max_malformed)
+    return parse_annotations(AnnotationText(data, AnnotationFile("annotations/x", form)), split, LABELS, max_malformed)
 
 
 def problems(text: str | bytes, form: AnnotationForm = "csv", split: str = "train") -> list[str]:
@@ -43,7 +44,9 @@ def test_the_official_files_are_read_whole(
     shared_data: Path, file: str, release: str, split: str, num_rows: int, has_labels: bool
 ) -> None:
     data = (shared_data / "annotations" / file).read_bytes()
-    found = parse_annotations(AnnotationText(data, "csv", file), split, load_release(release).label_ids, 0)
+    found = parse_annotations(
+        AnnotationText(data, AnnotationFile(file, "csv")), split, load_release(release).label_ids, 0
+    )
     # The numbers of rows are those of `wc -l` less the header.
     assert len(found.labels) == num_rows
     assert found.has_labels == has_labels
@@ -52,7 +55,7 @@ def test_the_official_files_are_read_whole(
 
 def test_deepminds_json_is_read(shared_data: Path) -> None:
     path = shared_data / "annotations" / "deepmind_json_subset.json"
-    file = AnnotationText(path.read_bytes(), "json", path.name)
+    file = AnnotationText(path.read_bytes(), AnnotationFile(path.name, "json"))
     found = parse_annotations(file, "train", load_release("k400").label_ids, 0)
     entries = json.loads(path.read_text())
     assert len(found.labels) == len(entries) == 1030
@@ -108,7 +111,7 @@ def test_of_an_official_file_with_some_odd_rows_the_others_are_read(shared_data:
     for number, row in enumerate((*ODD_ROWS, *BLANK_ROWS)):
         lines.insert(1000 * number + 1000, row)
     known = load_release("k400").label_ids
-    file = AnnotationText("\n".join(lines).encode("latin-1") + b"\n", "csv", "val.csv")
+    file = AnnotationText("\n".join(lines).encode("latin-1") + b"\n", AnnotationFile("val.csv", "csv"))
     found = parse_annotations(file, "val", known, 0.01)
     # What Python's own reader has of the official file.
     rows = csv.DictReader(io.StringIO(text))

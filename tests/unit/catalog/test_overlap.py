@@ -9,7 +9,7 @@ import pytest
 from kconvert.catalog.clip_list import ClipList, ListedClip, parse_clip_list
 from kconvert.catalog.exclusion import Exclusion
 from kconvert.catalog.overlap import Overlap, overlap, pairs
-from kconvert.catalog.release import load_release
+from kconvert.catalog.shelf import load_release
 
 NAMES = load_release("k400").names
 

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from kconvert.catalog.release import RELEASE_NAMES, Release, load_release, parse_release
+from kconvert.catalog.release import Release
+from kconvert.catalog.shelf import RELEASE_NAMES, load_release, parse_release
 
 
 @pytest.fixture(params=RELEASE_NAMES)

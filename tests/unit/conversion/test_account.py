@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kconvert.catalog.annotation import Annotations
 from kconvert.catalog.labelling import Label, Labelling
-from kconvert.catalog.release import load_release
+from kconvert.catalog.shelf import load_release
 from kconvert.conversion.account import Account, Decision, Policy
 from kconvert.dataset.table import StagedClip, StagedRows
 from kconvert.storage.folders import local

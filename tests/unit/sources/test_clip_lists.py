@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from kconvert.catalog.annotation import AnnotationText, parse_annotations
-from kconvert.catalog.release import load_release
+from kconvert.catalog.release import AnnotationFile
+from kconvert.catalog.shelf import load_release
 from kconvert.errors import OriginError, UsageError
 from kconvert.sources.clip_lists import ListName, ListSource, parse_list_names, read_clip_list
 from kconvert.sources.fetch.stream import FetchOptions
@@ -49,7 +50,7 @@ def test_any_other_word_is_refused(word: str, said: str) -> None:
 
 
 def names_in(path: Path, split: str, form: str) -> set[str]:
-    text = AnnotationText(path.read_bytes(), form, str(path))  # type: ignore[arg-type]
+    text = AnnotationText(path.read_bytes(), AnnotationFile(str(path), form))  # type: ignore[arg-type]
     return set(parse_annotations(text, split, load_release("k600").label_ids, 0).labels)
 
 

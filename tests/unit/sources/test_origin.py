@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from miniature.server import serving
 
-from kconvert.catalog.release import OFFICIAL_BASE, RELEASE_NAMES, load_release
+from kconvert.catalog.release import OFFICIAL_BASE
+from kconvert.catalog.shelf import RELEASE_NAMES, load_release
 from kconvert.errors import OriginError, UsageError
 from kconvert.sources.access import ArchiveRef
 from kconvert.sources.origins.official import parse_path_list
@@ -16,11 +17,11 @@ from kconvert.sources.origins.origin import Origin
 
 
 def names(origin: Origin, release: str, split: str) -> list[str]:
-    return [ref.name for ref in origin.listing(load_release(release).splits[split]).bundles]
+    return [ref.name for ref in origin.listing(load_release(release).splits[split], ()).bundles]
 
 
 def locations(origin: Origin, release: str, split: str) -> list[str]:
-    bundles = origin.listing(load_release(release).splits[split]).bundles
+    bundles = origin.listing(load_release(release).splits[split], ()).bundles
     return [bundle.location for bundle in bundles if isinstance(bundle, ArchiveRef)]
 
 
@@ -118,7 +119,7 @@ def test_the_csv_of_k600_is_taken_only_where_the_txt_is_absent(mini: Path, tmp_p
 def test_a_server_that_is_not_there_is_an_origin_error() -> None:
     origin = open_origin("http://127.0.0.1:9/", load_release("k400"), QUICK)
     with pytest.raises(OriginError, match="[Rr]efused"):
-        origin.listing(load_release("k400").splits["train"])
+        origin.listing(load_release("k400").splits["train"], ())
 
 
 @pytest.mark.parametrize(

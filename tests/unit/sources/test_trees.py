@@ -8,7 +8,7 @@ from harness import QUICK
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kconvert.catalog.release import load_release
+from kconvert.catalog.shelf import load_release
 from kconvert.errors import FetchError
 from kconvert.sources.access import Streamed
 from kconvert.sources.trees.disk import DiskTree

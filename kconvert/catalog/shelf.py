@@ -1,0 +1,172 @@
+"""The shelf: the releases of the catalogue by name, and those of files that people have."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from kconvert.catalog.checked import Problems, checked
+from kconvert.catalog.labels import LabelSource
+from kconvert.catalog.names import Names
+from kconvert.catalog.release import SUPPLEMENT_NAMES, About, Release, ScriptFolders, SplitInfo, SupplementInfo
+from kconvert.catalog.tree_layout import TreeLayout
+from kconvert.errors import UsageError
+from kconvert.storage.yaml_text import YamlTextError, read_yaml_text
+
+_FOLDER = resources.files("kconvert.catalog") / "releases"
+RELEASE_NAMES = tuple(
+    sorted(file.name.removesuffix(".yaml") for file in _FOLDER.iterdir() if file.name.endswith(".yaml"))
+)
+"""The releases of the catalogue: those that a file describes."""
+_FILE_ENDINGS = (".yaml", ".yml")
+_NAME = re.compile("[a-z0-9][a-z0-9.-]*")
+_SPLIT = re.compile("[a-z0-9]+")
+MAX_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class ReleaseFile:
+    """What the file of a release says."""
+
+    name: str
+    """What the folder, and the samples, call it."""
+    title: str
+    """As people write it."""
+    splits: Mapping[str, SplitInfo]
+    """By name, in the order in which they are converted."""
+    about: About = field(default_factory=About)
+    """What is said of it."""
+    names: Names = field(default_factory=Names)
+    """How its clips are called."""
+    labels: LabelSource = field(default_factory=LabelSource)
+    """What says which labels there are."""
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What a person chooses, as a fold, and between what; the first is usual."""
+    script_folders: ScriptFolders | None = None
+    """What shell scripts leave that download the archives."""
+    extracted: tuple[TreeLayout, ...] = ()
+    """How clips lie in folders; the first that is there is read."""
+    supplements: Mapping[str, SupplementInfo] = field(default_factory=dict)
+    """Further annotations, by what `--with` calls them."""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r}: expected small letters, digits, - and .")
+        if not self.splits:
+            raise ValueError("splits: expected one at least")
+        if odd := [split for split in self.splits if not _SPLIT.fullmatch(split)]:
+            raise ValueError(f"splits: {odd[0]!r}: expected small letters and digits")
+        if unknown := sorted(set(self.supplements) - set(SUPPLEMENT_NAMES)):
+            raise ValueError(f"supplements: unknown {unknown[0]!r}, expected one of {', '.join(SUPPLEMENT_NAMES)}")
+
+
+class ReleaseFileError(UsageError):
+    """The file of a release cannot be read."""
+
+
+def meant_release(word: str) -> str | None:
+    """The release that somebody means by another name, as kinetics-400 or k700; `None` if nobody knows."""
+    plain = re.sub("[^a-z0-9]", "", word.lower()).replace("kinetics", "k")
+    known = {re.sub("[^a-z0-9]", "", name): name for name in RELEASE_NAMES}
+    return known.get(plain) or next((name for name in RELEASE_NAMES if name.startswith(f"{plain}-")), None)
+
+
+def is_release(word: str) -> bool:
+    """Whether a word is the name of a release, or of the file of one."""
+    return word in RELEASE_NAMES or word.endswith(_FILE_ENDINGS)
+
+
+@functools.cache
+def load_release(name: str) -> Release:
+    """A release of the catalogue. Raises `KeyError` for a name that is none of `RELEASE_NAMES`."""
+    if name not in RELEASE_NAMES:
+        raise KeyError(name)
+    text, labels = (_FOLDER / f"{name}.yaml").read_text("utf-8"), _FOLDER / f"{name}.labels.txt"
+    release = parse_release(text, f"{name}.yaml")
+    if not labels.is_file():
+        return release
+    return dataclasses.replace(release, text="", labels=tuple(labels.read_text("utf-8").splitlines()))
+
+
+def open_release(word: str, chosen: Mapping[str, str] | None = None) -> Release:
+    """The release of a name, or of a file, with what is chosen of it.
+
+    Raises: `UsageError` if there is none, it cannot be read, or has no such choice.
+    """
+    if word in RELEASE_NAMES:
+        return with_choices(load_release(word), chosen or {})
+    if not word.endswith(_FILE_ENDINGS):
+        raise UsageError(f"{word!r} is no release; expected one of {', '.join(RELEASE_NAMES)}, or a file, as my.yaml")
+    path = Path(os.path.expanduser(word))
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ReleaseFileError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it so") from error
+    except OSError as error:
+        raise ReleaseFileError(f"{path}: cannot be read ({error.strerror}); expected the file of a release") from error
+    return with_choices(parse_release(text, str(path)), chosen or {})
+
+
+def parse_release(text: str, where: str) -> Release:
+    """A release from the text of its file. Raises `ReleaseFileError` with every problem in it, each with its line."""
+    try:
+        document = read_yaml_text(text)
+    except YamlTextError as error:
+        line = "" if error.line is None else f", line {error.line}"
+        raise ReleaseFileError(f"{where}{line}: is no YAML ({error.problem}); correct it") from error
+    problems = Problems(dict(document.lines()))
+    found = checked(ReleaseFile, document.content, "", problems)
+    if found is None or problems.found:
+        shown = sorted(set(problems.found))[:MAX_SHOWN]
+        more = f"; and {len(set(problems.found)) - MAX_SHOWN} more" if len(set(problems.found)) > MAX_SHOWN else ""
+        listed = "; ".join(f"line {line}: {problem}" for line, problem in shown)
+        raise ReleaseFileError(f"{where}: {listed}{more}; `kconvert help releases` says what there is")
+    return Release(
+        name=found.name,
+        title=found.title,
+        splits={name: dataclasses.replace(split, name=name) for name, split in found.splits.items()},
+        about=found.about,
+        names=found.names,
+        label_source=found.labels,
+        choices=found.choices,
+        script_folders=found.script_folders,
+        extracted=found.extracted,
+        supplements=found.supplements,
+        text=text,
+        labels=found.labels.ordered(found.labels.known),
+    )
+
+
+def with_choices(release: Release, chosen: Mapping[str, str]) -> Release:
+    """A release in whose paths and values stands what is chosen. Raises `UsageError` for what is no choice."""
+    if stray := [name for name in chosen if name not in release.choices]:
+        have = f"expected {', '.join(release.choices)}" if release.choices else "it has none"
+        raise UsageError(f"--choose: {release.name} has no choice {stray[0]!r}; {have}")
+    for name, value in chosen.items():
+        if value not in release.choices[name]:
+            raise UsageError(f"--choose {name}={value}: expected one of {', '.join(release.choices[name])}")
+    values = {name: chosen.get(name, known[0]) for name, known in release.choices.items()}
+    if not values:
+        return release
+
+    def filled(text: str) -> str:
+        for name, value in values.items():
+            text = text.replace(f"{{{name}}}", value)
+        return text
+
+    splits = {}
+    for name, split in release.splits.items():
+        files = [
+            dataclasses.replace(
+                file, path=filled(file.path), where={key: filled(value) for key, value in file.where.items()}
+            )
+            for file in split.annotations
+        ]
+        splits[name] = dataclasses.replace(split, annotations=tuple(files))
+    return dataclasses.replace(release, splits=splits)
