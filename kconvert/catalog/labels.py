@@ -16,6 +16,7 @@ class LabelSource:
     else of the folders."""
 
     SHORT_SCHEMA: ClassVar[Mapping[str, Any]] = {"type": "array", "items": {"type": "string"}}
+    """What `from_short` takes."""
 
     known: tuple[str, ...] = ()
     """The labels."""

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-VIDEO_ENDINGS = "mp4|mkv|webm|avi|mov|m4v|3gp|flv"
+VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".3gp", ".flv", ".mpg", ".mpeg", ".wmv")
+"""Of what may be a clip, in small letters."""
+_ENDING = "|".join(ending[1:] for ending in VIDEO_ENDINGS)
 
 
 class NameParts(NamedTuple):
@@ -40,7 +42,7 @@ class FoundName(NamedTuple):
 class Names:
     """How the clips of a release are called."""
 
-    member: str = rf"(?:.*/)?(?P<name>[^/]+)\.(?i:{VIDEO_ENDINGS})"
+    member: str = rf"(?:.*/)?(?P<name>[^/]+)\.(?i:{_ENDING})"
     """A pattern of the whole path of a member that is a clip, with groups `name` and perhaps `label` and `split`."""
     extracted: str = ""
     """The same of a file that was extracted; `""` if that is called alike."""

@@ -52,7 +52,7 @@ class AnnotationFile:
     """What the values of a row are called; none if the first row says that, as a header."""
     separator: str = field(default="", metadata=LATER)
     """Between values; `""` for a comma in csv, and any white space in lines."""
-    where: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
+    where: Mapping[str, str] = field(default_factory=dict, metadata=LATER, hash=False)
     """The values that the rows of the split have in these columns; others are of other splits, or of none."""
 
 

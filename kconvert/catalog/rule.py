@@ -21,6 +21,7 @@ class Rule:
     """
 
     SHORT_SCHEMA: ClassVar[Mapping[str, Any]] = {"type": "string"}
+    """What `from_short` takes."""
 
     template: str
     """Holds columns, as `{id}_{start:06d}`; what is written as a number is one."""
@@ -28,7 +29,7 @@ class Rule:
     """What of that counts: the first group of this pattern of all of it; `""` for all."""
     first_id: int | None = None
     """The value is the number of a label, of which the first has this one; `None` if it is a label itself."""
-    rewrite: Mapping[str, str] = field(default_factory=dict)
+    rewrite: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Patterns, each with what stands instead of what it finds."""
 
     def __post_init__(self) -> None:

@@ -97,7 +97,7 @@ def load_release(name: str) -> Release:
 def open_release(word: str, chosen: Mapping[str, str] | None = None) -> Release:
     """The release of a name, or of a file, with what is chosen of it.
 
-    Raises: `UsageError` if there is none, it cannot be read, or has no such choice.
+    Raises: `UsageError` if there is none, or it has no such choice; `ReleaseFileError` if it cannot be read.
     """
     if word in RELEASE_NAMES:
         return with_choices(load_release(word), chosen or {})

@@ -25,6 +25,11 @@ class TreeLayout:
     replacement: str = ""
     """The folder of better copies of some clips; `""` if there is none."""
 
+    @property
+    def has_folders_of_splits(self) -> bool:
+        """Whether the clips of each split lie apart."""
+        return "{split}" in self.folder
+
     def folders(self, split: str) -> list[str]:
         """What the folder of a split may be called."""
         return [self.folder.format(split=spelt) for spelt in SPLIT_FOLDERS.get(split, (split,))]

@@ -25,7 +25,7 @@ from jsonargparse.typing import register_type
 from kconvert.catalog.release import OFFICIAL_BASE
 from kconvert.catalog.shelf import RELEASE_NAMES, is_release, load_release, meant_release
 from kconvert.cli.yaml_file import YamlFile, read_yaml
-from kconvert.conversion.config import Conversion, require_known_words
+from kconvert.conversion.config import Conversion, ignored_groups, require_known_words
 from kconvert.dataset.manifest import FORMAT_NAMES
 from kconvert.errors import UsageError
 from kconvert.text import closest, did_you_mean
@@ -200,7 +200,7 @@ def parse_conversion(parser: Parser, words: list[str]) -> tuple[Conversion, Outp
         conversion = _instantiate(parser, options)
         # What a file says that is always read is there for the runs that it is for.
         named = [*others, *(f"--{name}" for file in files if file.path != usual for name in file.lines)]
-        for group in conversion.ignored_groups():
+        for group in ignored_groups(conversion):
             if not any(word.startswith(f"--{group}") for word in named):
                 conversion = conversion.without(group)
         require_known_words(conversion)
@@ -372,7 +372,7 @@ def _entry(file: YamlFile, number: int, usual: dict[str, Any], options: dict[str
     parser = conversion_parser("kconvert", "")
     try:
         conversion = _instantiate(parser, parser.parse_object(_merged(usual, options)))
-        for group in conversion.ignored_groups():
+        for group in ignored_groups(conversion):
             if group not in options:
                 conversion = conversion.without(group)
         require_known_words(conversion)

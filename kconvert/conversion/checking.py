@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from kconvert.catalog.names import VIDEO_ENDINGS
 from kconvert.conversion.preparing import Prepared, PreparedClip, Preparer, Preparing
 from kconvert.dataset.table import SourceClip, StagedClip, StagedSound, StagedWriter
 from kconvert.sources.archive import MAX_CLIP_BYTES
@@ -22,7 +23,6 @@ OnClip = Callable[[tuple[str, ...]], None]
 """Is called with the defects of each clip."""
 _MAX_NAME_CHARS = 1000
 """What is kept of a member's name; official ones have 20 to 100."""
-_VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".3gp", ".flv")
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class MemberChecking:
 
     def _sort(self, member: Member) -> None:
         leaf = member.name.rstrip("/").rsplit("/", 1)[-1]
-        is_video = leaf.lower().endswith(_VIDEO_ENDINGS) and not leaf.startswith("._")
+        is_video = leaf.lower().endswith(VIDEO_ENDINGS) and not leaf.startswith("._")
         is_link = self._checking.is_clip(member.link)
         if not is_video or (not member.is_file and not is_link):
             self.num_ignored += 1

@@ -31,6 +31,9 @@ from kconvert.text import did_you_mean
 from kconvert.video.encoding.options import AudioOptions, Encoding, VideoOptions, encoding_of
 from kconvert.video.verdict import CheckOptions
 
+NO_ANNOTATIONS = "none"
+"""What is given where no list says which clips there are."""
+
 
 @dataclass(frozen=True)
 class AnnotationFiles:
@@ -149,16 +152,6 @@ class Conversion:
             )
         return tuple(split for split in known if not wanted or split in wanted)
 
-    def ignored_groups(self) -> dict[str, tuple[str, str]]:
-        """The groups of options that differ from the default and change nothing: why, and what was perhaps meant."""
-        ignored: dict[str, tuple[str, str]] = {}
-        for engine in ("slurm", "ray"):
-            if self.engine != engine:
-                ignored[engine] = f"the work is done with --engine {self.engine}", f"did you mean --engine {engine}?"
-        for group, why in open_layout(self.to).unused_options.items():
-            ignored[group] = why, "choose another --to"
-        return {group: why for group, why in ignored.items() if _changed(self, group)}
-
     def without(self, group: str) -> Conversion:
         """The same with the options of a group as they are by default."""
         default = type(getattr(self, group))()
@@ -209,6 +202,17 @@ class Conversion:
             raise UsageError(str(error)) from error
 
 
+def ignored_groups(conversion: Conversion) -> dict[str, tuple[str, str]]:
+    """The groups of options that differ from the default and change nothing: why, and what was perhaps meant."""
+    ignored: dict[str, tuple[str, str]] = {}
+    for engine in ("slurm", "ray"):
+        if conversion.engine != engine:
+            ignored[engine] = f"the work is done with --engine {conversion.engine}", f"did you mean --engine {engine}?"
+    for group, why in open_layout(conversion.to).unused_options.items():
+        ignored[group] = why, "choose another --to"
+    return {group: why for group, why in ignored.items() if _changed(conversion, group)}
+
+
 def chosen(words: list[str] | str | None) -> dict[str, str]:
     """What is chosen of a release, by name. Raises `UsageError` for what is no choice."""
     found: dict[str, str] = {}
@@ -236,7 +240,7 @@ def require_known_words(conversion: Conversion) -> None:
     _ = conversion.splits, excluded_lists(conversion), asked_supplements(conversion), conversion.encoding
     if conversion.exclude is None and conversion.exclude_by != "id":
         raise UsageError("--exclude_by: would be ignored, as nothing is excluded; leave it out, or give --exclude")
-    for group, (why, mend) in conversion.ignored_groups().items():
+    for group, (why, mend) in ignored_groups(conversion).items():
         option = _changed(conversion, group)[0]
         raise UsageError(f"--{group}.{option}: would be ignored, as {why}; leave it out; {mend}")
 
@@ -283,6 +287,11 @@ def given_annotations(conversion: Conversion) -> dict[str, str]:
     is not converted."""
     given = {split: getattr(conversion.annotations, split) for split in ("train", "val", "test")}
     found = {split: where for split, where in given.items() if where is not None}
+    if empty := [split for split, where in found.items() if not where]:
+        raise UsageError(f"--annotations.{empty[0]}: is empty, expected a path, a URL, or none; leave it out otherwise")
+    if conversion.classes and NO_ANNOTATIONS in found.values():
+        split = next(iter(found))
+        raise UsageError(f"--annotations.{split} none: --classes chooses clips by a list; leave out one of both")
     if stray := [split for split in found if split not in conversion.splits]:
         raise UsageError(f"--annotations.{stray[0]}: would be ignored, as --split leaves {stray[0]} out; leave it out")
     return found

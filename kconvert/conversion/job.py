@@ -181,15 +181,9 @@ def resolve(conversion: Conversion) -> Job:
     require_ours(out)
     supplements, origin = _supplements(conversion, release, journal), _origin(conversion)
     members = Members(release, supplements.files)
-    digests = {
-        "exclude": exclusion.digests,
-        "members": members.digests(),
-        "annotations": origin.digests,
-        "described": description_digests(release, conversion),
-    }
+    described, given = description_digests(release, conversion), origin.digests
+    digests = {"exclude": exclusion.digests, "members": members.digests(), "annotations": given, "described": described}
     identity = _identity(conversion, release, selection, strategy, digests)
-    workers = chosen_workers(conversion)
-    shard_bytes = conversion.shard.max_bytes * strategy.layout.num_copies
     return Job(
         release=release,
         splits=conversion.splits,
@@ -208,10 +202,18 @@ def resolve(conversion: Conversion) -> Job:
         members=members,
         unlabelled=conversion.unlabelled,
         strategy=strategy,
-        packing_bytes=None if workers is None or conversion.shard.num_shards else workers.number * shard_bytes,
+        packing_bytes=_packing_bytes(conversion, strategy),
         identity=identity,
         description=describe_release(release, conversion),
     )
+
+
+def _packing_bytes(conversion: Conversion, strategy: Strategy) -> int | None:
+    """Of the shards that are being written at any moment; `None` where only the cluster knows."""
+    workers = chosen_workers(conversion)
+    if workers is None or conversion.shard.num_shards:
+        return None
+    return workers.number * conversion.shard.max_bytes * strategy.layout.num_copies
 
 
 def _origin(conversion: Conversion) -> OriginChoice:
@@ -260,7 +262,9 @@ def _exclusion(conversion: Conversion) -> Exclusion:
     """What is excluded. Raises `UsageError` if a list cannot be had, or has no times where they are needed."""
     by, source = (
         conversion.exclude_by,
-        ListSource(conversion.origin_location, conversion.fetch, conversion.max_malformed),
+        ListSource(
+            conversion.origin_location, conversion.fetch, conversion.release, conversion.links, conversion.max_malformed
+        ),
     )
     # Their order is no matter.
     names = sorted(excluded_lists(conversion), key=lambda name: name.text)

@@ -63,18 +63,19 @@ class SplitPlan:
     """What the journal of the split is to keep; `None` if it does."""
     sizes: Mapping[str, int | None]
     """Of all archives, the replacement archive's too, in bytes; `None` where the origin does not say."""
-    unread: tuple[str, ...] = ()
-    """The archives that are still to be read."""
-    num_excluded: int = 0
-    """Annotated clips that are excluded."""
-    staged: frozenset[str] = frozenset()
-    """The archives whose clips are staged until they are packed."""
     origin_title: str = ""
     """See `Origin.title`."""
     notes: Sequence[str] = ()
     """What a person should know of how its clips lie."""
     num_unused: int = 0
     """Clips beside them that are in no split."""
+
+    unread: tuple[str, ...] = ()
+    """The archives that are still to be read."""
+    num_excluded: int = 0
+    """Annotated clips that are excluded."""
+    staged: frozenset[str] = frozenset()
+    """The archives whose clips are staged until they are packed."""
 
     @property
     def num_bytes(self) -> int:
@@ -140,8 +141,8 @@ class Source:
             return self._new_plan(info)
         data = journal.annotations_path.read_bytes()
         annotations = self._parsed(info, fixed.annotations, data)
-        bundles = self.origin.relisted(info, fixed.archives, _kept_listing(journal))
-        archives = {bundle.name: bundle for bundle in bundles}
+        listing = self.origin.relisted(info, fixed.archives, _kept_listing(journal))
+        archives = {bundle.name: bundle for bundle in listing.bundles}
         if fixed.replacement is not None:
             replacement = self.origin.replacement(info)
             if replacement is None:
@@ -151,7 +152,14 @@ class Source:
                 )
             archives[replacement.name] = replacement
         return SplitPlan(
-            info, fixed, annotations, self._named(archives, annotations), None, {}, origin_title=self.origin.title
+            info,
+            fixed,
+            annotations,
+            self._named(archives, annotations),
+            None,
+            {},
+            self.origin.title(split),
+            listing.notes,
         )
 
     def _new_plan(self, info: SplitInfo) -> SplitPlan:
@@ -168,10 +176,8 @@ class Source:
             archives[replacement.name] = replacement
         named = self._named(archives, annotations)
         new = NewInputs(data, listing.kept)
-        title, notes = self.origin.title, listing.notes
-        return SplitPlan(
-            info, inputs, annotations, named, new, {}, origin_title=title, notes=notes, num_unused=self.num_unused
-        )
+        title, num_unused = self.origin.title(info.name), self.num_unused
+        return SplitPlan(info, inputs, annotations, named, new, {}, title, listing.notes, num_unused)
 
     @functools.cached_property
     def num_unused(self) -> int:

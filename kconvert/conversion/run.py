@@ -268,8 +268,8 @@ def _announcement(conversion: Conversion, job: Job, use: DiskUse) -> list[str]:
 def _plan(job: Job, state: FolderState, wanted: Sequence[str], note: Note) -> list[SplitPlan]:
     """Plans the splits; where nothing in the folder counts, as if nothing were done yet."""
     origin = open_origin(job.origin.location, job.release, job.read.fetch, job.origin.links)
-    if origin.title:
-        job.strategy.require_archives(job.archive_cache, origin.title)
+    if title := next(filter(None, map(origin.title, wanted)), ""):
+        job.strategy.require_archives(job.archive_cache, title)
     source = Source(job.release, origin, job.selection, job.origin)
     plans = []
     for split in wanted:
@@ -323,14 +323,16 @@ def _note_peculiarities(
 
 def _note_odd_annotations(plan: SplitPlan, note: Note) -> None:
     name = plan.info.name
-    file, first = plan.inputs.annotations, plan.info.annotations[0]
-    if file != first and file.path:
+    file = plan.inputs.annotations
+    first = next(iter(plan.info.annotations), file)
+    if file != first and file in plan.info.annotations:
         note(f"{name}: the origin does not have {first.path}; the labels are those of {file.path}")
     if plan.info.replacement and not plan.inputs.replacement:
         note(f"{name}: the origin does not have {plan.info.replacement}; continuing without replacements")
     if plan.annotations.repeated:
         note(f"{name}: {len(plan.annotations.repeated)} clips are annotated more than once; the first counts")
-    if num_unjoined := sum(bundle.num_unjoined for bundle in plan.archives.values()):
+    num_unjoined = sum(bundle.num_unjoined for bundle in plan.archives.values())
+    if num_unjoined and file.form != "none":
         note(
             f"{name}: {num_unjoined:,} files have names without times, of ids that are not annotated, or more than "
             "once; they are unlabelled. Files with the official names would not be"

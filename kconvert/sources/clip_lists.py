@@ -16,6 +16,7 @@ from kconvert.errors import AnnotationError, OriginError, UsageError
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origins.open import open_origin
 from kconvert.sources.origins.origin import AbsentError
+from kconvert.sources.trees.disk import LinkPolicy
 from kconvert.text import did_you_mean
 
 _NAME = re.compile(r"[A-Za-z0-9._:+@-]+")
@@ -70,6 +71,10 @@ class ListSource:
     """Its URL, or the folder."""
     fetch: FetchOptions
     """How it is asked."""
+    release: str = ""
+    """That the origin is of, as far as is known; an origin whose layout any release may have, has lists of no other."""
+    links: LinkPolicy = "inside"
+    """Which links are followed where the origin is a folder of clips."""
     max_malformed: float = 0.01
     """The share of the rows of annotations, 0 to 1, that may be malformed."""
     official: str = OFFICIAL_BASE
@@ -116,6 +121,9 @@ def read_clip_list(option: str, name: ListName, source: ListSource) -> ClipList:
 def _annotated(name: ListName, where: str, source: ListSource) -> Iterator[str]:
     """The names of the clips of a split, as that origin has them."""
     release = load_release(name.release)
-    for file, data in open_origin(where, release, source.fetch).all_annotations(release.splits[name.split]):
+    origin = open_origin(where, release, source.fetch, source.links)
+    if not origin.is_certain and name.release != source.release:
+        raise AbsentError(f"--origin {where}: does not show that it is of {name.release}")
+    for file, data in origin.all_annotations(release.splits[name.split]):
         text = AnnotationText(data, file)
         yield from parse_annotations(text, name.split, release.label_ids, source.max_malformed).labels

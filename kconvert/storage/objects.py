@@ -72,13 +72,18 @@ class Bucket(Store):
             return bool(self._fs.isdir(self._key(key)))
 
     def children(self, key: str) -> set[str]:
+        return set(self._listed(key))
+
+    def folders(self, key: str) -> set[str]:
+        return {name for name, kind in self._listed(key).items() if kind == "directory"}
+
+    def _listed(self, key: str) -> dict[str, str]:
         try:
             with self._naming(key):
-                found = self._fs.ls(self._key(key), detail=False)
+                found = self._fs.ls(self._key(key), detail=True)
         except (FileNotFoundError, NotADirectoryError):
-            return set()
-        own = self._key(key).rstrip("/")
-        return {PurePosixPath(name).name for name in found if name.rstrip("/") != own}
+            return {}
+        return _kinds(self._key(key).rstrip("/"), found)
 
     def walk(self, key: str) -> Iterator[tuple[str, Literal["file", "folder", "link"]]]:
         return ((found, "file") for found, _ in self.files(key))
@@ -183,6 +188,11 @@ class Bucket(Store):
 def _info(found: Mapping[str, Any]) -> Info:
     """What a store's library says of an object."""
     return Info(int(found["size"]), " ".join(str(found[name]) for name in _VERSIONS if found.get(name)))
+
+
+def _kinds(root: str, found: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What kind of thing each name is that a store's library lists right below a folder."""
+    return {PurePosixPath(one["name"]).name: one["type"] for one in found if one["name"].rstrip("/") != root}
 
 
 def _below(root: str, key: str, found: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Info]]:

@@ -101,6 +101,10 @@ class Store(ABC):
     def walk(self, key: str) -> Iterator[tuple[str, Literal["file", "folder", "link"]]]:
         """The keys of everything below a folder, at any depth, in their order; nothing if it is not there."""
 
+    def folders(self, key: str) -> set[str]:
+        """The names of the folders right below one; none if it is not there."""
+        return {name for name in self.children(key) if self.is_folder(f"{key}/{name}" if key else name)}
+
     def files(self, key: str) -> Iterator[tuple[str, Info]]:
         """The keys of the files below a folder, at any depth, in their order, and what is said of each."""
         return ((found, self.info(found)) for found, kind in self.walk(key) if kind == "file")

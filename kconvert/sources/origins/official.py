@@ -57,7 +57,10 @@ class Mirror(Origin):
         self._options = options
         self._release = release
 
-    title = ""
+    is_certain = True
+
+    def title(self, split: str) -> str:
+        return ""
 
     def split(self, info: SplitInfo) -> SplitInfo:
         return info
@@ -72,9 +75,9 @@ class Mirror(Origin):
         names = parse_path_list(data, location, self._base, info.path_list)
         return Listing([ArchiveRef(name, self._locate(name), self._release.names) for name in names], len(names))
 
-    def relisted(self, info: SplitInfo, names: Sequence[str], kept: bytes) -> Sequence[ArchiveRef]:
+    def relisted(self, info: SplitInfo, names: Sequence[str], kept: bytes) -> Listing:
         require_archives(kept)
-        return [ArchiveRef(name, self._locate(name), self._release.names) for name in names]
+        return Listing([ArchiveRef(name, self._locate(name), self._release.names) for name in names], len(names))
 
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
         return first_annotations(self._candidates(info), self._options)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from kconvert.catalog.release import Release
 from kconvert.errors import OriginError
 from kconvert.sources.fetch.stream import FetchOptions, is_remote, is_url, with_few_retries
-from kconvert.sources.origins.extracted import ExtractedClips, find_layout, looked_for
+from kconvert.sources.origins.extracted import ExtractedClips
 from kconvert.sources.origins.official import Mirror, meant_folder
 from kconvert.sources.origins.origin import AbsentError, Origin
 from kconvert.sources.origins.script_folders import ScriptFolders, has_archives
+from kconvert.sources.origins.split_files import looked_for
 from kconvert.sources.trees.bucket import BucketTree
 from kconvert.sources.trees.disk import DiskTree, LinkPolicy
 from kconvert.sources.trees.tree import Tree
@@ -25,41 +27,52 @@ def open_origin(where: str, release: Release, options: FetchOptions, links: Link
     is not known.
     """
     early = with_few_retries(options)
-    if where.lower().endswith(".zip"):
+    if _names_zip_file(where):
         return _extracted(ZipTree(where, early), release, early)
     if is_url(where):
         return Mirror(where.rstrip("/") + "/", early, release)
     if is_remote(where):
         return _in_bucket(where, release, early)
+    return _in_folder(where, release, early, links)
+
+
+def _in_folder(where: str, release: Release, options: FetchOptions, links: LinkPolicy) -> Origin:
     folder = Path(where)
     if not folder.is_dir():
         raise OriginError(f"--origin {where}: no such folder, and not a URL; give the folder or the URL of a mirror")
     if release.root and (folder / release.root).is_dir():
-        return Mirror(str(folder), early, release)
+        return Mirror(str(folder), options, release)
     if has_archives(folder, release):
-        return ScriptFolders(folder, release, early)
+        return ScriptFolders(folder, release, options)
     tree = DiskTree(str(folder), links)
-    if (layout := find_layout(tree, release)) is not None:
-        return ExtractedClips(tree, layout, release, early)
-    if meant := meant_folder(where, release):
-        raise AbsentError(f"--origin {where}: {meant}")
+    if (clips := ExtractedClips(tree, release, options)).has_clips:
+        return clips
+    if release.script_folders is not None and _script_folder(folder, release).is_dir():
+        return ScriptFolders(folder, release, options)
+    raise AbsentError(f"--origin {where}: {meant_folder(where, release) or _nothing_found(tree, release)}")
+
+
+def _nothing_found(tree: DiskTree, release: Release) -> str:
+    """What was looked for in a folder that is no origin, and what to do."""
     archives = ""
     if release.root and release.script_folders is not None:
-        scripts = release.script_folders.archives.partition("/")[0]
+        scripts = _script_folder(Path(), release)
         archives = (
             f"{release.root}/ (a copy of the official server), for {scripts}/ (what the official shell script leaves) "
             "and for "
         )
-    raise AbsentError(
-        f"--origin {where}: looked for {archives}{looked_for(tree, release)}; give the folder that holds one of them"
-    )
+    return f"looked for {archives}{looked_for(tree, release)}; give the folder that holds one of them"
 
 
 def _extracted(tree: Tree, release: Release, options: FetchOptions) -> Origin:
     """A tree that can be nothing but one of extracted clips."""
-    if (layout := find_layout(tree, release)) is None:
-        raise AbsentError(f"--origin {tree.location}: looked for {looked_for(tree, release)}; give another --origin")
-    return ExtractedClips(tree, layout, release, options)
+    clips = ExtractedClips(tree, release, options)
+    if not clips.has_clips:
+        raise AbsentError(
+            f"--origin {tree.location}: looked for {looked_for(tree, release)}; give another --origin, or unpack "
+            "it, and give the folder in it that has them"
+        )
+    return clips
 
 
 def _in_bucket(where: str, release: Release, options: FetchOptions) -> Origin:
@@ -71,9 +84,19 @@ def _in_bucket(where: str, release: Release, options: FetchOptions) -> Origin:
         names = tree.folders("")
     except OriginError:
         return mirror
-    if release.root in names or (layout := find_layout(tree, release)) is None:
-        return mirror
-    return ExtractedClips(tree, layout, release, options)
+    clips = ExtractedClips(tree, release, options)
+    return mirror if (release.root and release.root in names) or not clips.has_clips else clips
+
+
+def _script_folder(folder: Path, release: Release) -> Path:
+    """Where the official shell scripts put the archives below a folder."""
+    assert release.script_folders is not None
+    return folder / release.script_folders.archives.partition("/")[0]
+
+
+def _names_zip_file(where: str) -> bool:
+    path = urlsplit(where).path if is_url(where) else where
+    return path.lower().endswith(".zip") and (is_remote(where) or not Path(where).is_dir())
 
 
 def _require_library(where: str) -> None:

@@ -29,8 +29,11 @@ class Origin(Protocol):
     """Promises: the same answer at every call while the origin does not change; `OriginError` where it cannot say."""
 
     @property
-    def title(self) -> str:
-        """What it is, for people; `""` for archives, which are what is usual."""
+    def is_certain(self) -> bool:
+        """Whether what is there shows of which release it is."""
+
+    def title(self, split: str) -> str:
+        """How the clips of a split lie, for people; `""` for in archives, which is what is usual."""
 
     def split(self, info: SplitInfo) -> SplitInfo | None:
         """A split as it is here; `None` if it is known not to be here at all."""
@@ -39,7 +42,7 @@ class Origin(Protocol):
         """The bundles of a split; `named` are the clips that its lists name, where clips of several splits lie
         together. Raises `OriginError`."""
 
-    def relisted(self, info: SplitInfo, names: Sequence[str], kept: bytes) -> Sequence[Bundle]:
+    def relisted(self, info: SplitInfo, names: Sequence[str], kept: bytes) -> Listing:
         """The bundles of these names, as a run before fixed them, which kept that of their listing. Raises
         `OriginError`."""
 

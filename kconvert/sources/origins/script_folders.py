@@ -22,13 +22,11 @@ from kconvert.sources.origins.origin import Listing, Origin
 
 
 def has_archives(root: Path, release: Release) -> bool:
-    """Whether a folder is one that the official shell scripts left, and the archives were not removed since."""
+    """Whether a folder has archives where the official shell scripts put them."""
     if release.script_folders is None:
         return False
     folders = [root / release.script_folders.archives.format(split=split) for split in release.splits]
-    is_extracted = any((root / layout.folder.partition("/")[0]).is_dir() for layout in release.extracted)
-    holds_some = any(is_archive_name(path.name) for folder in folders if folder.is_dir() for path in folder.iterdir())
-    return holds_some or (any(folder.parent.is_dir() for folder in folders) and not is_extracted)
+    return any(is_archive_name(path.name) for folder in folders if folder.is_dir() for path in folder.iterdir())
 
 
 class ScriptFolders(Origin):
@@ -41,7 +39,10 @@ class ScriptFolders(Origin):
         self._release = release
         self._options = options
 
-    title = ""
+    is_certain = True
+
+    def title(self, split: str) -> str:
+        return ""
 
     def split(self, info: SplitInfo) -> SplitInfo:
         return info
@@ -51,14 +52,14 @@ class ScriptFolders(Origin):
         # There is no path list among the files that the scripts leave, and downloads may be missing.
         return Listing(found, max(len(found), info.reported.num_archives))
 
-    def relisted(self, info: SplitInfo, names: Sequence[str], kept: bytes) -> Sequence[ArchiveRef]:
+    def relisted(self, info: SplitInfo, names: Sequence[str], kept: bytes) -> Listing:
         require_archives(kept)
         there = {ref.name: ref for ref in self._archives(info)}
         # It may have been read and removed since; if it is needed, reading it will show that it is not there.
         folder = self._root / self._folders.archives.format(split=info.name)
-        return [
-            there.get(name) or ArchiveRef(name, str(folder / Path(name).name), self._release.names) for name in names
-        ]
+        clips = self._release.names
+        found = [there.get(name) or ArchiveRef(name, str(folder / Path(name).name), clips) for name in names]
+        return Listing(found, len(found))
 
     def _archives(self, info: SplitInfo) -> tuple[ArchiveRef, ...]:
         folder = self._root / self._folders.archives.format(split=info.name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from kconvert.errors import FetchError, OriginError
-from kconvert.sources.fetch.open import open_stream, read_small
+from kconvert.errors import OriginError
+from kconvert.sources.fetch.open import read_small
 from kconvert.sources.fetch.stream import FetchOptions
-from kconvert.sources.trees.tree import IsWanted, Tree, TreeFile, TreeListing
+from kconvert.sources.trees.tree import IsWanted, Tree, TreeFile, TreeListing, read_whole
 from kconvert.storage.objects import object_path
 from kconvert.storage.store import StorePath
 
@@ -27,7 +27,8 @@ class BucketTree(Tree):
 
     def folders(self, folder: str) -> set[str]:
         try:
-            return {name for name in (self._root / folder).children() if (self._root / folder / name).is_dir()}
+            path = self._root / folder
+            return path.store.folders(path.key)
         except OSError as error:
             raise self._unlisted(folder, error) from error
 
@@ -46,11 +47,8 @@ class BucketTree(Tree):
 
     def read(self, file: TreeFile, options: FetchOptions) -> bytes:
         location = f"{self.location.rstrip('/')}/{file.path}"
-        with open_stream(location, options) as stream:
-            # A list of objects and the answer for a single one may write the same version in two ways.
-            if stream.remote.size_bytes != file.size_bytes:
-                raise FetchError(location, "was changed since it was listed; run the same command again")
-            return b"".join(map(bytes, iter(stream.read, b"")))
+        # A list of objects and the answer for a single one may write the same version in two ways.
+        return read_whole(location, options, lambda remote: remote.size_bytes == file.size_bytes)
 
     def read_text(self, path: str, options: FetchOptions, max_bytes: int) -> bytes:
         return read_small(f"{self.location.rstrip('/')}/{path}", options, max_bytes)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from kconvert.errors import FetchError, OriginError
-from kconvert.sources.fetch.open import open_stream, read_small
+from kconvert.errors import OriginError
+from kconvert.sources.fetch.open import read_small
 from kconvert.sources.fetch.stream import FetchOptions
-from kconvert.sources.trees.tree import IsWanted, Tree, TreeFile, TreeListing
+from kconvert.sources.trees.tree import IsWanted, Tree, TreeFile, TreeListing, read_whole
 
 LinkPolicy = Literal["inside", "anywhere"]
 """Where symbolic links may lead that are followed."""
@@ -30,6 +30,8 @@ class _Walk:
     """The paths of others."""
     dead: list[str] = field(default_factory=list)
     """Links to nothing."""
+    visited: set[tuple[int, int]] = field(default_factory=set)
+    """The folders, by device and number."""
     strays: list[tuple[str, str]] = field(default_factory=list)
     """Links that lead outside, and where to."""
 
@@ -45,14 +47,17 @@ class DiskTree(Tree):
 
     def folders(self, folder: str) -> set[str]:
         try:
-            return {entry.name for entry in os.scandir(self._path(folder)) if entry.is_dir()}
+            return {entry.name for entry in os.scandir(self._path(folder)) if os.path.isdir(entry.path)}
         except (FileNotFoundError, NotADirectoryError):
             return set()
+        except OSError as error:
+            raise self._unreadable(folder, error) from error
 
     def listing(self, folder: str, is_wanted: IsWanted) -> TreeListing:
         walk = _Walk(is_wanted)
-        if self._path(folder).is_dir():
-            self._visit(folder, walk, frozenset())
+        if os.path.isdir(self._path(folder)):
+            self._require_inside(folder, walk)
+            self._visit(folder, walk)
         if walk.strays:
             path, target = walk.strays[0]
             raise OriginError(
@@ -65,10 +70,7 @@ class DiskTree(Tree):
 
     def read(self, file: TreeFile, options: FetchOptions) -> bytes:
         location = str(self._path(file.path))
-        with open_stream(location, options) as stream:
-            if (stream.remote.size_bytes, stream.remote.etag) != file[1:]:
-                raise FetchError(location, "was changed since it was listed; run the same command again")
-            return b"".join(map(bytes, iter(stream.read, b"")))
+        return read_whole(location, options, lambda remote: (remote.size_bytes, remote.etag) == file[1:])
 
     def read_text(self, path: str, options: FetchOptions, max_bytes: int) -> bytes:
         return read_small(str(self._path(path)), options, max_bytes)
@@ -82,29 +84,41 @@ class DiskTree(Tree):
         root = Path(os.path.realpath(self.location))
         return root.parent if root.name == _LINKED_FROM else root
 
-    def _visit(self, folder: str, walk: _Walk, above: frozenset[tuple[int, int]]) -> None:
+    def _require_inside(self, folder: str, walk: _Walk) -> None:
+        """Notes a folder that is looked for, and is itself a link that must not be followed."""
+        target = os.path.realpath(self._path(folder))
+        if self.links == "inside" and not Path(target).is_relative_to(self._boundary):
+            walk.strays.append((folder or self.location, f"{target}/"))
+
+    def _unreadable(self, folder: str, error: OSError) -> OriginError:
+        return OriginError(
+            f"--origin {self.location}: {folder or 'it'}: {error.strerror}; make it readable for this user"
+        )
+
+    def _visit(self, folder: str, walk: _Walk) -> None:
         try:
             state = os.stat(self._path(folder))
             entries = sorted(os.scandir(self._path(folder)), key=lambda entry: entry.name)
         except OSError as error:
-            raise OriginError(
-                f"--origin {self.location}: {folder}: {error.strerror}; make it readable for this user"
-            ) from error
-        here = (state.st_dev, state.st_ino)
-        if here in above:
-            # A link to a folder that it is in.
+            raise self._unreadable(folder, error) from error
+        if (here := (state.st_dev, state.st_ino)) in walk.visited:
+            # A link to a folder that was met already, or that it is in.
             return
+        walk.visited.add(here)
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.is_symlink() and not self._is_followed(entry, path, walk):
-                continue
-            if entry.is_dir():
-                self._visit(path, walk, above | {here})
-            elif not walk.is_wanted(entry.name):
+            is_folder = os.path.isdir(entry.path)
+            if not is_folder and not walk.is_wanted(entry.name):
                 walk.others.append(path)
-            elif entry.is_file():
+            elif entry.is_symlink() and not self._is_followed(entry, path, walk):
+                continue
+            elif is_folder:
+                self._visit(path, walk)
+            elif os.path.isfile(entry.path):
                 found = entry.stat()
                 walk.files.append(TreeFile(path, found.st_size, f"mtime-{found.st_mtime_ns}"))
+            else:
+                walk.others.append(path)
 
     def _is_followed(self, entry: os.DirEntry[str], path: str, walk: _Walk) -> bool:
         target = os.path.realpath(entry.path)

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kconvert.sources.fetch.stream import FetchOptions
+from kconvert.errors import FetchError, NotFoundError
+from kconvert.sources.fetch.open import open_stream
+from kconvert.sources.fetch.stream import FetchOptions, Remote
 
 
 class TreeFile(NamedTuple):
@@ -67,3 +69,14 @@ class Tree(ABC):
     @abstractmethod
     def read_text(self, path: str, options: FetchOptions, max_bytes: int) -> bytes:
         """A small file. Raises `NotFoundError` if it is not there, `FetchError` if it cannot be had."""
+
+
+def read_whole(location: str, options: FetchOptions, is_as_listed: Callable[[Remote], bool]) -> bytes:
+    """The bytes of a file at a location. Raises `FetchError` if they cannot be had, or are not what they were."""
+    try:
+        with open_stream(location, options) as stream:
+            if is_as_listed(stream.remote):
+                return b"".join(map(bytes, iter(stream.read, b"")))
+    except NotFoundError as error:
+        raise FetchError(location, f"{error.problem}, though it was listed; put it back, or use --overwrite") from error
+    raise FetchError(location, "was changed since it was listed; run the same command again")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import stat
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -21,7 +22,10 @@ from kconvert.sources.trees.tree import IsWanted, Tree, TreeFile, TreeListing
 
 _AHEAD_BYTES = 1 << 20
 """What is asked for at a time, at least."""
-_ENCRYPTED, _UTF8 = 0x1, 0x800
+_UNREADABLE, _UTF8 = 0x1 | 0x20 | 0x40, 0x800
+"""Flags of what is encrypted, in either way, or a patch; and of names in UTF-8."""
+_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, UnicodeError, NotImplementedError)
+"""What Python raises of a zip file that is damaged, or of a kind that it does not know."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,12 @@ class ZipTree(Tree):
             raise FetchError(self.location, f"{file.path} was changed since it was listed; run the same command again")
         try:
             return _opened(self.location, options).read(info)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except SourceChangedError as error:
+            # What is open is of the version before.
+            _opened.cache_clear()
+            _directory.cache_clear()
+            raise FetchError(self.location, "was changed since it was listed; run the same command again") from error
+        except _DAMAGES as error:
             raise ArchiveError(self.location, f"{file.path}: {error}") from error
 
     def read_text(self, path: str, options: FetchOptions, max_bytes: int) -> bytes:
@@ -71,7 +80,7 @@ class ZipTree(Tree):
     def _directory(self) -> Mapping[str, zipfile.ZipInfo]:
         try:
             return _directory(self.location, self.options)
-        except zipfile.BadZipFile as error:
+        except _DAMAGES as error:
             raise OriginError(
                 f"--origin {self.location}: is no whole zip file ({error}); fetch it again, or give another --origin"
             ) from error
@@ -79,9 +88,14 @@ class ZipTree(Tree):
             raise OriginError(f"{error}; check --origin") from error
 
     def _require_readable(self, info: zipfile.ZipInfo) -> None:
-        is_known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-        if info.flag_bits & _ENCRYPTED or not is_known:
-            what = "encrypted" if info.flag_bits & _ENCRYPTED else f"packed by method {info.compress_type}"
+        what = ""
+        if info.flag_bits & _UNREADABLE:
+            what = "encrypted, or a patch"
+        elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            what = f"packed by method {info.compress_type}"
+        elif stat.S_ISLNK(info.external_attr >> 16):
+            what = "a symbolic link"
+        if what:
             raise OriginError(
                 f"--origin {self.location}: {info.filename} is {what}, expected stored or deflated files; unpack it "
                 "with unzip, and give the folder"
@@ -107,7 +121,8 @@ def _name(info: zipfile.ZipInfo) -> str:
         name = info.filename.encode("cp437").decode("utf-8") if not info.flag_bits & _UTF8 else info.filename
     except UnicodeError:
         name = info.filename
-    return name.removeprefix("./")
+    # As some tools of Windows write it.
+    return name.replace("\\", "/").removeprefix("./").lstrip("/")
 
 
 class _Ranged(io.RawIOBase):

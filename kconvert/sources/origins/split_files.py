@@ -1,0 +1,167 @@
+"""Which files of a tree are clips of which split: as layouts have them, or as the paths of files or lists say."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from kconvert.catalog.clip import letters
+from kconvert.catalog.names import VIDEO_ENDINGS, FoundName
+from kconvert.catalog.release import Release, SplitInfo
+from kconvert.catalog.tree_layout import COMMON_LAYOUTS, SPLIT_FOLDERS, TreeLayout, torchvision_folder
+from kconvert.errors import OriginError
+from kconvert.sources.trees.tree import Tree, TreeFile, TreeListing
+
+_NUM_EXAMPLES = 3
+
+
+def is_video(name: str) -> bool:
+    """Whether a file of that name is taken for a clip; what a Mac adds (`._`) is none."""
+    return name.lower().endswith(VIDEO_ENDINGS) and not name.startswith("._")
+
+
+def layouts_of(release: Release) -> Sequence[TreeLayout]:
+    """The layouts that the clips of a release may have; those that are common to all are of splits in folders."""
+    own = release.extracted
+    return own if own and not any(layout.has_folders_of_splits for layout in own) else (*own, *COMMON_LAYOUTS)
+
+
+def looked_for(tree: Tree, release: Release) -> str:
+    """What would have been a tree of extracted clips, and what is there instead, for people."""
+    folders = ", ".join(layout.folder or "the origin itself" for layout in layouts_of(release))
+    try:
+        found = tree.listing("", is_video)
+    except OriginError as error:
+        return f"clips in {folders}; what is there cannot be listed ({error})"
+    paths = [file.path for file in found.files] + list(found.others)
+    endings = Counter(PurePosixPath(path).suffix or "without ending" for path in paths)
+    counts = ", ".join(f"{number:,} {ending}" for ending, number in endings.most_common(5))
+    examples = ", ".join(map(repr, paths[:_NUM_EXAMPLES]))
+    return f"clips in {folders}; found {f'{counts} (as {examples})' if paths else 'no file at all'}"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where clips of a split lie."""
+
+    layout: TreeLayout
+    """That has them there."""
+    folder: str
+    """Below the root of the tree."""
+
+
+class SplitFiles:
+    """The clips of a tree, by split."""
+
+    def __init__(self, tree: Tree, release: Release) -> None:
+        self._tree = tree
+        self._release = release
+        self._listings: dict[str, TreeListing] = {}
+
+    def layout(self, split: str) -> TreeLayout | None:
+        """How the clips of a split lie; `None` if none is there."""
+        place = next(self._places(split), None)
+        return None if place is None else place.layout
+
+    def all(self, split: str) -> TreeListing:
+        """The clips that lie where those of a split do, perhaps with those of others; of clips that lie both flat and
+        in a folder of their class, the flat ones."""
+        places = list(self._places(split))
+        if not places:
+            return TreeListing(())
+        found = _flat_first(self._listing(places[0].folder), places[0].folder)
+        notes = [
+            f"clips lie in {other.folder}/, too; those in {places[0].folder}/ are read"
+            for other in places[1:]
+            if places[0].folder and not f"{other.folder}/".startswith(f"{places[0].folder}/")
+        ]
+        return replace(found, notes=(*found.notes, *notes))
+
+    def of(self, info: SplitInfo, named: Container[str]) -> TreeListing:
+        """The clips of a split: those in its folder, else those whose paths name it, else those that its lists name."""
+        found, layout = self.all(info.name), self.layout(info.name)
+        if layout is None or layout.has_folders_of_splits:
+            return found
+        spelt = SPLIT_FOLDERS.get(info.name, (info.name,))
+
+        def is_own(said: FoundName | None) -> bool:
+            if said is None or said.split:
+                return said is not None and said.split in spelt
+            return not info.annotations or said.name in named
+
+        return replace(found, files=[file for file in found.files if is_own(self.said(file))])
+
+    def said(self, file: TreeFile) -> FoundName | None:
+        """What the path of a file says; `None` if it is no clip's."""
+        try:
+            return self._release.names.of_file(file.path)
+        except ValueError:
+            return None
+
+    def title(self, split: str) -> str:
+        """How the clips of a split lie, for people."""
+        files, layout = self.all(split).files, self.layout(split)
+        by_letters = {letters(label): label for label in self._release.labels}
+        folders = Counter(file.path.rpartition("/")[0].rpartition("/")[2] for file in files)
+        labelled = {folder: number for folder, number in folders.items() if letters(folder) in by_letters}
+        num_flat = len(files) - sum(labelled.values())
+        flat = f"{len(by_letters)} classes flat" if num_flat else ""
+        own = f"{len(labelled)} {'more folders of classes' if flat else 'class folders'}" if labelled else ""
+        how = " and ".join(filter(None, (flat, own)))
+        return "" if layout is None else f"clips extracted {self._maker(layout, folders)}: {how}"
+
+    def _maker(self, layout: TreeLayout, folders: Container[str]) -> str:
+        """Who made the tree, as far as the way in which it is made shows."""
+        if layout.folder != "{split}":
+            return layout.title
+        if PurePosixPath(self._tree.location).name == "videos":
+            return "by arrange_by_classes.py"
+        spelt = {torchvision_folder(label) for label in self._release.labels} - set(self._release.labels)
+        return "as torchvision has them" if any(folder in folders for folder in spelt) else layout.title
+
+    def _places(self, split: str) -> Iterator[_Place]:
+        """Where clips of a split lie, the first place first."""
+        for layout in layouts_of(self._release):
+            for folder in layout.folders(split):
+                if self._is_folder(folder) and self._listing(folder).files:
+                    yield _Place(layout, folder)
+
+    def _is_folder(self, folder: str) -> bool:
+        above, _, name = folder.rpartition("/")
+        return not folder or name in self._folders(above)
+
+    @functools.cached_property
+    def _known_folders(self) -> dict[str, set[str]]:
+        return {}
+
+    def _folders(self, above: str) -> set[str]:
+        """The names of the folders in one, which is looked at once."""
+        if above not in self._known_folders:
+            self._known_folders[above] = self._tree.folders(above)
+        return self._known_folders[above]
+
+    def _listing(self, folder: str) -> TreeListing:
+        """What is below a folder, which is walked once."""
+        if folder not in self._listings:
+            self._listings[folder] = self._tree.listing(folder, is_video)
+        return self._listings[folder]
+
+
+def _flat_first(found: TreeListing, folder: str) -> TreeListing:
+    """Without the copies in folders of files that lie flat."""
+    flat = {_leaf(file): file.size_bytes for file in found.files if _above(file) == folder}
+    files = [file for file in found.files if _above(file) == folder or flat.get(_leaf(file)) != file.size_bytes]
+    num_left = len(found.files) - len(files)
+    notes = [f"{num_left:,} clips lie in folders of classes and flat, too; the flat ones are read"] if num_left else []
+    return replace(found, files=files, notes=(*found.notes, *notes))
+
+
+def _leaf(file: TreeFile) -> str:
+    return file.path.rpartition("/")[2]
+
+
+def _above(file: TreeFile) -> str:
+    return file.path.rpartition("/")[0]
