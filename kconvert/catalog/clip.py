@@ -59,19 +59,23 @@ class Clip:
 
 
 def sample_key(split: str, name: str) -> str:
-    """The sample key of a clip's name: unique over all splits, never beginning with `-`, `.` or `__`, and made of
-    letters, digits, `_`, `-` and `~` alone.
+    """The sample key of a clip's name: unique over all splits, and never beginning with `-`, `.` or `__`."""
+    return f"{split}_{safe_name(name)}"
+
+
+def safe_name(name: str) -> str:
+    """A clip's name as keys and files have it: of letters, digits, `_`, `-` and `~` alone, and never too long.
 
     Any other character is `~` and two hexadecimal digits for each of its bytes in UTF-8. Of a name that would be too
     long for the name of a tar's member, the rest is `~~` and digits of its sha256.
     """
     if _PLAIN.fullmatch(name):
-        return f"{split}_{name}"
+        return name
     data = name.encode("utf-8", "surrogateescape")
     escaped = _ODD.sub(lambda match: b"~%02X" % match[0][0], data).decode("ascii")
     if len(escaped) > _MAX_ESCAPED_CHARS:
         escaped = f"{escaped[:_KEPT_CHARS]}~~{hashlib.sha256(data).hexdigest()[:_DIGEST_CHARS]}"
-    return f"{split}_{escaped}"
+    return escaped
 
 
 def letters(label: str) -> str:

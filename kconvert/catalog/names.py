@@ -40,7 +40,7 @@ class FoundName(NamedTuple):
 
 @dataclass(frozen=True)
 class Names:
-    """How the clips of a release are called."""
+    """How the clips of a release are called. Raises `ValueError` when built from what is no pattern."""
 
     member: str = rf"(?:.*/)?(?P<name>[^/]+)\.(?i:{_ENDING})"
     """A pattern of the whole path of a member that is a clip, with groups `name` and perhaps `label` and `split`."""
@@ -53,6 +53,16 @@ class Names:
     """A name as messages show it."""
     are_keys: bool = False
     """Whether names are unique keys as they are, and have no column of their own."""
+
+    def __post_init__(self) -> None:
+        for field, group in (("member", "name"), ("extracted", "name"), ("source", "id")):
+            pattern = getattr(self, field)
+            try:
+                groups = re.compile(pattern).groupindex
+            except re.error as error:
+                raise ValueError(f"{field}: {error}; expected a regular expression of Python") from error
+            if pattern and group not in groups:
+                raise ValueError(f"{field}: expected a group named {group}, as (?P<{group}>.+)")
 
     def of_member(self, path: str) -> FoundName:
         """What the path of a member of an archive says. Raises `ValueError` if it is no clip's."""

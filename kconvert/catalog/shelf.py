@@ -120,7 +120,12 @@ def parse_release(text: str, where: str) -> Release:
     except YamlTextError as error:
         line = "" if error.line is None else f", line {error.line}"
         raise ReleaseFileError(f"{where}{line}: is no YAML ({error.problem}); correct it") from error
-    problems = Problems(dict(document.lines()))
+    lines: dict[str, int] = {}
+    problems = Problems(lines)
+    for key, number in document.lines():
+        if key in lines:
+            problems.found.append((number, f"{key} stands there twice (line {lines[key]}); remove one of them"))
+        lines.setdefault(key, number)
     found = checked(ReleaseFile, document.content, "", problems)
     if found is None or problems.found:
         shown = sorted(set(problems.found))[:MAX_SHOWN]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kconvert.catalog.clip import sample_key
+from kconvert.catalog.clip import safe_name, sample_key
 from kconvert.catalog.release import Release
 from kconvert.conversion.account import Account, Decision
 from kconvert.conversion.cutting import ShardOptions, cut
@@ -174,7 +174,7 @@ class Repack(Strategy):
         receipt = split.journal.shard_receipt(shard.number)
         assert receipt is not None
         decisions = shard.decisions
-        files = [self.format.video_path(receipt.path, split.name, one.name, one.label) for one in decisions]
+        files = [self.format.video_path(receipt.path, split.name, safe_name(one.name), one.label) for one in decisions]
         return MadeShard(receipt, decisions, files)
 
 

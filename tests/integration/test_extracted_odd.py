@@ -311,3 +311,111 @@ def test_classes_and_other_containers(k600: Path, k600_out: Path, tmp_path: Path
     for key, path in changed.items():
         assert (found[key]["status"], found[key]["size_bytes"]) == ("written", path.stat().st_size), found[key]
         assert found[key]["member"] == path.relative_to(tmp_path / "in").as_posix()
+
+
+def copied(k600: Path, tmp_path: Path) -> Path:
+    shutil.copytree(k600, tmp_path / "in")
+    return tmp_path / "in"
+
+
+def test_an_origin_that_any_release_may_have_gives_no_lists_of_another(mini: Path, k600: Path, tmp_path: Path) -> None:
+    origin = copied(k600, tmp_path) / "k600"
+    ran = run("k600", origin, tmp_path / "out", "--exclude", "k700-2020:val")
+    assert ran.code == 2
+    assert "k700-2020:val: its list cannot be had" in one_line(ran)
+    given = f"k700-2020:val={mini / '700_2020/annotations/val.csv'}"
+    assert run("k600", origin, tmp_path / "out", "--exclude", given, "--exclude", "k600:test").code == 2
+    assert run("k600", origin, tmp_path / "out", "--exclude", given).code == 0
+
+
+def test_every_ending_of_videos_counts_and_a_name_that_is_no_clips_is_listed(
+    k600: Path, k600_out: Path, tmp_path: Path
+) -> None:
+    origin = copied(k600, tmp_path)
+    flat = sorted(path for path in (origin / "k600/val").iterdir() if path.is_file())
+    for path, ending in zip(flat, ("mov", "m4v", "flv", "3gp", "mpg", "wmv"), strict=False):
+        path.rename(path.with_suffix(f".{ending}"))
+    (origin / "k600/val/holiday.mp4").write_bytes(b"x")
+    assert run("k600", origin, tmp_path / "out").code == 0
+    columns = "key, sha256, label, status, reason"
+    assert rows(tmp_path / "out", columns) == rows(k600_out, columns)
+    assert "holiday.mp4: clip name 'holiday.mp4': expected" in kconvert("status", tmp_path / "out").out
+
+
+def test_splits_may_lie_in_several_layouts_and_what_is_not_read_is_told(mini: Path, tmp_path: Path) -> None:
+    extracted.into("{split}", extracted.underscored)(mini, "k600", tmp_path / "in")
+    (tmp_path / "in/val").rename(tmp_path / "in/videos_val")
+    shutil.copytree(tmp_path / "in/train", tmp_path / "in/videos_train")
+    ran = run("k600", tmp_path / "in", tmp_path / "out")
+    assert ran.code == 0, ran.err
+    assert "val: left out" not in ran.err
+    assert "train: clips lie in videos_train/, too; those in train/ are read" in ran.err
+    assert {row["split"] for row in rows(tmp_path / "out")} == {"train", "val"}
+
+
+def test_links_in_a_zip_file_are_refused(k600: Path, tmp_path: Path) -> None:
+    origin = copied(k600, tmp_path)
+    (origin / "k600/val/link.mp4").symlink_to(next((origin / "k600/val").glob("*.mp4")))
+    subprocess.run(["zip", "-qry", tmp_path / "x.zip", "k600"], cwd=origin, check=True)
+    ran = run("k600", tmp_path / "x.zip", tmp_path / "out")
+    assert (ran.code, "link.mp4 is a symbolic link" in one_line(ran)) == (2, True)
+
+
+def test_that_there_are_no_replacements_is_told(mini: Path, tmp_path: Path) -> None:
+    extracted.official(mini, "k400", tmp_path / "in")
+    shutil.rmtree(tmp_path / "in/k400/replacement")
+    ran = run("k400", tmp_path / "in", tmp_path / "out", "--split", "train")
+    assert ran.code == 0, ran.err
+    assert "continuing without replacements" in ran.err
+
+
+def test_a_table_of_several_splits_is_not_taken_for_one(mini: Path, k600: Path, tmp_path: Path) -> None:
+    lines = (mini / "600/annotations/train.csv").read_text() + "".join(
+        (mini / "600/annotations/val.csv").read_text().splitlines(keepends=True)[1:]
+    )
+    (tmp_path / "both.csv").write_text(lines)
+    pq.write_table(pa_csv.read_csv(tmp_path / "both.csv"), tmp_path / "both.parquet")
+    for name in ("both.csv", "both.parquet"):
+        ran = run("k600", k600, tmp_path / "out", "--split", "val", "--annotations.val", tmp_path / name)
+        assert (ran.code, "a row of split val" in one_line(ran), f"--annotations.val {tmp_path}" in ran.err) == (
+            2,
+            True,
+            True,
+        )
+
+
+def test_links_that_lead_in_circles_or_over_one_another_cost_nothing(
+    k600: Path, k600_out: Path, tmp_path: Path
+) -> None:
+    origin = copied(k600, tmp_path)
+    (origin / "loop").symlink_to("loop")
+    (origin / "README").symlink_to("/etc/hostname")
+    above = origin / "k600/val"
+    for number in range(24):
+        (origin / f"store/{number}").mkdir(parents=True)
+        for name in ("a", "b"):
+            (above / name).symlink_to(origin / f"store/{number}")
+        above = origin / f"store/{number}"
+    ran = run("k600", origin, tmp_path / "out")
+    assert ran.code == 0, ran.err
+    assert tree(tmp_path / "out") == tree(k600_out)
+
+
+def test_files_that_come_and_go_between_runs_are_told(k600: Path, tmp_path: Path) -> None:
+    origin = copied(k600, tmp_path)
+    flat = sorted(path for path in (origin / "k600/val").iterdir() if path.is_file())
+    assert run("k600", origin, tmp_path / "out").code == 0
+    (tmp_path / "out/manifest.json").unlink()
+    next((tmp_path / "out/val").iterdir()).unlink()
+    shutil.copy(flat[0], flat[0].with_name("AAAAAAAAAAA_000001_000011.mp4"))
+    flat[1].unlink()
+    ran = run("k600", origin, tmp_path / "out")
+    assert ran.code == 3
+    assert "1 new files are not taken in; --overwrite begins anew" in ran.err
+    assert f"{flat[1].name}: no such file, though it was listed; put it back, or use --overwrite" in ran.err
+    assert run("k600", origin, tmp_path / "out", "--overwrite").code == 0
+
+
+def test_folders_that_name_no_label_are_not_taken_for_a_list(mini: Path, k600: Path, tmp_path: Path) -> None:
+    ran = run("k600", k600, tmp_path / "out", "--split", "val", "--annotations.val", "none", "--classes", "abseiling")
+    assert (ran.code, "--classes chooses clips by a list" in one_line(ran)) == (2, True)

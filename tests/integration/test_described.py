@@ -1,0 +1,250 @@
+"""Releases that a file describes: UCF101 and HMDB51 by their real lists, files of one's own, and mistakes in them."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import duckdb
+import pytest
+import webdataset
+from conftest import Once
+from harness import kconvert, one_line
+from miniature.made import make_clip
+
+import kconvert as product
+from kconvert.catalog.shelf import RELEASE_NAMES
+
+FOLDS = ("1", "2", "3")
+
+
+def shell(command: str, folder: Path) -> list[str]:
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=folder, capture_output=True, check=True)
+    return sorted(done.stdout.decode().splitlines())
+
+
+LISTS = {
+    # release: what of `data/datasets` stands where, and the lines `SPLIT PATH` of a fold, by a pipeline
+    "ucf101": (
+        "ucfTrainTestlist",
+        "UCF-101",
+        "for split in train test; do cat ${{split}}list0{fold}.txt | tr -d '\\r' | cut -d' ' -f1 | sed \"s/^/$split /\"; done",
+    ),
+    "hmdb51": (
+        "testTrainMulti_7030_splits",
+        "hmdb51_org",
+        "for file in *_test_split{fold}.txt; do label=${{file%_test_split{fold}.txt}}; "
+        'awk -v l="$label" \'{{ print ($2 == 1 ? "train" : $2 == 2 ? "test" : "unused"), l "/" $1 }}\' $file; done',
+    ),
+}
+NUM_CLIPS = {"ucf101": 13320, "hmdb51": 6766}
+NUM_UNUSED = {"ucf101": 0, "hmdb51": 1666}
+
+
+@pytest.fixture(scope="session")
+def datasets(once: Once, shared_data: Path) -> Path:
+    """Every clip of both under its real name, a few of them good, the others empty."""
+
+    def make(folder: Path) -> None:
+        good = folder / "good.avi"
+        good.write_bytes(make_clip("good", "x"))
+        (folder / "empty.avi").touch()
+        for release, (lists, clips, pipeline) in LISTS.items():
+            shutil.copytree(shared_data / "datasets" / release, folder / release / lists)
+            names = {
+                line.split(" ", 1)[1]
+                for fold in FOLDS
+                for line in shell(pipeline.format(fold=fold), folder / release / lists)
+            }
+            assert len(names) == NUM_CLIPS[release]
+            for number, name in enumerate(sorted(names)):
+                path = folder / release / clips / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.link(good if number % 200 == 0 else folder / "empty.avi", path)
+
+    return once("datasets", make)
+
+
+@pytest.mark.parametrize("fold", FOLDS)
+@pytest.mark.parametrize("release", sorted(LISTS))
+def test_every_clip_of_a_fold_is_accounted_for_as_its_lists_say(
+    release: str, fold: str, datasets: Path, tmp_path: Path
+) -> None:
+    lists, _, pipeline = LISTS[release]
+    ran = kconvert(
+        release, "--choose", f"fold={fold}", "--origin", datasets / release, "--out", tmp_path / "out", "--workers", 2
+    )
+    assert ran.code == 0, ran.err
+    query = f"select split, label, name, status, reason, label_id from '{tmp_path}/out/metadata/*.parquet'"
+    found = duckdb.sql(query).fetchall()
+    expected = [line.split(" ", 1) for line in shell(pipeline.format(fold=fold), datasets / release / lists)]
+    of_splits = [(split, path) for split, path in expected if split != "unused"]
+    assert Counter((split, f"{label}/{name}.avi") for split, label, name, *_ in found) == Counter(of_splits)
+    assert {(status, reason) for *_, status, reason, _ in found} == {("written", ""), ("rejected", "empty")}
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest.get("num_unused", 0) == NUM_UNUSED[release]
+    assert len(found) + manifest.get("num_unused", 0) == NUM_CLIPS[release]
+    labels = (tmp_path / "out/labels.txt").read_text().splitlines()
+    assert all(labels[number] == label for _, label, *_, number in found)
+    assert kconvert("verify", tmp_path / "out").code == 0
+    # Another fold is another conversion.
+    other = FOLDS[FOLDS.index(fold) - 1]
+    ran = kconvert(release, "--choose", f"fold={other}", "--origin", datasets / release, "--out", tmp_path / "out")
+    assert (ran.code, "was made with other options" in one_line(ran)) == (2, True)
+
+
+def test_the_ids_of_labels_are_those_of_the_lists(datasets: Path) -> None:
+    known = kconvert("releases", "ucf101", "--json").out
+    pairs = [line.split(" ", 1) for line in shell("tr -d '\\r' < classInd.txt", datasets / "ucf101/ucfTrainTestlist")]
+    assert json.loads(known)["ucf101"]["labels"] == [label for _, label in sorted(pairs, key=lambda one: int(one[0]))]
+
+
+FILE = """\
+name: mine
+title: Mine
+splits:
+  train:
+    annotations: [{path: "lists/train.csv", form: csv, name: "{id}", label: what}]
+  val:
+    annotations: [{path: "lists/val.csv", form: csv, name: "{id}", label: what}]
+names: {source: '(?P<id>.{11})_(?P<start>[0-9]+)'}
+extracted: [{title: as they are, folder: clips}]
+"""
+
+
+def mine(folder: Path, text: str = FILE) -> Path:
+    """Six clips of two labels under names that hold anything, with a file that describes them; returns that."""
+    odd = "a b.c#[1]/é"
+    names = {
+        "train": {
+            "AAAAAAAAAAA_000012": "run, fast",
+            "x~y": "sit",
+            odd.replace("/", "-"): "sit",
+            "n" * 130: "run, fast",
+        },
+        "val": {"AAAAAAAAAAB_7": "sit", "x~z": "run, fast"},
+    }
+    (folder / "in/clips/deep").mkdir(parents=True)
+    (folder / "in/lists").mkdir()
+    for split, clips in names.items():
+        lines = [f'{name},"{label}"\n' for name, label in clips.items()]
+        (folder / f"in/lists/{split}.csv").write_text("id,what\n" + "".join(lines))
+        for name in clips:
+            (folder / f"in/clips/deep/{name}.mp4").write_bytes(make_clip("good", "x"))
+    (folder / "in/clips/in no list.mp4").write_bytes(make_clip("good", "x"))
+    (folder / "mine.yaml").write_text(text)
+    return folder / "mine.yaml"
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "folder", "parquet"])
+def test_a_file_of_ones_own_is_converted_and_read_without_it(kind: str, tmp_path: Path) -> None:
+    path = mine(tmp_path)
+    ran = kconvert(path, "--origin", tmp_path / "in", "--out", tmp_path / "out", "--to", kind)
+    assert ran.code == 0, ran.err
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["num_unused"] == 1
+    path.unlink()
+    for command in ("verify", "status", "report"):
+        assert kconvert(command, tmp_path / "out").code == 0
+    clips = product.open(str(tmp_path / "out"), "train")
+    assert sorted(clip.label for clip in clips) == ["run, fast", "run, fast", "sit", "sit"]
+    query = f"select name, key, youtube_id, start_seconds, end_seconds from '{tmp_path}/out/metadata/*.parquet'"
+    found = {row[0]: row[1:] for row in duckdb.sql(query).fetchall()}
+    assert found["AAAAAAAAAAA_000012"] == ("train_AAAAAAAAAAA_000012", "AAAAAAAAAAA", 12, -1)
+    assert found["x~y"] == ("train_x~7Ey", "", -1, -1)
+    assert found["a b.c#[1]-é"][0] == "train_a~20b~2Ec~23~5B1~5D-~C3~A9"
+    assert found["n" * 130][0].startswith("train_" + "n" * 54 + "~~")
+    assert (tmp_path / "out/labels.txt").read_text().splitlines() == ["run, fast", "sit"]
+    if kind == "webdataset":
+        samples = {}
+        for shard in sorted((tmp_path / "out").glob("*/*.tar")):
+            with shard.open("rb") as file:
+                decoded = webdataset.tariterators.tar_file_expander([{"stream": file, "url": str(shard)}])
+                for one in webdataset.tariterators.group_by_keys(decoded):
+                    samples[one["__key__"]] = json.loads(one["json"])
+        assert {sample["name"] for sample in samples.values()} == set(found)
+        assert all(found[sample["name"]][0] == key for key, sample in samples.items())
+
+
+MISTAKES = {
+    # what stands there: what is said
+    "title: Mine": ("titel: Mine", "line 2: titel: unknown 'titel'; did you mean 'title'?"),
+    "name: mine": ("name: My Data", "name 'My Data': expected small letters"),
+    "splits:": ("spilts:", "line 3: spilts: unknown 'spilts'; did you mean 'splits'?"),
+    "  train:": ("  Train:", "splits: 'Train': expected small letters and digits"),
+    "form: csv, name": (
+        "form: csvs, name",
+        "got 'csvs', expected one of csv, lines, listing, json, none; did you mean 'csv'?",
+    ),
+    'path: "lists/train.csv", ': ("", "line 5: splits.train.annotations.0: path is missing"),
+    'name: "{id}", label: what}]\n  val': (
+        'name: "{id", label: what}]\n  val',
+        "template '{id': expected '}' before end",
+    ),
+    "label: what}]\n  val": ("lable: what}]\n  val", "unknown 'lable'; did you mean 'label'?"),
+    "(?P<start>[0-9]+)'": ("(?P<start>[0-9]+'", "line 8: names: source: missing ), unterminated subpattern"),
+    "(?P<id>.{11})": ("(?P<ident>.{11})", "line 8: names: source: expected a group named id"),
+    "folder: clips": ("folder: [clips]", "line 9: extracted.0.folder: got ['clips'], expected a text"),
+    "title: as they are, ": ("", "line 9: extracted.0: title is missing"),
+    "extracted:": ("extracted: 7\nx:", "line 9: extracted.0: got 7, expected title, folder"),
+    "names:": ("names: none\nx:", "line 8: names: got 'none', expected member"),
+    "title: Mine\n": ("title: {a: b}\n", "line 2: title: got {'a': 'b'}, expected a text"),
+    "name: mine\n": (
+        "name: mine\nchoices: {fold: {a: b}}\n",
+        "line 2: choices.fold.0: got {'a': 'b'}, expected a text",
+    ),
+    "names: {": (
+        "labels: {known: [a, b], aliases: {c: d}}\nnames: {",
+        "aliases: 'c' stands for 'd', which is no label",
+    ),
+    "title": ("name: other\ntitle", "line 2: name stands there twice (line 1)"),
+    'form: csv, name: "{id}", label: what}]\n  val': (
+        "form: csv, is_complete: 3, name: id}]\n  val",
+        "is_complete: got 3, expected true or false",
+    ),
+    "  val:": ("  val: [", "is no YAML"),
+    "label: what}]\nnames": ("label: {template: what, pattern: 'x'}}]\nnames", "pattern 'x': expected a group in it"),
+    "splits": ("supplements: {boxes: {title: x, archive: y, rows: z}}\nsplits", "supplements: unknown 'boxes'"),
+}
+
+
+@pytest.mark.parametrize("right", sorted(MISTAKES))
+def test_a_mistake_in_a_file_is_told_with_its_line(right: str, tmp_path: Path) -> None:
+    wrong, said = MISTAKES[right]
+    assert right in FILE
+    path = tmp_path / "mine.yaml"
+    path.write_text(FILE.replace(right, wrong, 1))
+    for words in ((path, "--out", tmp_path / "out"), ("releases", path)):
+        ran = kconvert(*words)
+        assert ran.code == 2
+        assert said in one_line(ran)
+        assert f"{path}" in one_line(ran)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_release_and_no_choice_is_told(datasets: Path, tmp_path: Path) -> None:
+    for words, said in (
+        (("absent.yaml",), "cannot be read (No such file or directory)"),
+        (("ucf101", "--choose", "fold=4"), "--choose fold=4: expected one of 1, 2, 3"),
+        (("ucf101", "--choose", "half=1"), "ucf101 has no choice 'half'; expected fold"),
+        (("k400", "--choose", "fold=1"), "k400 has no choice 'fold'; it has none"),
+        (("ucf101", "--choose", "fold"), "expected NAME=VALUE"),
+        (("ucf101", "--split", "val"), "expected one or more of train, test"),
+        (("ufc101",), "did you mean `kconvert ucf101"),
+    ):
+        ran = kconvert(*words, "--origin", datasets, "--out", tmp_path / "out")
+        assert ran.code == 2
+        assert said in one_line(ran)
+
+
+def test_lists_that_are_not_there_are_told_with_where_they_were_looked_for(datasets: Path, tmp_path: Path) -> None:
+    os.symlink(datasets / "hmdb51/hmdb51_org", tmp_path / "hmdb51_org")
+    ran = kconvert("hmdb51", "--origin", tmp_path, "--links", "anywhere", "--out", tmp_path / "out")
+    assert ran.code == 2
+    assert "looked for *_test_split1.txt in testTrainMulti_7030_splits" in one_line(ran)
+
+
+def test_all_releases_are_listed() -> None:
+    listed = kconvert("releases").out
+    assert all(name in listed for name in RELEASE_NAMES)
