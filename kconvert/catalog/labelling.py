@@ -61,8 +61,8 @@ class Labelling:
         return _NONE if label is None else Label(label, "folder")
 
     def folder_label(self, member: str) -> str | None:
-        """The label that the folder of a member is named by; `None` if it is none."""
-        folder = member.rpartition("/")[0].rpartition("/")[2]
+        """The label that the path of a member says, or that its folder is named by; `None` if it is none."""
+        folder = self.names.label_of(member) or member.rpartition("/")[0].rpartition("/")[2]
         if folder not in self._of_folders:
             self._of_folders[folder] = self._by_letters.get(letters(folder))
         return self._of_folders[folder]

@@ -79,6 +79,13 @@ class Names:
         found = match.groupdict(default="")
         return FoundName(found["name"], found.get("label", ""), found.get("split", ""))
 
+    def label_of(self, path: str) -> str:
+        """The label that the path of a member or a file says; `""` if it does not."""
+        if "label" not in self._extracted.groupindex:
+            return ""
+        match = self._extracted.fullmatch(path)
+        return "" if match is None else match["label"] or ""
+
     def parts(self, name: str) -> NameParts:
         """What a name says."""
         match = self._source.fullmatch(name) if self._source is not None else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "validate", "valid"), "test": ("test",)}
+SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "validation", "validate", "valid"), "test": ("test",)}
 """What folders of splits are called."""
 
 

@@ -31,7 +31,7 @@ from kconvert.cli.arguments import (
 from kconvert.cli.guide import TOPICS, page, topics_text
 from kconvert.cli.progress import event_json, open_progress
 from kconvert.cli.status import read_status
-from kconvert.conversion.config import Conversion, meant_origin
+from kconvert.conversion.config import Conversion, chosen, meant_origin
 from kconvert.dataset.manifest import MANIFEST_NAME, read_manifest
 from kconvert.dataset.open import open_layout
 from kconvert.engines.engine import TaskNeeds
@@ -303,10 +303,49 @@ def _releases(words: list[str]) -> int:
     parser = Parser("kconvert releases", "What is in the official releases.")
     parser.add_argument("name", nargs="?", type=str, default=None, help="Show this release with its labels.")
     parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
+    parser.add_argument("--origin", type=str, default=None, help="Show what of a release is there.")
+    parser.add_argument("--choose", type=str, default=None, help="What the release leaves to choose, as fold=2.")
     options = parser.parse_args(words)
+    if options.origin is not None:
+        return _show_match(options.name, options.choose, options.origin, options.json)
     releases = [open_release(name) for name in ([options.name] if options.name else RELEASE_NAMES)]
     with_labels = options.name is not None
     _say(printing.releases_json(releases) if options.json else printing.releases_text(releases, with_labels))
+    return EXIT_DONE
+
+
+def _show_match(name: str | None, choose: str | None, origin: str, is_json: bool) -> int:
+    """Prints what of a release an origin has."""
+    from kconvert.conversion.described import with_labels
+    from kconvert.conversion.matching import match
+    from kconvert.sources.origins.open import open_origin
+
+    if name is None:
+        raise UsageError("--origin: expected a release, or the file of one, before it")
+    release = open_release(name, chosen(choose))
+    where = meant_origin(origin)
+    release = with_labels(release, open_origin(where, release, FetchOptions()))
+    found = match(release, open_origin(where, release, FetchOptions()))
+    _say(printing.matches_json(found) if is_json else printable_lines(printing.matches_text(found)))
+    return EXIT_DONE
+
+
+def _new(words: list[str]) -> int:
+    from kconvert.conversion.draft import draft_release
+
+    parser = Parser("kconvert new", "Write a first file of a release, by looking at a folder of clips.")
+    parser.add_argument("dir", type=str, help="The folder, the bucket or the zip file that holds the clips.")
+    parser.add_argument("--out", type=str, default=None, help="The file to write. Default: NAME.yaml, here.")
+    options = parser.parse_args(words)
+    name, text = draft_release(meant_origin(options.dir))
+    path = Path(options.out or f"{name}.yaml")
+    if path.exists():
+        raise UsageError(f"{path}: is there already; give another --out")
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(f"--out {path}: {error.strerror}; choose another") from error
+    _say(f"{path}: look at it, then `kconvert releases {path} --origin {options.dir}` shows what it matches")
     return EXIT_DONE
 
 
@@ -344,6 +383,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "overlap": _overlap,
     "batch": _batch,
     "releases": _releases,
+    "new": _new,
     "completion": _completion,
     "help": _help,
 }

@@ -13,6 +13,7 @@ from kconvert.cli.pace import spoken
 from kconvert.cli.status import Status
 from kconvert.conversion.config import Conversion
 from kconvert.conversion.disk_space import DiskNeed
+from kconvert.conversion.matching import SplitMatch, examples
 from kconvert.conversion.plan import SplitPlan
 from kconvert.conversion.workers import chosen_workers, describe_workers
 from kconvert.dataset.manifest import MANIFEST_NAME, Manifest, SplitCounts, SplitRecord, table_path
@@ -396,3 +397,27 @@ def releases_json(releases: Sequence[Release]) -> str:
             for release in releases
         }
     )
+
+
+def matches_text(matches: Sequence[SplitMatch]) -> str:
+    """What of a release an origin has."""
+    header = ["split", "in lists", "files", "of these in no list", "in lists, not there", "names of no clip"]
+    rows = [
+        [one.split, *(f"{number:,}" for number in (one.num_rows, one.num_files, *map(len, _lists_of(one))))]
+        for one in matches
+    ]
+    lines = aligned(header, rows)
+    for one in matches:
+        lines += [f"{one.split}: {one.title}"] if one.title else [f"{one.split}: no clip of it is there"]
+        lines += [f"{one.split}: {problem}" for problem in one.problems[:_MAX_LISTED]]
+        for what, names in zip(header[3:], _lists_of(one), strict=True):
+            lines += [f"{one.split}: {what}: {examples(names)}"] if names else []
+    return _text(lines)
+
+
+def _lists_of(one: SplitMatch) -> tuple[Sequence[str], ...]:
+    return one.unlisted, one.absent, one.unnamed
+
+
+def matches_json(matches: Sequence[SplitMatch]) -> str:
+    return _json({one.split: dataclasses.asdict(one) for one in matches})

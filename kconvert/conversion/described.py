@@ -22,17 +22,24 @@ def resolved_release(conversion: Conversion) -> Release:
     if release.labels:
         return release
     origin = open_origin(conversion.origin_location, release, conversion.fetch, conversion.links)
+    return with_labels(release, origin, conversion.max_malformed)
+
+
+def with_labels(release: Release, origin: Origin, max_malformed: float = 1.0) -> Release:
+    """A release with the labels that an origin says. Raises `OriginError` if nothing says which there are."""
     source = release.label_source
+    if release.labels:
+        return release
     if source.path:
         try:
             found = parse_labels(origin.text(source.path), source)
         except ValueError as error:
-            raise OriginError(f"{source.path}: {error}") from error
+            raise OriginError(f"{source.path}: {error}; correct it, or give `labels:` in the file") from error
     else:
-        found = _listed_labels(release, origin, conversion.max_malformed) or tuple(origin.folder_labels())
+        found = _listed_labels(release, origin, max_malformed) or tuple(origin.folder_labels())
     if not found:
         raise OriginError(
-            f"{conversion.release}: neither lists nor folders say which labels there are; give `labels:` in the file"
+            f"{release.name}: neither lists nor folders say which labels there are; give `labels:` in the file"
         )
     return dataclasses.replace(release, labels=source.ordered(found))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kconvert.sources.fetch.stream import FetchOptions, OnBytes, Remote
@@ -25,6 +25,11 @@ class Bundle(ABC):
     def version(self) -> str:
         """What its receipt has to say for it to be as it was read; `""` where nobody knows."""
         return ""
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The paths of its clips; none where only reading shows them."""
+        return ()
 
     @property
     def num_unjoined(self) -> int:

@@ -248,3 +248,88 @@ def test_lists_that_are_not_there_are_told_with_where_they_were_looked_for(datas
 def test_all_releases_are_listed() -> None:
     listed = kconvert("releases").out
     assert all(name in listed for name in RELEASE_NAMES)
+
+
+def test_other_datasets_by_lists_in_the_form_that_theirs_have(shared_data: Path, tmp_path: Path) -> None:
+    """The forms are those of `DATASETS.md`; rows of VGGSound are real."""
+    video = make_clip("good", "x")
+
+    def clip(path: str) -> None:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(video)
+
+    real = (shared_data / "datasets/vggsound/vggsound_first_rows.csv").read_text()
+    (tmp_path / "vggsound").mkdir()
+    (tmp_path / "vggsound/vggsound.csv").write_text(real)
+    rows = duckdb.sql(f"select * from read_csv('{tmp_path}/vggsound/vggsound.csv', header=false)").fetchall()
+    for youtube_id, start, *_ in rows:
+        clip(f"vggsound/video/{youtube_id}_{start:06d}.mp4")
+    templates = {"train": [("1", "Holding [something] next to [something]"), ("2", "Lifting [something]")], "val": []}
+    templates["val"] = [("3", "Lifting [something]")]
+    for split, spelt in (("train", "train"), ("val", "validation"), ("test", "test")):
+        entries = [{"id": number, "template": text} for number, text in templates.get(split, [])] or [{"id": "4"}]
+        (tmp_path / "ssv2/labels").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"ssv2/labels/{spelt}.json").write_text(json.dumps(entries))
+        for entry in entries:
+            clip(f"ssv2/20bn-something-something-v2/{entry['id']}.webm")
+    for split, name in (("training", "trainingSet"), ("validation", "validationSet")):
+        paths = [f"clapping/yt-{split}-1.mp4", f"raining/yt-{split}-1.mp4"]
+        for path in paths:
+            clip(f"moments/Moments_in_Time_Raw/{split}/{path}")
+        lines = [f"{path},{path.partition('/')[0]},3,0\n" for path in paths]
+        (tmp_path / f"moments/Moments_in_Time_Raw/{name}.csv").write_text("".join(lines))
+    subprocess.run(
+        ["zip", "-qr", tmp_path / "moments.zip", "Moments_in_Time_Raw"], cwd=tmp_path / "moments", check=True
+    )
+    expected = {
+        "vggsound": {(split, f"{one}_{start:06d}", label) for one, start, label, split in rows},
+        "ssv2": {
+            ("train", "1", "Holding something next to something"),
+            ("train", "2", "Lifting something"),
+            ("val", "3", "Lifting something"),
+            ("test", "4", ""),
+        },
+        "moments": {
+            (split, f"{label}/yt-{spelt}-1", label)
+            for split, spelt in (("train", "training"), ("val", "validation"))
+            for label in ("clapping", "raining")
+        },
+    }
+    for release, clips in expected.items():
+        origin = tmp_path / ("moments.zip" if release == "moments" else release)
+        ran = kconvert(release, "--origin", origin, "--out", tmp_path / f"out-{release}")
+        assert ran.code == 0, ran.err
+        found = duckdb.sql(
+            f"select split, name, label, status from '{tmp_path}/out-{release}/metadata/*.parquet'"
+        ).fetchall()
+        assert {row[:3] for row in found} == clips
+        assert {row[3] for row in found} == {"written"}
+        assert kconvert("verify", tmp_path / f"out-{release}").code == 0
+
+
+def test_a_first_file_is_written_by_looking_at_a_folder(tmp_path: Path) -> None:
+    for path in ("train/run/1.mp4", "train/sit/2.mp4", "val/run/1.mp4", "val/sit/3.avi", "val/list.csv"):
+        (tmp_path / "My Clips" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "My Clips" / path).write_bytes(make_clip("good", "x") if path[-1] != "v" else b"a,b\n")
+    file = tmp_path / "file.yaml"
+    assert kconvert("new", tmp_path / "My Clips", "--out", file).code == 0
+    assert "Perhaps these are lists of clips: val/list.csv" in file.read_text()
+    assert "is there already" in one_line(kconvert("new", tmp_path / "My Clips", "--out", file))
+    said = json.loads(kconvert("releases", file, "--origin", tmp_path / "My Clips", "--json").out)
+    assert {split: one["num_files"] for split, one in said.items()} == {"train": 2, "val": 2}
+    ran = kconvert(file, "--origin", tmp_path / "My Clips", "--out", tmp_path / "out")
+    assert ran.code == 0, ran.err
+    found = duckdb.sql(f"select split, label, status from '{tmp_path}/out/metadata/*.parquet'").fetchall()
+    written = {(split, label, "written") for split in ("train", "val") for label in ("run", "sit")}
+    assert sorted(found) == sorted(written)
+    assert "no video is there" in one_line(kconvert("new", tmp_path / "out/metadata"))
+
+
+def test_what_a_file_matches_is_shown_with_lines(tmp_path: Path) -> None:
+    path = mine(tmp_path)
+    with (tmp_path / "in/lists/val.csv").open("a") as file:
+        file.write("not there,sit\nthree,values,here\n")
+    ran = kconvert("releases", path, "--origin", tmp_path / "in")
+    assert ran.code == 0, ran.err
+    assert "val: in lists, not there: 'not there'" in ran.out
+    assert "val: line 5:" in ran.out

@@ -8,8 +8,8 @@ from kconvert.errors import UsageError
 from kconvert.text import did_you_mean
 
 TOPICS = (
-    "start", "extracted", "checks", "overlap", "supplements", "formats", "encoding", "reading", "training", "cluster",
-    "disk", "resume", "config", "speed", "trust",
+    "start", "extracted", "releases", "checks", "overlap", "supplements", "formats", "encoding", "reading", "training",
+    "cluster", "disk", "resume", "config", "speed", "trust",
 )  # fmt: skip
 """In the order in which a person meets them."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from kconvert.catalog.release import Release
 from kconvert.errors import OriginError
@@ -15,6 +14,7 @@ from kconvert.sources.origins.script_folders import ScriptFolders, has_archives
 from kconvert.sources.origins.split_files import looked_for
 from kconvert.sources.trees.bucket import BucketTree
 from kconvert.sources.trees.disk import DiskTree, LinkPolicy
+from kconvert.sources.trees.open import names_zip_file
 from kconvert.sources.trees.tree import Tree
 from kconvert.sources.trees.zip import ZipTree
 from kconvert.storage.objects import object_path
@@ -27,7 +27,7 @@ def open_origin(where: str, release: Release, options: FetchOptions, links: Link
     is not known.
     """
     early = with_few_retries(options)
-    if _names_zip_file(where):
+    if names_zip_file(where):
         return _extracted(ZipTree(where, early), release, early)
     if is_url(where):
         return Mirror(where.rstrip("/") + "/", early, release)
@@ -92,11 +92,6 @@ def _script_folder(folder: Path, release: Release) -> Path:
     """Where the official shell scripts put the archives below a folder."""
     assert release.script_folders is not None
     return folder / release.script_folders.archives.partition("/")[0]
-
-
-def _names_zip_file(where: str) -> bool:
-    path = urlsplit(where).path if is_url(where) else where
-    return path.lower().endswith(".zip") and (is_remote(where) or not Path(where).is_dir())
 
 
 def _require_library(where: str) -> None:

@@ -57,6 +57,10 @@ class FileGroup(Bundle):
         return replace(self, by_id={one: names[one] for one in self._bare_ids if one in names})
 
     @property
+    def paths(self) -> Sequence[str]:
+        return [file.path for file in self.files]
+
+    @property
     def num_unjoined(self) -> int:
         return sum(one not in self.by_id for one in self._bare_ids)
 
