@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kconvert.catalog.clip import Clip, letters
@@ -37,6 +37,8 @@ class Annotations:
     """Clip names annotated more than once; the first row counts."""
     malformed: tuple[Problem, ...] = ()
     """The rows that cannot be read, and count for nothing."""
+    superseded: Mapping[str, str] = field(default_factory=dict)
+    """Of a union: clips of videos that a newer release has, each with that release."""
 
     def named_once(self, names: Names) -> Mapping[str, str]:
         """From the ids of videos that are annotated once to the names of their clips."""

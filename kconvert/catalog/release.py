@@ -26,7 +26,7 @@ SPLIT_SYNONYMS = {"validation": "val"}
 """Other names of splits, as Hugging Face's."""
 
 
-AnnotationForm = Literal["csv", "lines", "listing", "json", "none"]
+AnnotationForm = Literal["csv", "lines", "listing", "json", "none", "union"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class AnnotationFile:
     path: str
     """Below the origin's base; `*` stands for anything in a name: all files that match are one."""
     form: AnnotationForm
-    """csv; lines; the text of `ls -R`; JSON, official if it is keyed by id; or none: nothing says which clips there
-    are."""
+    """csv; lines; the text of `ls -R`; JSON, official if it is keyed by id; none: nothing says which clips there are;
+    or union: those of several releases (see `union`)."""
     is_complete: bool = True
     """Whether it names every clip of the split that is meant to be in it."""
     name: Rule | None = field(default=None, metadata=LATER)
@@ -177,6 +177,10 @@ class Release:
     """How its clips are called."""
     label_source: LabelSource = field(default_factory=LabelSource)
     """What says which labels there are."""
+    union: tuple[str, ...] = ()
+    """The releases that it is made of, the newest last; none if it is one of its own."""
+    exclude_lists: Mapping[str, str] = field(default_factory=dict)
+    """Of a union: further lists whose videos it does not have, by what they go by, below the origin's base."""
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What a person chooses, as a fold, and between what; the first is usual."""
     script_folders: ScriptFolders | None = None

@@ -46,6 +46,11 @@ class ReleaseFile:
     """How its clips are called."""
     labels: LabelSource = field(default_factory=LabelSource)
     """What says which labels there are."""
+    union: tuple[str, ...] = ()
+    """The releases that it is made of, the newest last: of a video that several have, the newest has all clips, and
+    none has those of a val or test split of any."""
+    exclude_lists: Mapping[str, str] = field(default_factory=dict)
+    """Of a union: further lists whose videos it does not have, by what they go by, below the origin's base."""
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What a person chooses, as a fold, and between what; the first is usual."""
     script_folders: ScriptFolders | None = None
@@ -62,6 +67,12 @@ class ReleaseFile:
             raise ValueError("splits: expected one at least")
         if odd := [split for split in self.splits if not _SPLIT.fullmatch(split)]:
             raise ValueError(f"splits: {odd[0]!r}: expected small letters and digits")
+        if unknown := [one for one in self.union if one not in RELEASE_NAMES]:
+            raise ValueError(
+                f"union: {unknown[0]!r} is no release of the catalogue; expected of {', '.join(RELEASE_NAMES)}"
+            )
+        if self.exclude_lists and not self.union:
+            raise ValueError("exclude_lists: only a union has them; leave them out, or give `union`")
         if unknown := sorted(set(self.supplements) - set(SUPPLEMENT_NAMES)):
             raise ValueError(f"supplements: unknown {unknown[0]!r}, expected one of {', '.join(SUPPLEMENT_NAMES)}")
 
@@ -139,6 +150,8 @@ def parse_release(text: str, where: str) -> Release:
         about=found.about,
         names=found.names,
         label_source=found.labels,
+        union=found.union,
+        exclude_lists=found.exclude_lists,
         choices=found.choices,
         script_folders=found.script_folders,
         extracted=found.extracted,

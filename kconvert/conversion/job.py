@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from kconvert.conversion.shuffle import ShuffleOptions
 from kconvert.conversion.split_job import ReadOptions, SplitJob
 from kconvert.conversion.strategy import Strategy
 from kconvert.conversion.supplements import WantedSupplements, read_one
+from kconvert.conversion.union import excluder, own_exclusion
 from kconvert.conversion.workers import chosen_workers, cores_of
 from kconvert.dataset.manifest import DamagedEntry, ReleaseDescription, SplitRecord
 from kconvert.engines.node_check import Read, Written
@@ -76,6 +77,8 @@ class Job:
     """What joins a clip and its annotation."""
     exclusion: Exclusion
     """Which clips are rejected as they are in other splits."""
+    own_exclusion: Exclusion
+    """Which clips the release leaves out itself."""
     lists_in_files: frozenset[str]
     """The lists that are in files, by what they go by."""
     supplements: WantedSupplements
@@ -114,7 +117,7 @@ class Job:
                 dropped=self.read.check.dropped,
                 unlabelled=unlabelled,
                 match=self.match,
-                excluded_by=self._exclusion_of(plan).of,
+                excluded_by=self._excluder(plan),
                 is_covered=lambda label: covered is None or label in covered,
             ),
             selection=self._clip_selection(plan),
@@ -131,11 +134,14 @@ class Job:
 
     def num_excluded(self, plan: SplitPlan) -> int:
         """How many of the annotated clips of a split, of the classes that are read, are excluded."""
-        exclusion, classes = self._exclusion_of(plan), self.selection.classes
-        if not exclusion.lists:
+        if not self.exclusion.lists and not self.own_exclusion.lists:
             return 0
+        excluded_by, classes = self._excluder(plan), self.selection.classes
         labels = plan.annotations.labels.items()
-        return sum(bool(exclusion.of(name)) for name, label in labels if not classes or label in classes)
+        return sum(bool(excluded_by(name)) for name, label in labels if not classes or label in classes)
+
+    def _excluder(self, plan: SplitPlan) -> Callable[[str], tuple[str, ...]]:
+        return excluder((self.own_exclusion, self._exclusion_of(plan)), plan)
 
     def _exclusion_of(self, plan: SplitPlan) -> Exclusion:
         """What is excluded of a split: nothing for being in itself, unless a person says of a file what is in it."""
@@ -177,12 +183,18 @@ def resolve(conversion: Conversion) -> Job:
     strategy.require(out, cache, conversion.damaged)
     selection = conversion.selection(release)
     read = _read_options(conversion, strategy)
-    exclusion = _exclusion(conversion)
+    own = own_exclusion(release, _list_source(conversion))
+    exclusion = _exclusion(conversion, own)
     require_ours(out)
     supplements, origin = _supplements(conversion, release, journal), _origin(conversion)
     members = Members(release, supplements.files)
     described, given = description_digests(release, conversion), origin.digests
-    digests = {"exclude": exclusion.digests, "members": members.digests(), "annotations": given, "described": described}
+    digests = {
+        "exclude": {**own.digests, **exclusion.digests},
+        "members": members.digests(),
+        "annotations": given,
+        "described": described,
+    }
     identity = _identity(conversion, release, selection, strategy, digests)
     return Job(
         release=release,
@@ -197,6 +209,7 @@ def resolve(conversion: Conversion) -> Job:
         shuffle=conversion.shuffle,
         match=conversion.match,
         exclusion=exclusion,
+        own_exclusion=own,
         lists_in_files=frozenset(one.text for one in excluded_lists(conversion) if one.file),
         supplements=supplements,
         members=members,
@@ -258,17 +271,17 @@ def _require_parent(conversion: Conversion, journal: Journal) -> None:
             )
 
 
-def _exclusion(conversion: Conversion) -> Exclusion:
+def _list_source(conversion: Conversion) -> ListSource:
+    where, fetch = conversion.origin_location, conversion.fetch
+    return ListSource(where, fetch, conversion.release, conversion.links, conversion.max_malformed)
+
+
+def _exclusion(conversion: Conversion, own: Exclusion) -> Exclusion:
     """What is excluded. Raises `UsageError` if a list cannot be had, or has no times where they are needed."""
-    by, source = (
-        conversion.exclude_by,
-        ListSource(
-            conversion.origin_location, conversion.fetch, conversion.release, conversion.links, conversion.max_malformed
-        ),
-    )
+    by, source = conversion.exclude_by, _list_source(conversion)
     # Their order is no matter.
     names = sorted(excluded_lists(conversion), key=lambda name: name.text)
-    lists = read_clip_lists("--exclude", names, source)
+    lists = read_clip_lists("--exclude", [name for name in names if name.text not in own.digests], source)
     for one in lists:
         if by != "id" and not one.has_times:
             raise UsageError(f"--exclude_by {by}: {one.name} does not say when its clips start and end; use id")

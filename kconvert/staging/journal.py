@@ -325,7 +325,8 @@ class SplitJournal:
         for folder in (self.folder / "archives", self.folder / "shards", self.parts_folder):
             folder.make_folder()
         self.annotations_path.write_bytes(annotations)
-        (self.folder / LISTING_NAME).write_bytes(listing)
+        if listing:
+            (self.folder / LISTING_NAME).write_bytes(listing)
         self.selection_path.write_bytes("".join(f"{name}\n" for name in listed).encode())
         _write(self.folder / "inputs.json", dataclasses.asdict(inputs))
 

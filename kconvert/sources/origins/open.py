@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kconvert.catalog.release import Release
+from kconvert.catalog.shelf import load_release
 from kconvert.errors import OriginError
 from kconvert.sources.fetch.stream import FetchOptions, is_remote, is_url, with_few_retries
 from kconvert.sources.origins.extracted import ExtractedClips
@@ -12,6 +13,7 @@ from kconvert.sources.origins.official import Mirror, meant_folder
 from kconvert.sources.origins.origin import AbsentError, Origin
 from kconvert.sources.origins.script_folders import ScriptFolders, has_archives
 from kconvert.sources.origins.split_files import looked_for
+from kconvert.sources.origins.union import UnionOrigin
 from kconvert.sources.trees.bucket import BucketTree
 from kconvert.sources.trees.disk import DiskTree, LinkPolicy
 from kconvert.sources.trees.open import names_zip_file
@@ -26,6 +28,11 @@ def open_origin(where: str, release: Release, options: FetchOptions, links: Link
     Raises: `AbsentError` if it is none, `OriginError` if there is no such folder, `UsageError` for a kind of store that
     is not known.
     """
+    if release.union:
+        members = {name: load_release(name) for name in release.union}
+        return UnionOrigin(
+            release, {name: (one, open_origin(where, one, options, links)) for name, one in members.items()}
+        )
     early = with_few_retries(options)
     if names_zip_file(where):
         return _extracted(ZipTree(where, early), release, early)
