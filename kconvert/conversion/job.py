@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kconvert.catalog.exclusion import Exclusion
 from kconvert.catalog.labelling import MatchBy, UnlabelledPolicy
 from kconvert.catalog.release import Release
 from kconvert.conversion.account import Policy
 from kconvert.conversion.config import (
     Conversion,
     asked_supplements,
-    excluded_lists,
     given_annotations,
     require_known_words,
 )
 from kconvert.conversion.damaged import is_handled
 from kconvert.conversion.described import describe_release, description_digests, resolved_release
 from kconvert.conversion.disk_space import DiskUse, Growth
+from kconvert.conversion.exclusions import Exclusions, read_exclusions
 from kconvert.conversion.folder import require_ours
 from kconvert.conversion.given_annotations import read_given
 from kconvert.conversion.ingest import ClipSelection
@@ -33,12 +32,10 @@ from kconvert.conversion.shuffle import ShuffleOptions
 from kconvert.conversion.split_job import ReadOptions, SplitJob
 from kconvert.conversion.strategy import Strategy
 from kconvert.conversion.supplements import WantedSupplements, read_one
-from kconvert.conversion.union import excluder, own_exclusion
 from kconvert.conversion.workers import chosen_workers, cores_of
 from kconvert.dataset.manifest import DamagedEntry, ReleaseDescription, SplitRecord
 from kconvert.engines.node_check import Read, Written
 from kconvert.errors import UsageError
-from kconvert.sources.clip_lists import ListSource, read_clip_lists
 from kconvert.sources.fetch.stream import is_remote
 from kconvert.staging.journal import Journal
 from kconvert.storage.folders import local
@@ -75,12 +72,8 @@ class Job:
     """How clips are mixed."""
     match: MatchBy
     """What joins a clip and its annotation."""
-    exclusion: Exclusion
+    exclusions: Exclusions
     """Which clips are rejected as they are in other splits."""
-    own_exclusion: Exclusion
-    """Which clips the release leaves out itself."""
-    lists_in_files: frozenset[str]
-    """The lists that are in files, by what they go by."""
     supplements: WantedSupplements
     """Which further annotations are asked for."""
     members: Members
@@ -117,7 +110,7 @@ class Job:
                 dropped=self.read.check.dropped,
                 unlabelled=unlabelled,
                 match=self.match,
-                excluded_by=self._excluder(plan),
+                excluded_by=self.exclusions.of(self.release, plan),
                 is_covered=lambda label: covered is None or label in covered,
             ),
             selection=self._clip_selection(plan),
@@ -134,19 +127,7 @@ class Job:
 
     def num_excluded(self, plan: SplitPlan) -> int:
         """How many of the annotated clips of a split, of the classes that are read, are excluded."""
-        if not self.exclusion.lists and not self.own_exclusion.lists:
-            return 0
-        excluded_by, classes = self._excluder(plan), self.selection.classes
-        labels = plan.annotations.labels.items()
-        return sum(bool(excluded_by(name)) for name, label in labels if not classes or label in classes)
-
-    def _excluder(self, plan: SplitPlan) -> Callable[[str], tuple[str, ...]]:
-        return excluder((self.own_exclusion, self._exclusion_of(plan)), plan)
-
-    def _exclusion_of(self, plan: SplitPlan) -> Exclusion:
-        """What is excluded of a split: nothing for being in itself, unless a person says of a file what is in it."""
-        own = f"{self.release.name}:{plan.info.name}"
-        return self.exclusion if own in self.lists_in_files else self.exclusion.without(own)
+        return self.exclusions.num_of(self.release, plan, self.selection.classes)
 
     def unaccepted(self, records: Iterable[SplitRecord]) -> list[DamagedEntry]:
         """The damaged archives of the splits to be made that something else was made of than is asked for now."""
@@ -183,17 +164,15 @@ def resolve(conversion: Conversion) -> Job:
     strategy.require(out, cache, conversion.damaged)
     selection = conversion.selection(release)
     read = _read_options(conversion, strategy)
-    own = own_exclusion(release, _list_source(conversion))
-    exclusion = _exclusion(conversion, own)
+    exclusions = read_exclusions(conversion, release)
     require_ours(out)
     supplements, origin = _supplements(conversion, release, journal), _origin(conversion)
     members = Members(release, supplements.files)
-    described, given = description_digests(release, conversion), origin.digests
     digests = {
-        "exclude": {**own.digests, **exclusion.digests},
+        "exclude": exclusions.digests,
         "members": members.digests(),
-        "annotations": given,
-        "described": described,
+        "annotations": origin.digests,
+        "described": description_digests(release, conversion),
     }
     identity = _identity(conversion, release, selection, strategy, digests)
     return Job(
@@ -208,9 +187,7 @@ def resolve(conversion: Conversion) -> Job:
         read=read,
         shuffle=conversion.shuffle,
         match=conversion.match,
-        exclusion=exclusion,
-        own_exclusion=own,
-        lists_in_files=frozenset(one.text for one in excluded_lists(conversion) if one.file),
+        exclusions=exclusions,
         supplements=supplements,
         members=members,
         unlabelled=conversion.unlabelled,
@@ -269,23 +246,6 @@ def _require_parent(conversion: Conversion, journal: Journal) -> None:
                 f"--staging {conversion.staging}: {folder.parent} is not there; is that disk mounted? Make the folder, "
                 "or choose another"
             )
-
-
-def _list_source(conversion: Conversion) -> ListSource:
-    where, fetch = conversion.origin_location, conversion.fetch
-    return ListSource(where, fetch, conversion.release, conversion.links, conversion.max_malformed)
-
-
-def _exclusion(conversion: Conversion, own: Exclusion) -> Exclusion:
-    """What is excluded. Raises `UsageError` if a list cannot be had, or has no times where they are needed."""
-    by, source = conversion.exclude_by, _list_source(conversion)
-    # Their order is no matter.
-    names = sorted(excluded_lists(conversion), key=lambda name: name.text)
-    lists = read_clip_lists("--exclude", [name for name in names if name.text not in own.digests], source)
-    for one in lists:
-        if by != "id" and not one.has_times:
-            raise UsageError(f"--exclude_by {by}: {one.name} does not say when its clips start and end; use id")
-    return Exclusion(lists, by, conversion.described.names)
 
 
 def _supplements(conversion: Conversion, release: Release, journal: Journal) -> WantedSupplements:

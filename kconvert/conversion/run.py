@@ -6,11 +6,10 @@ its split only, and the manifest waits until every split that was asked for is w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
-from kconvert.catalog.release import Release
 from kconvert.conversion.config import Conversion
 from kconvert.conversion.disk_space import (
     DiskNeed,
@@ -283,8 +282,7 @@ def _plan(job: Job, state: FolderState, wanted: Sequence[str], note: Note) -> li
             _refuse_unlabelled(job, split)
             note(f"{split}: left out, as its clips have no labels for --classes to choose from")
             continue
-        excluded = job.exclusion.digests.keys() - job.lists_in_files
-        _note_peculiarities(job.release, plan, job.selection, excluded, note)
+        _note_peculiarities(job, plan, note)
         receipts = job.split(plan).receipts(plan.inputs.ids()) if journal is not None else {}
         unread = {name: ref for name, ref in plan.archives.items() if name not in receipts}
         sizes = measure(unread, job.read.fetch) | {name: receipt.size_bytes for name, receipt in receipts.items()}
@@ -303,16 +301,15 @@ def _refuse_unlabelled(job: Job, split: str) -> None:
         raise UsageError(f"--classes: split {split} of {job.release.name} has no labels; leave it out of --split")
 
 
-def _note_peculiarities(
-    release: Release, plan: SplitPlan, selection: Selection, excluded: Set[str], note: Note
-) -> None:
+def _note_peculiarities(job: Job, plan: SplitPlan, note: Note) -> None:
     """What a person should know of the origin before hundreds of gigabytes are read from it."""
+    release, selection = job.release, job.selection
     name, reported = plan.info.name, plan.info.reported.num_archives
     if selection.classes and plan.info.archives_hold_one_class:
         there = {plan.info.label_of(archive, release.labels) for archive in plan.inputs.archives}
         if absent := [label for label in selection.classes if label not in there]:
             note(f"{name}: the origin has no archive of {', '.join(map(repr, absent))}")
-    if f"{release.name}:{name}" in excluded:
+    if job.exclusions.names_split(f"{release.name}:{name}"):
         note(f"{name}: is among what --exclude names, and is not excluded from itself")
     if plan.inputs.num_listed < reported:
         note(f"{name}: the origin has {plan.inputs.num_listed} of the {reported} archives that people report")

@@ -320,8 +320,7 @@ class SplitJournal:
         return {} if (inputs := self.inputs()) is None else inputs.ids()
 
     def set_inputs(self, inputs: Inputs, annotations: bytes, listed: Iterable[str], listing: bytes = b"") -> None:
-        """Fixes what the split is made from; `listing` is what the origin needs to find it again, `listed` are the
-        names of the clips that `--classes` selects, or leaves out."""
+        """Fixes what the split is made from, with what finds it again, and the names that `--classes` reads or not."""
         for folder in (self.folder / "archives", self.folder / "shards", self.parts_folder):
             folder.make_folder()
         self.annotations_path.write_bytes(annotations)

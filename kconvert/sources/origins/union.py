@@ -14,7 +14,8 @@ from kconvert.sources.origins.origin import Listing, Origin
 
 
 class UnionOrigin(Origin):
-    """The origins of several releases, by these; the newest is read first."""
+    """The origins of several releases, by these; the newest is read first. Raises `OriginError` where clips lie in
+    folders."""
 
     def __init__(self, release: Release, origins: Mapping[str, tuple[Release, Origin]]) -> None:
         self._release = release
@@ -28,8 +29,8 @@ class UnionOrigin(Origin):
         titles = {title for _, origin in self._origins.values() if (title := origin.title(split))}
         if titles and not self.is_certain:
             raise OriginError(
-                f"--origin: of {self._release.name}, clips in folders are read where each release has its own, as the "
-                "official extractors leave them"
+                f"--origin: clips in folders could be of any release of {self._release.name}; give a mirror of the "
+                "official server, or the folder that the official shell scripts leave"
             )
         return "; ".join(sorted(titles))
 
