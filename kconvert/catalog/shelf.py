@@ -188,3 +188,7 @@ def with_choices(release: Release, chosen: Mapping[str, str]) -> Release:
         ]
         splits[name] = dataclasses.replace(split, annotations=tuple(files))
     return dataclasses.replace(release, splits=splits)
+
+
+HOSTED_NAMES = tuple(name for name in RELEASE_NAMES if load_release(name).root)
+"""Those whose archives and lists an official server has."""

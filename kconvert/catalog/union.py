@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from kconvert.catalog.annotation import Annotations, AnnotationText
+from kconvert.catalog.annotation import Annotations, AnnotationText, parse_annotations
 from kconvert.catalog.names import Names
-from kconvert.catalog.release import AnnotationFile
+from kconvert.catalog.release import AnnotationFile, Release
+from kconvert.catalog.shelf import load_release
 from kconvert.errors import Problem
 from kconvert.storage.records import build
 
@@ -25,21 +26,25 @@ def joined_files(files: Mapping[str, Files]) -> bytes:
     return json.dumps(content).encode()
 
 
-def parse_union(
-    data: bytes, parse: Callable[[str, AnnotationText], Annotations], aliases: Mapping[str, str], names: Names
-) -> Annotations:
-    """The annotations of a union, from the files of its releases (see `joined_files`), the oldest first; `parse` parses
-    one of a release, given by name.
+def parse_file(file: AnnotationFile, data: bytes, release: Release, split: str, max_malformed: float) -> Annotations:
+    """The annotations of a split of a release, be it a union (see `joined_files`) or not. Raises as
+    `parse_annotations` does.
 
-    Of a video that several releases have, the newest has all clips, with its labels. Raises as `parse` does.
+    Of a video that several releases of a union have, the newest has all clips, with its labels.
     """
+    if file.form != "union":
+        return parse_annotations(AnnotationText(data, file), split, release.label_ids, max_malformed)
     found = []
-    for release, files in json.loads(data).items():
-        texts = [
-            AnnotationText(text.encode("utf-8", "surrogateescape"), build(AnnotationFile, file)) for file, text in files
+    for name, files in json.loads(data).items():
+        member = load_release(name)
+        parsed = [
+            parse_file(
+                build(AnnotationFile, one), text.encode("utf-8", "surrogateescape"), member, split, max_malformed
+            )
+            for one, text in files
         ]
-        found.append((release, [parse(release, text) for text in texts]))
-    return _merged(found, aliases, names)
+        found.append((name, parsed))
+    return _merged(found, release.label_source.aliases, release.names)
 
 
 def _merged(

@@ -158,12 +158,10 @@ def resolve(conversion: Conversion) -> Job:
     require_known_words(conversion)
     release, out, cache = resolved_release(conversion), conversion.out_path, conversion.archive_cache
     journal = Journal(out, conversion.staging_path)
-    _require_parent(conversion, journal)
-    _require_apart(conversion)
+    _require_places(conversion, journal)
     strategy = open_strategy(conversion.to, conversion.shuffle, conversion.shard)
     strategy.require(out, cache, conversion.damaged)
-    selection = conversion.selection(release)
-    read = _read_options(conversion, strategy)
+    selection, read = conversion.selection(release), _read_options(conversion, strategy)
     exclusions = read_exclusions(conversion, release)
     require_ours(out)
     supplements, origin = _supplements(conversion, release, journal), _origin(conversion)
@@ -174,7 +172,6 @@ def resolve(conversion: Conversion) -> Job:
         "annotations": origin.digests,
         "described": description_digests(release, conversion),
     }
-    identity = _identity(conversion, release, selection, strategy, digests)
     return Job(
         release=release,
         splits=conversion.splits,
@@ -193,7 +190,7 @@ def resolve(conversion: Conversion) -> Job:
         unlabelled=conversion.unlabelled,
         strategy=strategy,
         packing_bytes=_packing_bytes(conversion, strategy),
-        identity=identity,
+        identity=_identity(conversion, release, selection, strategy, digests),
         description=describe_release(release, conversion),
     )
 
@@ -235,6 +232,12 @@ def _require_apart(conversion: Conversion) -> None:
     origin = conversion.origin_location
     if not is_remote(origin) and Path(origin).is_relative_to(out):
         raise UsageError(f"--origin {conversion.origin}: is in --out, which --overwrite clears; choose another --out")
+
+
+def _require_places(conversion: Conversion, journal: Journal) -> None:
+    """Raises `UsageError` for folders that cannot be what they are to be."""
+    _require_parent(conversion, journal)
+    _require_apart(conversion)
 
 
 def _require_parent(conversion: Conversion, journal: Journal) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kconvert.catalog.annotation import AnnotationText, parse_annotations
 from kconvert.catalog.release import Release, SplitInfo
+from kconvert.catalog.union import parse_file
 from kconvert.sources.origins.origin import Origin
 
 _NUM_EXAMPLES = 3
@@ -41,7 +41,7 @@ def match(release: Release, origin: Origin) -> list[SplitMatch]:
 
 def _match(release: Release, origin: Origin, info: SplitInfo) -> SplitMatch:
     file, data = origin.annotations(info)
-    annotations = parse_annotations(AnnotationText(data, file), info.name, release.label_ids, 1.0)
+    annotations = parse_file(file, data, release, info.name, 1.0)
     here = origin.split(info)
     bundles = () if here is None else origin.listing(here, annotations.labels).bundles
     names: dict[str, str] = {}

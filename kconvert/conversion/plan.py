@@ -7,10 +7,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kconvert.catalog.annotation import Annotations, AnnotationText, parse_annotations
+from kconvert.catalog.annotation import Annotations
 from kconvert.catalog.release import AnnotationFile, Release, SplitInfo
-from kconvert.catalog.shelf import load_release
-from kconvert.catalog.union import parse_union
+from kconvert.catalog.union import parse_file
 from kconvert.errors import FetchError, OriginError
 from kconvert.events import SplitWork
 from kconvert.sources.bundle import Bundle
@@ -181,12 +180,6 @@ class Source:
         title, num_unused = self.origin.title(info.name), self.num_unused
         return SplitPlan(info, inputs, annotations, named, new, {}, title, listing.notes, num_unused)
 
-    def _parsed_union(self, info: SplitInfo, data: bytes) -> Annotations:
-        def parse(release: str, text: AnnotationText) -> Annotations:
-            return parse_annotations(text, info.name, load_release(release).label_ids, self.choice.max_malformed)
-
-        return parse_union(data, parse, self.release.label_source.aliases, self.release.names)
-
     @functools.cached_property
     def num_unused(self) -> int:
         """Clips of the origin that are in no split, where those of several lie together."""
@@ -205,10 +198,7 @@ class Source:
         return {name: bundle.named(names) for name, bundle in archives.items()}
 
     def _parsed(self, info: SplitInfo, file: AnnotationFile, data: bytes) -> Annotations:
-        if file.form == "union":
-            return self._parsed_union(info, data)
-        text = AnnotationText(data, file)
-        return parse_annotations(text, info.name, self.release.label_ids, self.choice.max_malformed)
+        return parse_file(file, data, self.release, info.name, self.choice.max_malformed)
 
     def _selected(self, info: SplitInfo, listed: Sequence[Bundle]) -> tuple[str, ...]:
         """The names of the archives that are read, in the order of the list."""

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kconvert.catalog.annotation import SPLIT_SPELLINGS, AnnotationText, parse_annotations
+from kconvert.catalog.annotation import SPLIT_SPELLINGS
 from kconvert.catalog.clip_list import ClipList, parse_clip_list
 from kconvert.catalog.release import OFFICIAL_BASE
 from kconvert.catalog.shelf import RELEASE_NAMES, load_release, meant_release
+from kconvert.catalog.union import parse_file
 from kconvert.errors import AnnotationError, OriginError, UsageError
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origins.open import open_origin
@@ -125,5 +126,4 @@ def _annotated(name: ListName, where: str, source: ListSource) -> Iterator[str]:
     if not origin.is_certain and name.release != source.release:
         raise AbsentError(f"--origin {where}: does not show that it is of {name.release}")
     for file, data in origin.all_annotations(release.splits[name.split]):
-        text = AnnotationText(data, file)
-        yield from parse_annotations(text, name.split, release.label_ids, source.max_malformed).labels
+        yield from parse_file(file, data, release, name.split, source.max_malformed).labels
