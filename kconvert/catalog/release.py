@@ -183,6 +183,10 @@ class Release:
     """Of a union: further lists whose videos it does not have, by what they go by, below the origin's base."""
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What a person chooses, as a fold, and between what; the first is usual."""
+    archives: tuple[str, ...] = ()
+    """Patterns of archives in which the clips of all splits are, below the origin's base."""
+    parts: tuple[str, ...] = ()
+    """The same of archives in parts, each pattern of the parts of one."""
     script_folders: ScriptFolders | None = None
     """What the official shell scripts leave; `None` if there are none."""
     extracted: tuple[TreeLayout, ...] = ()

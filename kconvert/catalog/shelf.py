@@ -53,6 +53,10 @@ class ReleaseFile:
     """Of a union: further lists whose videos it does not have, by what they go by, below the origin's base."""
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What a person chooses, as a fold, and between what; the first is usual."""
+    archives: tuple[str, ...] = ()
+    """Patterns of archives in which the clips of all splits are, as `videos_*.tar.gz`, below the origin's base."""
+    parts: tuple[str, ...] = ()
+    """The same of archives in parts, as `videos.tgz.*`, each pattern of the parts of one."""
     script_folders: ScriptFolders | None = None
     """What shell scripts leave that download the archives."""
     extracted: tuple[TreeLayout, ...] = ()
@@ -153,6 +157,8 @@ def parse_release(text: str, where: str) -> Release:
         union=found.union,
         exclude_lists=found.exclude_lists,
         choices=found.choices,
+        archives=found.archives,
+        parts=found.parts,
         script_folders=found.script_folders,
         extracted=found.extracted,
         supplements=found.supplements,
@@ -190,5 +196,6 @@ def with_choices(release: Release, chosen: Mapping[str, str]) -> Release:
     return dataclasses.replace(release, splits=splits)
 
 
-HOSTED_NAMES = tuple(name for name in RELEASE_NAMES if load_release(name).root)
-"""Those whose archives and lists an official server has."""
+def hosted_names() -> tuple[str, ...]:
+    """The releases whose archives and lists an official server has."""
+    return tuple(name for name in RELEASE_NAMES if load_release(name).root)

@@ -37,12 +37,8 @@ def parse_file(file: AnnotationFile, data: bytes, release: Release, split: str, 
     found = []
     for name, files in json.loads(data).items():
         member = load_release(name)
-        parsed = [
-            parse_file(
-                build(AnnotationFile, one), text.encode("utf-8", "surrogateescape"), member, split, max_malformed
-            )
-            for one, text in files
-        ]
+        pairs = ((build(AnnotationFile, one), text.encode("utf-8", "surrogateescape")) for one, text in files)
+        parsed = [parse_file(one, content, member, split, max_malformed) for one, content in pairs]
         found.append((name, parsed))
     return _merged(found, release.label_source.aliases, release.names)
 

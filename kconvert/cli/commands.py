@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from kconvert import __version__
-from kconvert.catalog.shelf import HOSTED_NAMES, RELEASE_NAMES, is_release, meant_release, open_release
+from kconvert.catalog.shelf import RELEASE_NAMES, hosted_names, is_release, meant_release, open_release
 from kconvert.cli import printing
 from kconvert.cli.arguments import (
     Output,
@@ -252,7 +252,7 @@ def _overlap(words: list[str]) -> int:
     from kconvert.cli.overlaps import Matrix, write_pairs
 
     options = overlap_parser().parse_args(words)
-    names = [one for word in options.lists or HOSTED_NAMES for one in parse_list_names("kconvert overlap", word)]
+    names = [one for word in options.lists or hosted_names() for one in parse_list_names("kconvert overlap", word)]
     if len({one.text for one in names}) < max(2, len(names)):
         raise UsageError("kconvert overlap: expected two lists or more, each once, as k400:val k600:test")
     path = to_path(options.list) if options.list else None

@@ -229,6 +229,8 @@ def require_known_words(conversion: Conversion) -> None:
     release = conversion.described
     if release.labels:
         _ = conversion.selection(release)
+    if conversion.to == "archives" and not release.root:
+        raise UsageError(f"--to archives: {release.name} has no official archives; choose another --to")
     if conversion.match == "id" and conversion.classes:
         raise UsageError("--match id: --classes chooses clips by their annotated names; leave out one of both")
     _require_members(conversion)

@@ -21,7 +21,7 @@ from kconvert.sources.access import ArchiveAccess
 from kconvert.sources.bundle import Bundle
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.staging.finished import FinishedClips
-from kconvert.staging.journal import ArchiveReceipt, Damage, SplitJournal, guarded
+from kconvert.staging.journal import ArchiveReceipt, Damage, SplitJournal, guarded, selection_line
 from kconvert.staging.part import ClipSink, part_writer
 from kconvert.staging.source_stills import stills_path
 from kconvert.storage.store import StorePath
@@ -212,12 +212,12 @@ def _is_selected(selection: ClipSelection | None) -> Callable[[str], bool]:
     if selection is None:
         return lambda name: True
     names, are_read = _names(selection.path), selection.are_read
-    return lambda name: (name in names) == are_read
+    return lambda name: (selection_line(name) in names) == are_read
 
 
 @functools.lru_cache(maxsize=2)
 def _names(path: StorePath) -> frozenset[str]:
-    return frozenset(path.read_bytes().decode().split())
+    return frozenset(path.read_bytes().decode().split("\n"))
 
 
 @dataclass

@@ -119,11 +119,9 @@ class Job:
 
     def _clip_selection(self, plan: SplitPlan) -> ClipSelection | None:
         """Where annotations are not complete, the clips of a class are all those that they do not give another one."""
-        if not self.selection.classes:
+        if not self.selection.classes and not plan.inputs.holds_others:
             return None
-        return ClipSelection(
-            self.journal.split(plan.info.name).selection_path, are_read=plan.inputs.annotations.is_complete
-        )
+        return ClipSelection(self.journal.split(plan.info.name).selection_path, plan.inputs.are_selected_read)
 
     def num_excluded(self, plan: SplitPlan) -> int:
         """How many of the annotated clips of a split, of the classes that are read, are excluded."""

@@ -171,7 +171,7 @@ class Source:
         names = self._selected(info, listing.bundles)
         number = list(self.release.splits).index(info.name)
         better = None if replacement is None else replacement.name
-        inputs = Inputs(names, listing.num_bundles, better, file, number)
+        inputs = Inputs(names, listing.num_bundles, better, file, number, listing.holds_others)
         archives = {bundle.name: bundle for bundle in listing.bundles if bundle.name in set(names)}
         if replacement is not None:
             archives[replacement.name] = replacement

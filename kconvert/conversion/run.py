@@ -345,8 +345,9 @@ def _fix_inputs(plans: Sequence[SplitPlan], journal: Journal, selection: Selecti
     """Fixes in the journal what new splits are made from."""
     for plan in plans:
         if plan.new is not None:
-            are_read, labels = plan.inputs.annotations.is_complete, plan.annotations.labels.items()
-            listed = [name for name, label in labels if (label in selection.classes) == are_read]
+            are_read, labels = plan.inputs.are_selected_read, plan.annotations.labels.items()
+            classes = set(selection.classes or plan.annotations.labels.values())
+            listed = [name for name, label in labels if (label in classes) == are_read]
             journal.split(plan.info.name).set_inputs(plan.inputs, plan.new.annotations, listed, plan.new.listing)
 
 

@@ -71,6 +71,14 @@ class Inputs:
     """The file that `train/annotations` is a copy of."""
     number: int = field(default=0, metadata=LATER)
     """Of the split among those of its release."""
+    holds_others: bool = field(default=False, metadata=LATER)
+    """Whether clips of other splits are in the archives, too: those that are annotated are the split's."""
+
+    @property
+    def are_selected_read(self) -> bool:
+        """Whether the clips that `--classes`, or the annotations, select are read, or those that they leave out are
+        not."""
+        return self.holds_others or self.annotations.is_complete
 
     def ids(self) -> dict[str, str]:
         """From archive name to the number, or word, that its files go by."""
@@ -292,6 +300,11 @@ class Journal:
         return [journal for _, _, journal in sorted(begun, key=lambda one: one[:2])]
 
 
+def selection_line(name: str) -> str:
+    """A clip's name as a line of the file of selected clips has it, whatever it holds."""
+    return name.encode("unicode_escape", "surrogateescape").decode("ascii")
+
+
 @dataclass(frozen=True)
 class SplitJournal:
     """The journal of one split. Only whole receipts count; any other file may be there or not."""
@@ -326,7 +339,7 @@ class SplitJournal:
         self.annotations_path.write_bytes(annotations)
         if listing:
             (self.folder / LISTING_NAME).write_bytes(listing)
-        self.selection_path.write_bytes("".join(f"{name}\n" for name in listed).encode())
+        self.selection_path.write_bytes("".join(f"{selection_line(name)}\n" for name in listed).encode())
         _write(self.folder / "inputs.json", dataclasses.asdict(inputs))
 
     @property

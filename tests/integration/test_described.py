@@ -175,7 +175,7 @@ MISTAKES = {
     "  train:": ("  Train:", "splits: 'Train': expected small letters and digits"),
     "form: csv, name": (
         "form: csvs, name",
-        "got 'csvs', expected one of csv, lines, listing, json, none; did you mean 'csv'?",
+        "got 'csvs', expected one of csv, lines, listing, json, none, union; did you mean 'csv'?",
     ),
     'path: "lists/train.csv", ': ("", "line 5: splits.train.annotations.0: path is missing"),
     'name: "{id}", label: what}]\n  val': (
@@ -305,6 +305,32 @@ def test_other_datasets_by_lists_in_the_form_that_theirs_have(shared_data: Path,
         assert {row[:3] for row in found} == clips
         assert {row[3] for row in found} == {"written"}
         assert kconvert("verify", tmp_path / f"out-{release}").code == 0
+
+
+def test_archives_that_hold_all_splits_also_in_parts(tmp_path: Path) -> None:
+    path = mine(tmp_path, FILE.replace("extracted:", 'archives: ["more_*.tar"]\nparts: ["clips.tgz.??"]\nextracted:'))
+    ran = kconvert(path, "--origin", tmp_path / "in", "--out", tmp_path / "a")
+    assert ran.code == 0, ran.err
+    clips = sorted((tmp_path / "in/clips/deep").iterdir())
+    for pieces, command in ((clips[:3], "tar czf"), (clips[3:], "tar cf")):
+        target = tmp_path / ("in/clips.tgz" if "z" in command else "in/more_1.tar")
+        subprocess.run(
+            [*command.split(), target, "-C", tmp_path / "in/clips", *(f"deep/{one.name}" for one in pieces)], check=True
+        )
+    subprocess.run(["split", "-b", "40000", "clips.tgz", "clips.tgz."], cwd=tmp_path / "in", check=True)
+    (tmp_path / "in/clips.tgz").unlink()
+    assert len(list((tmp_path / "in").glob("clips.tgz.*"))) > 2
+    shutil.rmtree(tmp_path / "in/clips")
+    ran = kconvert(path, "--origin", tmp_path / "in", "--out", tmp_path / "b")
+    assert ran.code == 0, ran.err
+    query = "select key, name, sha256, label, status from '{}/metadata/*.parquet' order by key"
+    assert duckdb.sql(query.format(tmp_path / "a")).fetchall() == duckdb.sql(query.format(tmp_path / "b")).fetchall()
+    assert kconvert("verify", tmp_path / "b").code == 0
+    ran = kconvert(path, "--origin", tmp_path / "in", "--out", tmp_path / "c", "--classes", "sit")
+    assert ran.code == 0, ran.err
+    assert {row[3] for row in duckdb.sql(query.format(tmp_path / "c")).fetchall()} == {"sit"}
+    ran = kconvert(path, "--origin", tmp_path / "in", "--out", tmp_path / "d", "--to", "archives")
+    assert (ran.code, "has no official archives" in one_line(ran)) == (2, True)
 
 
 def test_a_first_file_is_written_by_looking_at_a_folder(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from kconvert.catalog.release import AnnotationFile
+from kconvert.catalog.release import AnnotationFile, SplitInfo
 from kconvert.errors import FetchError, NotFoundError, OriginError
 from kconvert.sources.fetch.open import read_small
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origins.origin import AbsentError
+from kconvert.sources.trees.texts import TreeTexts
 
 MAX_ANNOTATION_BYTES = 1 << 30
 
@@ -38,6 +39,21 @@ def completed_annotations(
             with suppress(AbsentError):
                 found.append((file, read_file(location, options, MAX_ANNOTATION_BYTES)))
     return found
+
+
+def first_text(info: SplitInfo, texts: TreeTexts) -> tuple[AnnotationFile, bytes]:
+    """The first annotation file of a split that a tree has; of a split without any, that there is none. Raises:
+    `AbsentError` if none of its files is there."""
+    if not info.annotations:
+        return AnnotationFile("", "none", is_complete=False), b""
+    for file in info.annotations:
+        if (data := texts.find(file.path)) is not None:
+            return file, data
+    tried = "; ".join(texts.looked_for(file.path) for file in info.annotations)
+    raise AbsentError(
+        f"no annotations of {info.name} at this origin: {tried}; give --annotations.{info.name} FILE, or the URL of "
+        "the official file"
+    )
 
 
 def require_single(path: str) -> None:

@@ -12,7 +12,8 @@ from pathlib import PurePosixPath
 from kconvert.catalog.release import AnnotationFile, Release, Reported, SplitInfo, SupplementInfo
 from kconvert.errors import OriginError
 from kconvert.sources.fetch.stream import FetchOptions
-from kconvert.sources.origins.origin import AbsentError, Listing, Origin
+from kconvert.sources.origins.annotation_files import first_text
+from kconvert.sources.origins.origin import Listing, Origin
 from kconvert.sources.origins.split_files import SplitFiles, is_video
 from kconvert.sources.trees.file_group import FileGroup, groups
 from kconvert.sources.trees.texts import TreeTexts
@@ -81,17 +82,7 @@ class ExtractedClips(Origin):
         return [f"{num_new:,} new files are not taken in; --overwrite begins anew"] if num_new else []
 
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
-        if not info.annotations:
-            return AnnotationFile("", "none", is_complete=False), b""
-        texts = self._texts(info.name)
-        for file in info.annotations:
-            if (data := texts.find(file.path)) is not None:
-                return file, data
-        tried = "; ".join(texts.looked_for(file.path) for file in info.annotations)
-        raise AbsentError(
-            f"no annotations of {info.name} at this origin: {tried}; give "
-            f"--annotations.{info.name} FILE, or the URL of the official file"
-        )
+        return first_text(info, self._texts(info.name))
 
     def all_annotations(self, info: SplitInfo) -> Sequence[tuple[AnnotationFile, bytes]]:
         first, texts = self.annotations(info), self._texts(info.name)
@@ -106,10 +97,7 @@ class ExtractedClips(Origin):
         return FileGroup(_REPLACEMENT, self._tree, tuple(files), self._release.names) if files else None
 
     def text(self, path: str) -> bytes:
-        texts = self._texts(next(iter(self._release.splits)))
-        if (data := texts.find(path)) is None:
-            raise AbsentError(f"--origin {self._tree.location}: no {path}; {texts.looked_for(path)}; add it there")
-        return data
+        return self._texts(next(iter(self._release.splits))).get(path)
 
     def num_outside(self, named: Callable[[], Container[str]]) -> int:
         layout = self._clips.layout(next(iter(self._release.splits)))

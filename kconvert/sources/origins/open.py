@@ -12,6 +12,7 @@ from kconvert.sources.origins.extracted import ExtractedClips
 from kconvert.sources.origins.official import Mirror, meant_folder
 from kconvert.sources.origins.origin import AbsentError, Origin
 from kconvert.sources.origins.script_folders import ScriptFolders, has_archives
+from kconvert.sources.origins.shared_archives import SharedArchives
 from kconvert.sources.origins.split_files import looked_for
 from kconvert.sources.origins.union import UnionOrigin
 from kconvert.sources.trees.bucket import BucketTree
@@ -49,6 +50,8 @@ def _in_folder(where: str, release: Release, options: FetchOptions, links: LinkP
         raise OriginError(f"--origin {where}: no such folder, and not a URL; give the folder or the URL of a mirror")
     if release.root and (folder / release.root).is_dir():
         return Mirror(str(folder), options, release)
+    if (shared := _shared(where, release, options)) is not None:
+        return shared
     if has_archives(folder, release):
         return ScriptFolders(folder, release, options)
     tree = DiskTree(str(folder), links)
@@ -71,6 +74,14 @@ def _nothing_found(tree: DiskTree, release: Release) -> str:
     return f"looked for {archives}{looked_for(tree, release)}; give the folder that holds one of them"
 
 
+def _shared(where: str, release: Release, options: FetchOptions) -> Origin | None:
+    """The archives of a release in which the clips of all splits are; `None` if there are none."""
+    if not release.archives and not release.parts:
+        return None
+    archives = SharedArchives(where, release, options)
+    return archives if archives.has_archives else None
+
+
 def _extracted(tree: Tree, release: Release, options: FetchOptions) -> Origin:
     """A tree that can be nothing but one of extracted clips."""
     clips = ExtractedClips(tree, release, options)
@@ -91,6 +102,8 @@ def _in_bucket(where: str, release: Release, options: FetchOptions) -> Origin:
         names = tree.folders("")
     except OriginError:
         return mirror
+    if (shared := _shared(where, release, options)) is not None:
+        return shared
     clips = ExtractedClips(tree, release, options)
     return mirror if (release.root and release.root in names) or not clips.has_clips else clips
 

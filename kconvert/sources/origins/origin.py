@@ -23,6 +23,8 @@ class Listing:
     """What a later run needs to find the same bundles again (see `Origin.relisted`); nothing if their names do."""
     notes: Sequence[str] = ()
     """What a person should know of it."""
+    holds_others: bool = False
+    """Whether clips of other splits are in the bundles, too: those that its lists name are the split's."""
 
 
 class Origin(Protocol):

@@ -43,6 +43,12 @@ class TreeTexts:
                 return joined(found)
         return None
 
+    def get(self, path: str) -> bytes:
+        """The same of one that has to be there. Raises `OriginError` if it is not, or cannot be had."""
+        if (data := self.find(path)) is None:
+            raise OriginError(f"--origin {self.tree.location}: no {path}; {self.looked_for(path)}; add it there")
+        return data
+
     def looked_for(self, path: str) -> str:
         """Where a file was looked for that is not there, for people."""
         places = dict.fromkeys((path.rpartition("/")[0], *self.folders))
