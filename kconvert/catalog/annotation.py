@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kconvert.catalog.clip import Clip, letters
+from kconvert.catalog.clip import Clip
 from kconvert.catalog.names import Names
 from kconvert.catalog.release import AnnotationFile
 from kconvert.catalog.row_list import rows
 from kconvert.catalog.rows import LINE_END, csv_rows
+from kconvert.catalog.spellings import Spellings
 from kconvert.errors import AnnotationError, Problem
 
 _MAY_GO_ON = re.compile(r",\s*0(?:\.0)?,\s*1$")
@@ -71,10 +72,10 @@ class _Row:
 class _Collector:
     """Gathers rows and problems of one file."""
 
-    def __init__(self, split: str, known_labels: Mapping[str, int]) -> None:
+    def __init__(self, split: str, known_labels: Mapping[str, int], aliases: Mapping[str, str]) -> None:
         self._split = split
         self.known_labels = known_labels
-        self.by_letters = {letters(label): label for label in known_labels}
+        self._spellings = Spellings(known_labels, aliases)
         self.labels: dict[str, str] = {}
         self.repeated: list[str] = []
         self.malformed: list[Problem] = []
@@ -115,12 +116,12 @@ class _Collector:
 
     def meant(self, label: str) -> str:
         """A label as the release has it, of however it is spelt."""
-        return label if label in self.known_labels else self.by_letters.get(letters(label), label)
+        return self._spellings.meant(label) or label
 
     def add_named(self, where: str, name: str, label: str) -> None:
         """Takes a clip of any name; where no label is known yet, it has any."""
-        if not name:
-            self.problem(where, name, "the name of a clip")
+        if not name or not _is_text(name + label):
+            self.problem(where, name, "the name of a clip, and its label, as UTF-8 text in one line")
         elif label and self.known_labels and label not in self.known_labels:
             self.problem(where, label, "a label of the release")
         else:
@@ -131,6 +132,11 @@ class _Collector:
             self.repeated.append(name)
         else:
             self.labels[name] = label
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text can be written as UTF-8, and is a line; bytes that were no UTF-8 stand as surrogates."""
+    return "\n" not in text and "\r" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _problem(where: str, got: str, expected: str) -> Problem:
@@ -153,15 +159,20 @@ class AnnotationText:
 
 
 def parse_annotations(
-    file: AnnotationText, split: str, known_labels: Mapping[str, int], max_malformed: float
+    file: AnnotationText,
+    split: str,
+    known_labels: Mapping[str, int],
+    max_malformed: float,
+    aliases: Mapping[str, str] | None = None,
 ) -> Annotations:
-    """The annotations of `split` in a file; `max_malformed` is the share of its rows, 0 to 1, that may be malformed.
+    """The annotations of `split` in a file; `max_malformed` is the share of its rows, 0 to 1, that may be malformed,
+    `aliases` are other names of labels.
 
     Raises: `AnnotationError` with every problem of the file if it has more, or cannot be read at all.
     """
     if file.of.form == "none":
         return Annotations({})
-    collector = _Collector(split, known_labels)
+    collector = _Collector(split, known_labels, aliases or {})
     # A byte that is no UTF-8 costs its row, as nothing that is expected has such characters.
     text = file.data.decode("utf-8-sig", "surrogateescape")
     if file.of.name is not None:
@@ -243,7 +254,7 @@ def _parse_listing(text: str, collector: _Collector) -> None:
         line = raw.strip()
         if line.endswith(":"):
             folder = _unquoted(line[:-1]).rstrip("/").rsplit("/", 1)[-1]
-            label = collector.by_letters.get(letters(folder), folder)
+            label = collector.meant(folder)
         elif line and not line.startswith("._") and not _TOTAL.fullmatch(line):
             _add_listed(f"line {number}", _unquoted(line), label, collector)
 

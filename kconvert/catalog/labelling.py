@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from kconvert.catalog.annotation import Annotations
-from kconvert.catalog.clip import letters
 from kconvert.catalog.names import Names
 from kconvert.catalog.release import AnnotationFile, SplitInfo
+from kconvert.catalog.spellings import Spellings
 
 UnlabelledPolicy = Literal["keep", "drop"]
 """What becomes of a clip that has no label."""
@@ -49,6 +49,8 @@ class Labelling:
     """Of the release."""
     names: Names
     """How its clips are called."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names of labels."""
 
     def of(self, name: str, archive: str, member: str) -> Label:
         """The label of a clip, given by its official name, of that member of an archive."""
@@ -64,7 +66,7 @@ class Labelling:
         """The label that the path of a member says, or that its folder is named by; `None` if it is none."""
         folder = self.names.label_of(member) or member.rpartition("/")[0].rpartition("/")[2]
         if folder not in self._of_folders:
-            self._of_folders[folder] = self._by_letters.get(letters(folder))
+            self._of_folders[folder] = self._spellings.meant(folder)
         return self._of_folders[folder]
 
     def other_folder(self, label: Label, member: str) -> str | None:
@@ -83,5 +85,5 @@ class Labelling:
         return {}
 
     @functools.cached_property
-    def _by_letters(self) -> Mapping[str, str]:
-        return {letters(label): label for label in self.labels}
+    def _spellings(self) -> Spellings:
+        return Spellings(self.labels, self.aliases)

@@ -24,6 +24,7 @@ class NameParts(NamedTuple):
     """Where it ends there; -1 if the name does not say."""
 
 
+_MAX_DIGITS = 9
 _NOTHING = NameParts("", -1, -1)
 
 
@@ -74,7 +75,7 @@ class Names:
 
     def _found(self, pattern: re.Pattern[str], path: str) -> FoundName:
         match = pattern.fullmatch(path)
-        if match is None:
+        if match is None or not match["name"]:
             raise ValueError(f"clip name {path.rpartition('/')[2]!r}: expected {self.example}")
         found = match.groupdict(default="")
         return FoundName(found["name"], found.get("label", ""), found.get("split", ""))
@@ -91,9 +92,8 @@ class Names:
         match = self._source.fullmatch(name) if self._source is not None else None
         if match is None:
             return _NOTHING
-        found = match.groupdict()
-        start, end = found.get("start"), found.get("end")
-        return NameParts(found["id"], -1 if start is None else int(start), -1 if end is None else int(end))
+        found = match.groupdict(default="")
+        return NameParts(found["id"], _seconds(found.get("start", "")), _seconds(found.get("end", "")))
 
     def columns(self, names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
         """The columns that names say, one at a time: `youtube_id`, `start_seconds`, `end_seconds`."""
@@ -113,3 +113,7 @@ class Names:
     @functools.cached_property
     def _source(self) -> re.Pattern[str] | None:
         return re.compile(self.source) if self.source else None
+
+
+def _seconds(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else -1

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from kconvert.catalog.labels import LabelSource
+from kconvert.catalog.labels import LabelList
 from kconvert.catalog.names import Names
 from kconvert.catalog.rule import Rule
 from kconvert.catalog.tree_layout import TreeLayout
@@ -175,7 +175,7 @@ class Release:
     """What is said of it."""
     names: Names = field(default_factory=Names)
     """How its clips are called."""
-    label_source: LabelSource = field(default_factory=LabelSource)
+    label_list: LabelList = field(default_factory=LabelList)
     """What says which labels there are."""
     union: tuple[str, ...] = ()
     """The releases that it is made of, the newest last; none if it is one of its own."""

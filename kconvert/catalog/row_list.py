@@ -29,9 +29,7 @@ class Row:
 
 
 def joined(files: Mapping[str, bytes]) -> bytes:
-    """Several files, by name, as one text; a single one stays as it is."""
-    if len(files) == 1:
-        return next(iter(files.values()))
+    """Several files, by name, as one text."""
     texts = {name: data.decode("utf-8-sig", "surrogateescape") for name, data in sorted(files.items())}
     return json.dumps(texts).encode()
 
@@ -85,6 +83,9 @@ def _entries(text: str, on_problem: OnProblem, at: str) -> Iterator[Row]:
     except (ValueError, RecursionError) as error:
         on_problem(f"{at}line {getattr(error, 'lineno', 1)}", text[:40], f"JSON ({type(error).__name__})")
         return
+    if not isinstance(content, dict | list):
+        on_problem(f"{at}line 1", text[:40], "a list, or an object, of JSON")
+        return
     entries = content.items() if isinstance(content, dict) else enumerate(content)
     for key, entry in entries:
         values = {KEY: str(key)}
@@ -98,6 +99,11 @@ def _flatten(entry: Any, above: str, values: dict[str, str]) -> None:
         if isinstance(value, dict | list):
             _flatten(value, f"{above}{key}.", values)
         else:
-            values[f"{above}{key}"] = str(value)
+            values[f"{above}{key}"] = _plain(value)
     if not isinstance(entry, dict | list):
-        values["value"] = str(entry)
+        values["value"] = _plain(entry)
+
+
+def _plain(value: object) -> str:
+    """A value of JSON as a text; nothing of null."""
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

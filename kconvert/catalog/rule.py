@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+_SPEC = re.compile("(?:0?[1-9][0-9]?d)?")
+"""How numbers may be written."""
 FILE = "file"
 """What the name of the list's file goes by among the columns."""
 
@@ -41,9 +43,11 @@ class Rule:
         if self.pattern and re.compile(self.pattern).groups == 0:
             raise ValueError(f"pattern {self.pattern!r}: expected a group in it, as (.+)")
         try:
-            _ = self.columns
+            specs = [spec or "" for _, name, spec, _ in string.Formatter().parse(self.template) if name is not None]
         except ValueError as error:
             raise ValueError(f"template {self.template!r}: {error}; expected columns, as {{id}}_{{start}}") from error
+        if odd := [spec for spec in specs if not _SPEC.fullmatch(spec)]:
+            raise ValueError(f"template {self.template!r}: got {odd[0]!r}, expected as {{start:06d}}, or nothing")
 
     @classmethod
     def from_short(cls, text: object) -> object:
@@ -51,20 +55,31 @@ class Rule:
         return {"template": text if "{" in text else f"{{{text}}}"} if isinstance(text, str) else text
 
     @functools.cached_property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that it is made of."""
-        return tuple(name for _, name, _, _ in string.Formatter().parse(self.template) if name)
+    def _pieces(self) -> tuple[tuple[str, str, str], ...]:
+        """The template: texts, each with the column behind it and how that is written; `""` for none."""
+        found = string.Formatter().parse(self.template)
+        return tuple((before, name or "", spec or "") for before, name, spec, _ in found)
+
+    def _filled(self, name: str, spec: str, row: Mapping[str, str]) -> str:
+        text = row[name] if name else ""
+        return format(int(text), spec) if spec and text.isdecimal() else text
 
     def apply(self, row: Mapping[str, str], labels: Sequence[str] = ()) -> str:
-        """The value; `labels` are those that numbers stand for. Raises `ValueError` where there is none."""
-        text = self.template.format_map({name: _number(row[name], self.template) for name in self.columns})
+        """The value; `labels` are those that numbers stand for.
+
+        Raises: `ValueError` where there is none, `KeyError` for a column that is not there.
+        """
+        text = "".join(before + self._filled(name, spec, row) for before, name, spec in self._pieces)
         if self._pattern is not None:
             match = self._pattern.fullmatch(text)
-            if match is None:
+            if match is None or match[1] is None:
                 raise ValueError(f"{text!r} is not of the form {self.pattern}")
             text = match[1]
         for pattern, instead in self.rewrite.items():
-            text = re.sub(pattern, instead, text)
+            try:
+                text = re.sub(pattern, instead, text)
+            except re.error as error:
+                raise ValueError(f"rewrite {instead!r}: {error}") from error
         if self.first_id is None or not labels:
             return text
         number = int(text) - self.first_id if text.isdecimal() else -1
@@ -75,8 +90,3 @@ class Rule:
     @functools.cached_property
     def _pattern(self) -> re.Pattern[str] | None:
         return re.compile(self.pattern, re.DOTALL) if self.pattern else None
-
-
-def _number(text: str, template: str) -> Any:
-    """A whole number where the template may want to pad it, else the text as it is."""
-    return int(text) if ":" in template and text.isdecimal() else text

@@ -6,13 +6,13 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
 from kconvert.catalog.checked import Problems, checked
-from kconvert.catalog.labels import LabelSource
+from kconvert.catalog.labels import LabelList
 from kconvert.catalog.names import Names
 from kconvert.catalog.release import SUPPLEMENT_NAMES, About, Release, ScriptFolders, SplitInfo, SupplementInfo
 from kconvert.catalog.tree_layout import TreeLayout
@@ -44,7 +44,7 @@ class ReleaseFile:
     """What is said of it."""
     names: Names = field(default_factory=Names)
     """How its clips are called."""
-    labels: LabelSource = field(default_factory=LabelSource)
+    labels: LabelList = field(default_factory=LabelList)
     """What says which labels there are."""
     union: tuple[str, ...] = ()
     """The releases that it is made of, the newest last: of a video that several have, the newest has all clips, and
@@ -71,14 +71,35 @@ class ReleaseFile:
             raise ValueError("splits: expected one at least")
         if odd := [split for split in self.splits if not _SPLIT.fullmatch(split)]:
             raise ValueError(f"splits: {odd[0]!r}: expected small letters and digits")
-        if unknown := [one for one in self.union if one not in RELEASE_NAMES]:
-            raise ValueError(
-                f"union: {unknown[0]!r} is no release of the catalogue; expected of {', '.join(RELEASE_NAMES)}"
-            )
-        if self.exclude_lists and not self.union:
-            raise ValueError("exclude_lists: only a union has them; leave them out, or give `union`")
+        if empty := [name for name, values in self.choices.items() if not values]:
+            raise ValueError(f"choices.{empty[0]}: expected a value at least")
+        self._require_union()
+        for split, info in self.splits.items():
+            self._require_lists(split, info)
         if unknown := sorted(set(self.supplements) - set(SUPPLEMENT_NAMES)):
             raise ValueError(f"supplements: unknown {unknown[0]!r}, expected one of {', '.join(SUPPLEMENT_NAMES)}")
+
+    def _require_union(self) -> None:
+        """Raises `ValueError` for a union of what is no release, or of splits that one does not have."""
+        if unknown := [one for one in self.union if one not in RELEASE_NAMES]:
+            raise ValueError(f"union: {unknown[0]!r} is none of {', '.join(RELEASE_NAMES)}")
+        for name in self.union:
+            if lacking := [split for split in self.splits if split not in load_release(name).splits]:
+                raise ValueError(f"union: {name} has no split {lacking[0]!r}")
+        if stray := [name for name in self.exclude_lists if name.partition(":")[0] not in self.union]:
+            raise ValueError(f"exclude_lists: {stray[0]!r}: expected the name of a release of the union before a colon")
+
+    def _require_lists(self, split: str, info: SplitInfo) -> None:
+        """Raises `ValueError` for lists that cannot be read as they are described."""
+        for file in info.annotations:
+            where = f"splits.{split}.annotations: {file.path}"
+            if file.form in ("union", "none") or (file.form == "lines" and file.name is None):
+                raise ValueError(f"{where}: form {file.form}: expected csv, lines or json, and `name`")
+            if file.form == "csv" and len(file.separator) > 1:
+                raise ValueError(f"{where}: separator {file.separator!r}: expected a single character")
+            are_numbers = file.label is not None and file.label.first_id is not None
+            if are_numbers and (self.labels.order != "listed" or not (self.labels.known or self.labels.path)):
+                raise ValueError(f"{where}: first_id: expected `labels` that are a list, or have order: listed")
 
 
 class ReleaseFileError(UsageError):
@@ -147,13 +168,14 @@ def parse_release(text: str, where: str) -> Release:
         more = f"; and {len(set(problems.found)) - MAX_SHOWN} more" if len(set(problems.found)) > MAX_SHOWN else ""
         listed = "; ".join(f"line {line}: {problem}" for line, problem in shown)
         raise ReleaseFileError(f"{where}: {listed}{more}; `kconvert help releases` says what there is")
+    members = [load_release(name) for name in found.union]
     return Release(
         name=found.name,
         title=found.title,
         splits={name: dataclasses.replace(split, name=name) for name, split in found.splits.items()},
         about=found.about,
-        names=found.names,
-        label_source=found.labels,
+        names=members[0].names if members else found.names,
+        label_list=found.labels,
         union=found.union,
         exclude_lists=found.exclude_lists,
         choices=found.choices,
@@ -163,8 +185,17 @@ def parse_release(text: str, where: str) -> Release:
         extracted=found.extracted,
         supplements=found.supplements,
         text=text,
-        labels=found.labels.ordered(found.labels.known),
+        labels=_labels(found.labels, members, where),
     )
+
+
+def _labels(listed: LabelList, members: Sequence[Release], where: str) -> tuple[str, ...]:
+    """The labels that a file lists, or those of the releases of a union; none if only the origin knows them."""
+    of_members = (listed.aliases.get(label, label) for member in members for label in member.labels)
+    try:
+        return listed.ordered(listed.known or tuple(of_members))
+    except ValueError as error:
+        raise ReleaseFileError(f"{where}: labels: {error}; correct it") from error
 
 
 def with_choices(release: Release, chosen: Mapping[str, str]) -> Release:
@@ -193,7 +224,9 @@ def with_choices(release: Release, chosen: Mapping[str, str]) -> Release:
             for file in split.annotations
         ]
         splits[name] = dataclasses.replace(split, annotations=tuple(files))
-    return dataclasses.replace(release, splits=splits)
+    layouts = tuple(dataclasses.replace(one, folder=filled(one.folder)) for one in release.extracted)
+    labels = dataclasses.replace(release.label_list, path=filled(release.label_list.path))
+    return dataclasses.replace(release, splits=splits, extracted=layouts, label_list=labels)
 
 
 def hosted_names() -> tuple[str, ...]:

@@ -32,7 +32,7 @@ class TreeLayout:
 
     def folders(self, split: str) -> list[str]:
         """What the folder of a split may be called."""
-        return [self.folder.format(split=spelt) for spelt in SPLIT_FOLDERS.get(split, (split,))]
+        return [self.folder.replace("{split}", spelt) for spelt in SPLIT_FOLDERS.get(split, (split,))]
 
 
 COMMON_LAYOUTS = (

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 
 from kconvert.catalog.annotation import Annotations, AnnotationText, parse_annotations
-from kconvert.catalog.names import Names
 from kconvert.catalog.release import AnnotationFile, Release
 from kconvert.catalog.shelf import load_release
 from kconvert.errors import Problem
@@ -33,25 +32,26 @@ def parse_file(file: AnnotationFile, data: bytes, release: Release, split: str, 
     Of a video that several releases of a union have, the newest has all clips, with its labels.
     """
     if file.form != "union":
-        return parse_annotations(AnnotationText(data, file), split, release.label_ids, max_malformed)
+        return parse_annotations(
+            AnnotationText(data, file), split, release.label_ids, max_malformed, release.label_list.aliases
+        )
     found = []
     for name, files in json.loads(data).items():
         member = load_release(name)
         pairs = ((build(AnnotationFile, one), text.encode("utf-8", "surrogateescape")) for one, text in files)
         parsed = [parse_file(one, content, member, split, max_malformed) for one, content in pairs]
         found.append((name, parsed))
-    return _merged(found, release.label_source.aliases, release.names)
+    return _merged(found, release)
 
 
-def _merged(
-    found: Sequence[tuple[str, Sequence[Annotations]]], aliases: Mapping[str, str], names: Names
-) -> Annotations:
+def _merged(found: Sequence[tuple[str, Sequence[Annotations]]], release: Release) -> Annotations:
     labels: dict[str, str] = {}
     superseded: dict[str, str] = {}
     newest: dict[str, str] = {}
     repeated: list[str] = []
     malformed: list[Problem] = []
-    for release, of_release in reversed(found):
+    aliases, names, known = release.label_list.aliases, release.names, release.label_ids
+    for member, of_release in reversed(found):
         own: set[str] = set()
         for one in of_release:
             repeated += one.repeated
@@ -62,7 +62,11 @@ def _merged(
                     if name not in labels:
                         superseded.setdefault(name, newer)
                 elif name not in labels:
-                    labels[name] = aliases.get(label, label)
                     own.add(youtube_id)
-        newest |= dict.fromkeys(own, release)
+                    meant = aliases.get(label, label)
+                    if meant in known or not meant:
+                        labels[name] = meant
+                    else:
+                        malformed.append(Problem(f"{member}: {name}", label, f"a label of {release.name}"))
+        newest |= dict.fromkeys(own, member)
     return Annotations(labels, tuple(repeated), tuple(malformed), superseded)

@@ -371,7 +371,7 @@ def _entry(file: YamlFile, number: int, usual: dict[str, Any], options: dict[str
     """One conversion of a batch file."""
     parser = conversion_parser("kconvert", "")
     try:
-        conversion = _instantiate(parser, parser.parse_object(_merged(usual, options)))
+        conversion = _instantiate(parser, parser.parse_object(_merged(usual, _beside(file.path, options))))
         for group in ignored_groups(conversion):
             if group not in options:
                 conversion = conversion.without(group)
@@ -383,6 +383,14 @@ def _entry(file: YamlFile, number: int, usual: dict[str, Any], options: dict[str
         keys = (f"conversions.{number}.{name}", f"defaults.{name}", f"conversions.{number}")
         where = file.where(next((key for key in keys if key in file.lines), ""))
         raise UsageError(f"{where}: conversion {number + 1}: {error}") from error
+
+
+def _beside(batch: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """The same with the file of a release that stands beside the file of the batch, where it is named so."""
+    release = options.get("release")
+    if isinstance(release, str) and release not in RELEASE_NAMES and (batch.parent / release).is_file():
+        return {**options, "release": str(batch.parent / release)}
+    return options
 
 
 def _merged(defaults: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:

@@ -229,6 +229,8 @@ def require_known_words(conversion: Conversion) -> None:
     release = conversion.described
     if release.labels:
         _ = conversion.selection(release)
+    if conversion.origin == OFFICIAL_BASE and not release.root and not release.union:
+        raise UsageError(f"--origin: expected where the clips of {release.name} are; no official server has them")
     if conversion.to == "archives" and not release.root:
         raise UsageError(f"--to archives: {release.name} has no official archives; choose another --to")
     if conversion.match == "id" and conversion.classes:

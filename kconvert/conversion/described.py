@@ -6,14 +6,18 @@ import dataclasses
 import hashlib
 import json
 
-from kconvert.catalog.annotation import AnnotationText, parse_annotations
 from kconvert.catalog.labels import parse_labels
 from kconvert.catalog.release import Release
+from kconvert.catalog.union import parse_file
 from kconvert.conversion.config import Conversion, chosen
 from kconvert.dataset.manifest import ReleaseDescription
 from kconvert.errors import OriginError
 from kconvert.sources.origins.open import open_origin
 from kconvert.sources.origins.origin import Origin
+
+
+class NoLabelsError(OriginError):
+    """Nothing says which labels a release has."""
 
 
 def resolved_release(conversion: Conversion) -> Release:
@@ -22,12 +26,18 @@ def resolved_release(conversion: Conversion) -> Release:
     if release.labels:
         return release
     origin = open_origin(conversion.origin_location, release, conversion.fetch, conversion.links)
-    return with_labels(release, origin, conversion.max_malformed)
+    try:
+        return with_labels(release, origin, conversion.max_malformed)
+    except NoLabelsError:
+        if conversion.unlabelled != "keep":
+            raise
+        return release
 
 
 def with_labels(release: Release, origin: Origin, max_malformed: float = 1.0) -> Release:
-    """A release with the labels that an origin says. Raises `OriginError` if nothing says which there are."""
-    source = release.label_source
+    """A release with the labels that an origin says. Raises `NoLabelsError` if nothing says which there are,
+    `OriginError` if what says it cannot be read."""
+    source = release.label_list
     if release.labels:
         return release
     if source.path:
@@ -38,10 +48,14 @@ def with_labels(release: Release, origin: Origin, max_malformed: float = 1.0) ->
     else:
         found = _listed_labels(release, origin, max_malformed) or tuple(origin.folder_labels())
     if not found:
-        raise OriginError(
-            f"{release.name}: neither lists nor folders say which labels there are; give `labels:` in the file"
+        raise NoLabelsError(
+            f"{release.name}: neither lists nor folders say which labels there are; give `labels:` in its file, or "
+            "--unlabelled keep"
         )
-    return dataclasses.replace(release, labels=source.ordered(found))
+    try:
+        return dataclasses.replace(release, labels=source.ordered(found))
+    except ValueError as error:
+        raise OriginError(f"{release.name}: {error}; correct the lists, or give `labels:` in its file") from error
 
 
 def _listed_labels(release: Release, origin: Origin, max_malformed: float) -> tuple[str, ...]:
@@ -49,7 +63,7 @@ def _listed_labels(release: Release, origin: Origin, max_malformed: float) -> tu
     found: dict[str, None] = {}
     for info in release.splits.values():
         file, data = origin.annotations(info)
-        annotations = parse_annotations(AnnotationText(data, file), info.name, {}, max_malformed)
+        annotations = parse_file(file, data, release, info.name, max_malformed)
         found |= dict.fromkeys(label for label in annotations.labels.values() if label)
     return tuple(found)
 

@@ -42,7 +42,11 @@ class Exclusions:
         """Gives the lists that exclude a clip of that name: none for being in its own split, unless a person says of a
         file what is in that; of a union, also the newer release that has its video."""
         split, superseded = f"{release.name}:{plan.info.name}", plan.annotations.superseded
-        both = (self.own, self.asked if split in self.in_files else self.asked.without(split))
+        others = [one for one in self.own.lists if not one.name.endswith(f":{plan.info.name}")]
+        both = (
+            dataclasses.replace(self.own, lists=others),
+            self.asked if split in self.in_files else self.asked.without(split),
+        )
 
         def excluded_by(name: str) -> tuple[str, ...]:
             found = tuple(one for exclusion in both for one in exclusion.of(name))
@@ -83,7 +87,7 @@ def _own(release: Release, source: ListSource) -> Exclusion:
         ListName(f"{name}:{split}", name, split)
         for name in release.union
         for split in load_release(name).splits
-        if split not in release.splits
+        if list(release.splits) != [split]
     ]
     lists = [
         read_clip_lists(release.name, [one], dataclasses.replace(source, release=one.release))[0] for one in others

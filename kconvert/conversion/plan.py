@@ -14,7 +14,7 @@ from kconvert.errors import FetchError, OriginError
 from kconvert.events import SplitWork
 from kconvert.sources.bundle import Bundle
 from kconvert.sources.fetch.stream import FetchOptions, with_few_retries
-from kconvert.sources.origins.origin import Origin
+from kconvert.sources.origins.origin import AbsentError, Origin
 from kconvert.sources.trees.disk import LinkPolicy
 from kconvert.staging.journal import LISTING_NAME, Inputs, SplitJournal
 from kconvert.storage.threads import at_once
@@ -183,14 +183,18 @@ class Source:
     @functools.cached_property
     def num_unused(self) -> int:
         """Clips of the origin that are in no split, where those of several lie together."""
-        return self.origin.num_outside(self._all_named)
+        try:
+            return self.origin.num_outside(self._all_named)
+        except AbsentError:
+            # Of a split that is not asked for, perhaps, the lists are not there, and nobody can say.
+            return 0
 
-    def _all_named(self) -> set[str]:
-        """The clips that the lists of all splits name."""
-        named: set[str] = set()
+    def _all_named(self) -> Mapping[str, Mapping[str, str]]:
+        """The clips that lists name, by split."""
+        named = {}
         for info in self.release.splits.values():
             file, data = self.choice.annotations.get(info.name) or self.origin.annotations(info)
-            named |= self._parsed(info, file, data).labels.keys()
+            named[info.name] = self._parsed(info, file, data).labels
         return named
 
     def _named(self, archives: Mapping[str, Bundle], annotations: Annotations) -> dict[str, Bundle]:

@@ -91,7 +91,12 @@ class SplitJob:
         """An account that no clip is in yet."""
         plan = self.plan
         labelling = Labelling(
-            plan.annotations, plan.inputs.annotations, plan.info, self.release.labels, self.release.names
+            annotations=plan.annotations,
+            file=plan.inputs.annotations,
+            info=plan.info,
+            labels=self.release.labels,
+            names=self.release.names,
+            aliases=self.release.label_list.aliases,
         )
         return Account(labelling, self.policy)
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -331,6 +332,146 @@ def test_archives_that_hold_all_splits_also_in_parts(tmp_path: Path) -> None:
     assert {row[3] for row in duckdb.sql(query.format(tmp_path / "c")).fetchall()} == {"sit"}
     ran = kconvert(path, "--origin", tmp_path / "in", "--out", tmp_path / "d", "--to", "archives")
     assert (ran.code, "has no official archives" in one_line(ran)) == (2, True)
+
+
+def converted(
+    folder: Path, text: str, files: Mapping[str, str | None]
+) -> tuple[int, str, dict[str, tuple[object, ...]]]:
+    """What a file of a release makes of clips (`None`) and lists: exit code, what was said, and rows by name."""
+    for path, content in files.items():
+        (folder / "in" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "in" / path).write_bytes(make_clip("good", "x") if content is None else content.encode())
+    (folder / "it.yaml").write_text("name: it\ntitle: It\n" + text)
+    ran = kconvert(folder / "it.yaml", "--origin", folder / "in", "--out", folder / "out", "--overwrite")
+    rows = {}
+    if ran.code == 0:
+        query = f"select name, label, label_id, status, reason from '{folder}/out/metadata/*.parquet'"
+        rows = {row[0]: row[1:] for row in duckdb.sql(query).fetchall()}
+    return ran.code, ran.err + ran.out, rows
+
+
+def test_labels_that_agree_in_letters_alone_are_told_apart(tmp_path: Path) -> None:
+    labels = ("C++", "C#", "pull up", "pullup", "+", "-")
+    _, _, rows = converted(
+        tmp_path,
+        "splits: {train: {}}\nnames: {member: '(?:.*/)?(?P<label>[^/]+)/(?P<name>[^/]+)\\.mp4'}\n"
+        "extracted: [{title: x, folder: ''}]\n",
+        {f"{label}/{number}.mp4": None for number, label in enumerate(labels)},
+    )
+    assert {name: row[0] for name, row in rows.items()} == {str(number): label for number, label in enumerate(labels)}
+
+
+LISTED = """\
+splits:
+  train:
+    annotations: [{path: l.%s, form: %s, name: id, label: %s}]
+labels: %s
+extracted: [{title: x, folder: clips}]
+"""
+
+
+def test_numbers_of_labels_are_those_of_their_file(tmp_path: Path) -> None:
+    clips = {"clips/a.mp4": None, "clips/b.mp4": None, "l.csv": "id,what\na,1\nb,3\n"}
+    number = "{template: '{what}', first_id: 1}"
+    listed = "{path: labels.txt, order: listed, pattern: '[0-9]+ (.+)'}"
+    _, _, rows = converted(
+        tmp_path, LISTED % ("csv", "csv", number, listed), {**clips, "labels.txt": "1 zoo\n2 run\n3 bar\n"}
+    )
+    assert {name: row[:2] for name, row in rows.items()} == {"a": ("zoo", 0), "b": ("bar", 2)}
+    for labels, content, said in (
+        ("{path: labels.txt}", "zoo\nrun\n", "first_id: expected `labels`"),
+        ("{path: labels.txt, order: listed}", '{"run": 1, "sit": 3}', "without a gap"),
+        ("{path: labels.txt, order: listed}", '{"run": 1, "sit": 1}', "without a gap"),
+        ("{path: labels.txt, order: listed}", "zoo\nzoo\n", "'zoo' stands there twice"),
+        ("[a, b]", "", "'3' is no number of a label"),
+    ):
+        code, said_here, _ = converted(tmp_path, LISTED % ("csv", "csv", number, labels), {"labels.txt": content})
+        assert code == 2
+        assert said in said_here
+
+
+def test_json_within_json_several_lists_and_other_names_of_labels(tmp_path: Path) -> None:
+    entries = [{"id": "007", "info": {"what": "run"}}, {"id": "8", "info": {"what": "jog"}}, {"id": "9", "info": None}]
+    text = LISTED % ("json", "json", "'{info.what}'", "{known: [run, sit], aliases: {jog: run}}")
+    _, said, rows = converted(
+        tmp_path, text + "name_: x\n", {"l.json": json.dumps(entries), "clips/007.mp4": None, "clips/8.mp4": None}
+    )
+    assert "unknown 'name_'" in said
+    code, said, rows = converted(tmp_path, text, {})
+    # Of three rows, one lacks the label's column.
+    assert (code, "expected a column info.what" in said) == (2, True)
+    code, _, rows = converted(tmp_path, text, {"l.json": json.dumps(entries[:2])})
+    assert {name: row[0] for name, row in rows.items()} == {"007": "run", "8": "run"}
+    text = LISTED % ("*", "csv", "what", "[run]")
+    (tmp_path / "in/l.json").unlink()
+    code, said, rows = converted(tmp_path, text, {"l.1": "id,what\n007,run\n"})
+    assert (code, set(rows)) == (0, {"007"})
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["num_unused"] == 1
+
+
+def test_numbers_are_padded_where_that_is_asked_for_and_left_elsewhere(tmp_path: Path) -> None:
+    text = LISTED.replace("name: id", 'name: "{id}_{start:03d}"') % ("csv", "csv", "what", "[run]")
+    _, _, rows = converted(tmp_path, text, {"l.csv": "id,start,what\n007,5,run\n", "clips/007_005.mp4": None})
+    assert rows["007_005"][2] == "written"
+
+
+def test_what_no_pattern_takes_is_counted_and_nothing_at_all_is_told(tmp_path: Path) -> None:
+    text = (
+        "splits: {train: {}, test: {}}\nnames: {member: '(?:.*/)?(?P<split>[a-z]+)_(?P<label>run|sit)(?P<name>[0-9]+)\\.mp4'}\n"
+        "extracted: [{title: x, folder: ''}]\n"
+    )
+    files = {f"{name}.mp4": None for name in ("train_run1", "test_sit2", "dev_run3", "Test_run4", "zzz")}
+    code, _, rows = converted(tmp_path, text, files)
+    assert (code, set(rows)) == (0, {"1", "2"})
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["num_unused"] == 3
+    text = LISTED % ("csv", "csv", "what", "[run]")
+    code, said, _ = converted(tmp_path, text, {"l.csv": "id,what\na.mp4,run\n", "clips/a.mp4": None})
+    assert code == 2
+    assert "none of its clips is of train, as its lists name them" in said
+
+
+def test_a_union_of_ones_own_has_the_names_and_labels_of_its_releases(mini: Path, tmp_path: Path) -> None:
+    (tmp_path / "two.yaml").write_text("name: two\ntitle: Two\nunion: [k400, k600]\nsplits: {train: {}}\n")
+    ran = kconvert(tmp_path / "two.yaml", "--origin", mini, "--out", tmp_path / "out", "--workers", 2)
+    assert ran.code == 0, ran.err
+    query = f"select count(*) from '{tmp_path}/out/metadata/*.parquet' where status = 'written' and label_id >= 0"
+    assert duckdb.sql(query).fetchall()[0][0] > 20
+    assert "train" in json.loads(kconvert("releases", "k710", "--origin", mini, "--json").out)
+    for text, said in (
+        ("union: [k400, k500]\nsplits: {train: {}}", "union: 'k500' is none of"),
+        ("union: [k400]\nsplits: {dev: {}}", "union: k400 has no split 'dev'"),
+        ("union: [k400]\nsplits: {train: {}}\nexclude_lists: {zzz: a.csv}", "exclude_lists: 'zzz'"),
+        ("choices: {fold: []}\nsplits: {train: {}}", "choices.fold: expected a value"),
+        ("splits: {train: {annotations: [{path: a, form: lines}]}}", "form lines: expected csv, lines or json, and"),
+        ("splits: {train: {}}\nlabels: {path: a, pattern: '('}", "pattern: missing ), unterminated"),
+    ):
+        (tmp_path / "bad.yaml").write_text(f"name: bad\ntitle: Bad\n{text}\n")
+        ran = kconvert(tmp_path / "bad.yaml", "--origin", mini, "--out", tmp_path / "bad")
+        assert ran.code == 2
+        assert said in one_line(ran)
+
+
+def test_a_release_without_labels_is_kept_if_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.mp4").write_bytes(make_clip("good", "x"))
+    assert kconvert("new", tmp_path / "in", "--out", tmp_path / "it.yaml").code == 0
+    words = (tmp_path / "it.yaml", "--out", tmp_path / "out")
+    assert "--origin: expected where the clips of in are" in one_line(kconvert(*words))
+    ran = kconvert(*words, "--origin", tmp_path / "in")
+    assert (ran.code, "or --unlabelled keep" in one_line(ran)) == (2, True)
+    assert kconvert(*words, "--origin", tmp_path / "in", "--unlabelled", "keep").code == 0
+    assert kconvert("verify", tmp_path / "out").code == 0
+
+
+def test_folders_that_are_splits_in_part_are_not_guessed_at(tmp_path: Path) -> None:
+    for folders in (("dev", "test"), ("train", "Train"), ("train", "training")):
+        root = tmp_path / "-".join(folders)
+        for folder in folders:
+            (root / folder / "run").mkdir(parents=True)
+            (root / folder / "run/1.mp4").write_bytes(b"x")
+        ran = kconvert("new", root, "--out", tmp_path / "x.yaml")
+        assert (ran.code, "rename the folders to train, val and test" in one_line(ran)) == (2, True)
+        assert not (tmp_path / "x.yaml").exists()
 
 
 def test_a_first_file_is_written_by_looking_at_a_folder(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_every_label_has_one_of_the_710(shared_data: Path) -> None:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert len(rows) == 1700
     for row in rows:
-        label = release.label_source.aliases.get(row["label"], row["label"])
+        label = release.label_list.aliases.get(row["label"], row["label"])
         assert (label, release.label_ids[label]) == (row["k710_label"], int(row["k710_id"]))
 
 

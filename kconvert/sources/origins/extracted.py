@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import zlib
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -52,6 +52,11 @@ class ExtractedClips(Origin):
 
     def listing(self, info: SplitInfo, named: Container[str]) -> Listing:
         found = self._clips.of(info, named)
+        if not found.files and self._clips.all(info.name).files:
+            raise OriginError(
+                f"--origin {self._tree.location}: none of its clips is of {info.name}, as its lists name them; "
+                "`kconvert releases FILE --origin DIR` shows both: correct the patterns of names"
+            )
         cut = groups(info.name, self._tree, found.files, self._release.names)
         kept = json.dumps([[list(file) for file in group.files] for group in cut]).encode()
         return Listing(cut, len(cut), zlib.compress(kept, 1), found.notes)
@@ -99,14 +104,9 @@ class ExtractedClips(Origin):
     def text(self, path: str) -> bytes:
         return self._texts(next(iter(self._release.splits))).get(path)
 
-    def num_outside(self, named: Callable[[], Container[str]]) -> int:
+    def num_outside(self, named: Callable[[], Mapping[str, Container[str]]]) -> int:
         layout = self._clips.layout(next(iter(self._release.splits)))
-        are_listed = all(info.annotations for info in self._release.splits.values())
-        if layout is None or layout.has_folders_of_splits or not are_listed:
-            return 0
-        inside = named()
-        files = self._clips.all(next(iter(self._release.splits))).files
-        return sum(said is None or said.name not in inside for said in map(self._clips.said, files))
+        return 0 if layout is None or layout.has_folders_of_splits else self._clips.num_outside(named())
 
     def folder_labels(self) -> Sequence[str]:
         files = (file for split in self._release.splits for file in self._clips.all(split).files)

@@ -6,7 +6,7 @@ An archive goes by its official path, wherever it is, so that what is written do
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -104,7 +104,7 @@ class Mirror(Origin):
         require_single(path)
         return read_file(self._locate(path), self._options, MAX_ANNOTATION_BYTES)
 
-    def num_outside(self, named: Callable[[], Container[str]]) -> int:
+    def num_outside(self, named: Callable[[], Mapping[str, Container[str]]]) -> int:
         return 0
 
     def folder_labels(self) -> Sequence[str]:

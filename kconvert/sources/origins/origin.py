@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,9 +62,9 @@ class Origin(Protocol):
         """A small file below the base, or several as one (see `row_list.joined`). Raises `AbsentError` if it is not
         there, `OriginError` if it cannot be had."""
 
-    def num_outside(self, named: Callable[[], Container[str]]) -> int:
-        """How many clips are there that are none of these, where clips of several splits lie together; 0 where they do
-        not, and nobody is asked."""
+    def num_outside(self, named: Callable[[], Mapping[str, Container[str]]]) -> int:
+        """How many clips are of no split, where those of several lie together; `named` gives those that lists name, by
+        split. 0 where they do not, and nobody is asked."""
 
     def folder_labels(self) -> Sequence[str]:
         """The labels that the folders, or names, of clips say, where they do."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 
 from kconvert.catalog.release import AnnotationFile, Release, SplitInfo, SupplementInfo
@@ -102,7 +102,7 @@ class ScriptFolders(Origin):
         require_single(path)
         return read_file(str(self._root / path), self._options, MAX_ANNOTATION_BYTES)
 
-    def num_outside(self, named: Callable[[], Container[str]]) -> int:
+    def num_outside(self, named: Callable[[], Mapping[str, Container[str]]]) -> int:
         return 0
 
     def folder_labels(self) -> Sequence[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 
 from kconvert.catalog.release import AnnotationFile, Release, SplitInfo, SupplementInfo
@@ -61,7 +61,7 @@ class SharedArchives(Origin):
     def text(self, path: str) -> bytes:
         return self._texts.get(path)
 
-    def num_outside(self, named: Callable[[], Container[str]]) -> int:
+    def num_outside(self, named: Callable[[], Mapping[str, Container[str]]]) -> int:
         return 0
 
     def folder_labels(self) -> Sequence[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from kconvert.catalog.clip import letters
 from kconvert.catalog.names import VIDEO_ENDINGS, FoundName
 from kconvert.catalog.release import Release, SplitInfo
+from kconvert.catalog.spellings import Spellings
 from kconvert.catalog.tree_layout import COMMON_LAYOUTS, SPLIT_FOLDERS, TreeLayout, torchvision_folder
 from kconvert.errors import OriginError
 from kconvert.sources.trees.tree import Tree, TreeFile, TreeListing
@@ -72,7 +72,7 @@ class SplitFiles:
         places = list(self._places(split))
         if not places:
             return TreeListing(())
-        found = _flat_first(self._listing(places[0].folder), places[0].folder)
+        found = self._flat_first(self._listing(places[0].folder), places[0].folder)
         notes = [
             f"clips lie in {other.folder}/, too; those in {places[0].folder}/ are read"
             for other in places[1:]
@@ -85,14 +85,24 @@ class SplitFiles:
         found, layout = self.all(info.name), self.layout(info.name)
         if layout is None or layout.has_folders_of_splits:
             return found
-        spelt = SPLIT_FOLDERS.get(info.name, (info.name,))
+        files = [file for file in found.files if self._is_of(self.said(file), info, named)]
+        return replace(found, files=files)
 
-        def is_own(said: FoundName | None) -> bool:
-            if said is None or said.split:
-                return said is not None and said.split in spelt
-            return not info.annotations or said.name in named
+    def num_outside(self, named: Mapping[str, Container[str]]) -> int:
+        """How many clips are of no split, where those of several lie together; `named` are those that lists name, by
+        split."""
+        splits = self._release.splits
+        files = self.all(next(iter(splits))).files
+        return sum(
+            not any(self._is_of(said, info, named[split]) for split, info in splits.items())
+            for said in map(self.said, files)
+        )
 
-        return replace(found, files=[file for file in found.files if is_own(self.said(file))])
+    def _is_of(self, said: FoundName | None, info: SplitInfo, named: Container[str]) -> bool:
+        """Whether a clip is of a split, by what its path says, or by its lists."""
+        if said is None or said.split:
+            return said is not None and said.split in SPLIT_FOLDERS.get(info.name, (info.name,))
+        return not info.annotations or said.name in named
 
     def said(self, file: TreeFile) -> FoundName | None:
         """What the path of a file says; `None` if it is no clip's."""
@@ -101,14 +111,30 @@ class SplitFiles:
         except ValueError:
             return None
 
+    def _flat_first(self, found: TreeListing, folder: str) -> TreeListing:
+        """Without the copies in folders of clips that lie flat, of the same name and size."""
+        flat = {(self._name(file), file.size_bytes) for file in found.files if _above(file) == folder}
+        files = [
+            file
+            for file in found.files
+            if _above(file) == folder or (self._name(file), file.size_bytes) not in flat or not self._name(file)
+        ]
+        num_left = len(found.files) - len(files)
+        text = f"{num_left:,} clips lie in folders of classes and flat, too; the flat ones are read"
+        return replace(found, files=files, notes=(*found.notes, *([text] if num_left else [])))
+
+    def _name(self, file: TreeFile) -> str:
+        said = self.said(file)
+        return "" if said is None else said.name
+
     def title(self, split: str) -> str:
         """How the clips of a split lie, for people."""
         files, layout = self.all(split).files, self.layout(split)
-        by_letters = {letters(label): label for label in self._release.labels}
+        spellings = Spellings(self._release.labels)
         folders = Counter(file.path.rpartition("/")[0].rpartition("/")[2] for file in files)
-        labelled = {folder: number for folder, number in folders.items() if letters(folder) in by_letters}
+        labelled = {folder: number for folder, number in folders.items() if spellings.meant(folder)}
         num_flat = len(files) - sum(labelled.values())
-        flat = f"{len(by_letters)} classes flat" if num_flat else ""
+        flat = f"{len(self._release.labels)} classes flat" if num_flat else ""
         own = f"{len(labelled)} {'more folders of classes' if flat else 'class folders'}" if labelled else ""
         how = " and ".join(filter(None, (flat, own)))
         return "" if layout is None else f"clips extracted {self._maker(layout, folders)}: {how}"
@@ -148,19 +174,6 @@ class SplitFiles:
         if folder not in self._listings:
             self._listings[folder] = self._tree.listing(folder, is_video)
         return self._listings[folder]
-
-
-def _flat_first(found: TreeListing, folder: str) -> TreeListing:
-    """Without the copies in folders of files that lie flat."""
-    flat = {_leaf(file): file.size_bytes for file in found.files if _above(file) == folder}
-    files = [file for file in found.files if _above(file) == folder or flat.get(_leaf(file)) != file.size_bytes]
-    num_left = len(found.files) - len(files)
-    notes = [f"{num_left:,} clips lie in folders of classes and flat, too; the flat ones are read"] if num_left else []
-    return replace(found, files=files, notes=(*found.notes, *notes))
-
-
-def _leaf(file: TreeFile) -> str:
-    return file.path.rpartition("/")[2]
 
 
 def _above(file: TreeFile) -> str:

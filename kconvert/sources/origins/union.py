@@ -74,7 +74,7 @@ class UnionOrigin(Origin):
         _, origin = next(iter(self._origins.values()))
         return origin.text(path)
 
-    def num_outside(self, named: Callable[[], Container[str]]) -> int:
+    def num_outside(self, named: Callable[[], Mapping[str, Container[str]]]) -> int:
         return 0
 
     def folder_labels(self) -> Sequence[str]:

@@ -40,7 +40,7 @@ class TreeTexts:
             except FetchError as error:
                 raise OriginError(f"{error}; make it a file that this user can read") from error
             if found:
-                return joined(found)
+                return joined(found) if "*" in leaf else found[leaf]
         return None
 
     def get(self, path: str) -> bytes:
