@@ -38,6 +38,8 @@ class Annotations:
     """Clip names annotated more than once; the first row counts."""
     malformed: tuple[Problem, ...] = ()
     """The rows that cannot be read, and count for nothing."""
+    carried: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What of the rows goes into the table, by the clip's name and column."""
     superseded: Mapping[str, str] = field(default_factory=dict)
     """Of a union: clips of videos that a newer release has, each with that release."""
 
@@ -77,6 +79,7 @@ class _Collector:
         self.known_labels = known_labels
         self._spellings = Spellings(known_labels, aliases)
         self.labels: dict[str, str] = {}
+        self.carried: dict[str, dict[str, str]] = {}
         self.repeated: list[str] = []
         self.malformed: list[Problem] = []
         """Rows that cannot be read."""
@@ -188,7 +191,7 @@ def parse_annotations(
     if not collector.labels or len(collector.malformed) > max_malformed * collector.num_rows:
         allowed = f"{int(max_malformed * collector.num_rows):,} of {collector.num_rows:,} rows"
         raise AnnotationError(file.path, tuple(collector.malformed), allowed)
-    return Annotations(collector.labels, tuple(collector.repeated), tuple(collector.malformed))
+    return Annotations(collector.labels, tuple(collector.repeated), tuple(collector.malformed), collector.carried)
 
 
 def _require_whole(text: str, collector: _Collector) -> None:
@@ -218,6 +221,8 @@ def _parse_described(text: str, file: AnnotationFile, collector: _Collector) -> 
             collector.problem(row.where, ", ".join(row.values.values()), str(error))
         else:
             collector.add_named(row.where, name, label)
+            if file.carry:
+                collector.carried.setdefault(name, {column: row.values.get(column, "") for column in file.carry})
 
 
 def _parse_csv(text: str, collector: _Collector) -> None:

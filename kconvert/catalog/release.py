@@ -52,6 +52,8 @@ class AnnotationFile:
     """What the values of a row are called; none if the first row says that, as a header."""
     separator: str = field(default="", metadata=LATER)
     """Between values; `""` for a comma in csv, and any white space in lines."""
+    carry: tuple[str, ...] = field(default=(), metadata=LATER)
+    """Columns that go into the table as they are, as `list_COLUMN`."""
     where: Mapping[str, str] = field(default_factory=dict, metadata=LATER, hash=False)
     """The values that the rows of the split have in these columns; others are of other splits, or of none."""
 
@@ -98,7 +100,7 @@ class SplitInfo:
     @property
     def archives_hold_one_class(self) -> bool:
         """Whether single classes can be fetched alone."""
-        return "{part}" not in self.archive
+        return "{label}" in self.archive or "{rank}" in self.archive
 
     def label_of(self, archive: str, labels: tuple[str, ...]) -> str | None:
         """The one label that an archive holds; `None` where classes are mixed or the name is not of the known form.

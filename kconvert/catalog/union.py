@@ -69,4 +69,4 @@ def _merged(found: Sequence[tuple[str, Sequence[Annotations]]], release: Release
                     else:
                         malformed.append(Problem(f"{member}: {name}", label, f"a label of {release.name}"))
         newest |= dict.fromkeys(own, member)
-    return Annotations(labels, tuple(repeated), tuple(malformed), superseded)
+    return Annotations(labels, tuple(repeated), tuple(malformed), superseded=superseded)

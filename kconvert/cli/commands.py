@@ -146,7 +146,9 @@ def _meant(first: str, others: list[str]) -> str:
 
 
 def _convert(words: list[str]) -> int:
-    parser = conversion_parser("kconvert", "Turn an official Kinetics release into training shards.", _COMMANDS_HELP)
+    parser = conversion_parser(
+        "kconvert", "Turn a release of a dataset, as Kinetics, into training shards.", _COMMANDS_HELP
+    )
     about = "Print the versions of kconvert and of what judges clips."
     parser.add_argument("-V", "--version", action="version", version="", help=about)
     conversion, output = parse_conversion(parser, words)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kconvert.catalog.release import Release
+from kconvert.catalog.release import Release, SplitInfo
 from kconvert.cli.pace import spoken
 from kconvert.cli.status import Status
 from kconvert.conversion.config import Conversion
@@ -368,19 +368,32 @@ def releases_text(releases: Sequence[Release], with_labels: bool) -> str:
             rows.append(
                 [
                     f"{release.name} {split}",
-                    f"{len(release.labels)}",
-                    f"{reported.num_archives:,}",
-                    format_bytes(reported.size_bytes),
-                    f"{reported.num_clips:,}",
-                    "-" if reported.num_annotations is None else f"{reported.num_annotations:,}",
-                    "one class each" if info.archives_hold_one_class else "classes mixed",
+                    _known(len(release.labels)),
+                    _known(reported.num_archives),
+                    format_bytes(reported.size_bytes) if reported.size_bytes else "-",
+                    _known(reported.num_clips),
+                    _known(reported.num_annotations),
+                    _archives_text(info),
                 ]
             )
     header = ["release", "labels", "archives", "size", "clips", "annotated", "an archive holds"]
     lines = [*aligned(header, rows), "sizes and counts as people report them"]
+    for release in releases:
+        lines += [f"{release.name}: --choose {name}={'|'.join(values)}" for name, values in release.choices.items()]
     if with_labels:
         lines += ["", *(f"{number:3} {label}" for release in releases for number, label in enumerate(release.labels))]
     return _text(lines)
+
+
+def _known(number: int | None) -> str:
+    """A number that people report; `-` where nobody does."""
+    return f"{number:,}" if number else "-"
+
+
+def _archives_text(info: SplitInfo) -> str:
+    if not info.archive:
+        return "-"
+    return "one class each" if info.archives_hold_one_class else "classes mixed"
 
 
 def releases_json(releases: Sequence[Release]) -> str:
@@ -389,6 +402,7 @@ def releases_json(releases: Sequence[Release]) -> str:
             release.name: {
                 "title": release.title,
                 "labels": list(release.labels),
+                "choices": {name: list(values) for name, values in release.choices.items()},
                 "splits": {
                     split: {"archives": info.archive, "reported": dataclasses.asdict(info.reported)}
                     for split, info in release.splits.items()

@@ -11,7 +11,7 @@ from kconvert.conversion.account import Account, Decision
 from kconvert.conversion.split_job import SplitJob
 from kconvert.dataset.layout import Layout
 from kconvert.dataset.manifest import ShardEntry, SplitCounts, SplitRecord, TableEntry, table_path
-from kconvert.dataset.table import SOUND_COLUMNS, SOURCE_COLUMNS, StagedRows, write_table
+from kconvert.dataset.table import CARRIED, SOUND_COLUMNS, SOURCE_COLUMNS, StagedRows, write_table
 from kconvert.errors import StagingError
 from kconvert.events import SplitDone
 from kconvert.staging.journal import ShardReceipt
@@ -167,6 +167,9 @@ def _table_columns(split: SplitJob, made: MadeSplit, placements: Mapping[str, Pl
     yield from release.names.columns([decision.name for decision in decisions])
     if not release.names.are_keys:
         yield "name", [decision.name for decision in decisions]
+    carried = split.plan.annotations.carried
+    for column in split.plan.inputs.annotations.carry:
+        yield f"{CARRIED}{column}", [carried.get(decision.name, {}).get(column, "") for decision in decisions]
     yield "label", [decision.label for decision in decisions]
     yield "label_id", [release.label_ids.get(decision.label, -1) for decision in decisions]
     yield "label_source", [decision.label_source for decision in decisions]

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kconvert.dataset.manifest import table_path
-from kconvert.dataset.table import KINDS, table_schema
+from kconvert.dataset.table import kind_of, table_schema
 from kconvert.errors import ManifestError
 from kconvert.storage.store import StorePath
 
@@ -178,7 +178,7 @@ class SplitRows:
             expressions = [one | one.is_null() for one in expressions]
         for name, value in values.items():
             wanted = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-            expressions.append(field(name).isin(pa.array(wanted, KINDS[name])))
+            expressions.append(field(name).isin(pa.array(wanted, kind_of(name))))
         if not expressions:
             return self
         chosen = pa.array(self.indexes, pa.int64())

@@ -7,7 +7,7 @@ of each. Work on whole splits stays in columns: a release has 650,000 rows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -130,16 +130,24 @@ TABLE_WITH_SOUND = pa.schema([*TABLE, *_SOUND])
 """The same where the sound of clips is a member of its own."""
 _NAME = ("name", pa.string())
 """A column at the end where names are no keys."""
+CARRIED = "list_"
+"""What columns begin with, behind all others, that are carried over from lists of clips; they are texts."""
 
 
-def table_schema(columns: Container[str]) -> pa.Schema:
+def table_schema(columns: Collection[str]) -> pa.Schema:
     """The schema of a final table that has these columns."""
     schema = TABLE_WITH_SOUND if SOUND_COLUMNS[0] in columns else TABLE
-    return pa.schema([*schema, _NAME]) if _NAME[0] in columns else schema
+    carried = [(name, pa.string()) for name in columns if name.startswith(CARRIED)]
+    return pa.schema([*schema, *([_NAME] if _NAME[0] in columns else []), *carried])
 
 
-KINDS = {column.name: column.type for column in table_schema((SOUND_COLUMNS[0], _NAME[0]))}
+_KINDS = {column.name: column.type for column in table_schema((SOUND_COLUMNS[0], _NAME[0]))}
 """The type of each column that a final table may have."""
+
+
+def kind_of(column: str) -> pa.DataType:
+    """The type of a column that a final table may have. Raises `KeyError` for any other."""
+    return pa.string() if column.startswith(CARRIED) else _KINDS[column]
 
 
 @dataclass(frozen=True)
@@ -331,7 +339,7 @@ def write_table(path: StorePath, columns: Iterable[tuple[str, Any]]) -> str:
 
     Columns may be made lazily: each is given up before the next is asked for. Returns the file's sha256.
     """
-    arrays = {name: _without_nulls(_column(values, KINDS[name]), KINDS[name]) for name, values in columns}
+    arrays = {name: _without_nulls(_column(values, kind_of(name)), kind_of(name)) for name, values in columns}
     schema = table_schema(arrays)
     table = pa.table([arrays[name] for name in schema.names], schema=schema)
     order = pa.table({"key": table["key"], "index": pa.array(range(table.num_rows), pa.int64())}).sort_by(

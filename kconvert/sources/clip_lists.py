@@ -97,7 +97,7 @@ def read_clip_list(option: str, name: ListName, source: ListSource) -> ClipList:
     if name.file:
         path = Path(os.path.expanduser(name.file))
         try:
-            return parse_clip_list(path.read_bytes(), name.text, str(path))
+            return _parsed(path.read_bytes(), name, path)
         except OSError as error:
             raise OriginError(f"{option}: {path}: {error.strerror}; expected a list of clips or of videos") from error
         except AnnotationError as error:
@@ -117,6 +117,15 @@ def read_clip_list(option: str, name: ListName, source: ListSource) -> ClipList:
     raise OriginError(
         f"{option}: {name.text}: its list cannot be had: {'; '.join(problems)}; give it as {name.text}=FILE"
     )
+
+
+def _parsed(data: bytes, name: ListName, path: Path) -> ClipList:
+    """The clips of a file, which is of the form that the release's own lists have, if that is a form of its own."""
+    release = load_release(name.release) if name.release else None
+    file = next(iter(release.splits[name.split].annotations), None) if release is not None else None
+    if release is None or file is None or file.name is None:
+        return parse_clip_list(data, name.text, str(path))
+    return ClipList.of_names(name.text, parse_file(file, data, release, name.split, 0.01).labels, release.names)
 
 
 def _annotated(name: ListName, where: str, source: ListSource) -> Iterator[str]:

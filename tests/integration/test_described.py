@@ -409,6 +409,29 @@ def test_json_within_json_several_lists_and_other_names_of_labels(tmp_path: Path
     assert json.loads((tmp_path / "out/manifest.json").read_text())["num_unused"] == 1
 
 
+def test_columns_are_carried_into_the_table_and_lists_of_described_releases_exclude(tmp_path: Path) -> None:
+    text = LISTED.replace("name: id", "name: id, carry: [more, id]") % ("csv", "csv", "what", "[run]")
+    text += "names: {source: '(?P<id>.{11})_[0-9]+'}\n"
+    names = ("AAAAAAAAAAA_000001", "AAAAAAAAAAB_000001")
+    rows = "".join(f"{name},run,more of {name}\n" for name in names)
+    files = {"l.csv": f"id,what,more\n{rows}", **{f"clips/{name}.mp4": None for name in names}}
+    assert converted(tmp_path, text, files)[0] == 0
+    query = f"select name, list_more, list_id from '{tmp_path}/out/metadata/*.parquet' order by name"
+    assert duckdb.sql(query).fetchall() == [(name, f"more of {name}", name) for name in names]
+    clips = product.open(str(tmp_path / "out"), "train")
+    assert sorted(str(clip.metadata["list_more"]) for clip in clips) == [f"more of {name}" for name in names]
+    assert len(clips.filter(list_more=f"more of {names[0]}")) == 1
+    assert kconvert("verify", tmp_path / "out").code == 0
+    (tmp_path / "vggsound.csv").write_text("AAAAAAAAAAA,30,run,train\nAAAAAAAAAAB,30,run,test\n")
+    ran = kconvert(
+        tmp_path / "it.yaml", "--origin", tmp_path / "in", "--out", tmp_path / "out", "--overwrite",
+        "--exclude", f"vggsound:train={tmp_path / 'vggsound.csv'}",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    query = f"select name, excluded_by from '{tmp_path}/out/metadata/*.parquet' where reason = 'excluded'"
+    assert duckdb.sql(query).fetchall() == [(names[0], ["vggsound:train"])]
+
+
 def test_numbers_are_padded_where_that_is_asked_for_and_left_elsewhere(tmp_path: Path) -> None:
     text = LISTED.replace("name: id", 'name: "{id}_{start:03d}"') % ("csv", "csv", "what", "[run]")
     _, _, rows = converted(tmp_path, text, {"l.csv": "id,start,what\n007,5,run\n", "clips/007_005.mp4": None})
