@@ -152,16 +152,8 @@ class Source:
                     "use that one, or --overwrite"
                 )
             archives[replacement.name] = replacement
-        return SplitPlan(
-            info,
-            fixed,
-            annotations,
-            self._named(archives, annotations),
-            None,
-            {},
-            self.origin.title(split),
-            listing.notes,
-        )
+        named, title = self._named(archives, annotations), self.origin.title(split)
+        return SplitPlan(info, fixed, annotations, named, None, {}, title, listing.notes, self.num_unused)
 
     def _new_plan(self, info: SplitInfo) -> SplitPlan:
         file, data = self.choice.annotations.get(info.name) or self.origin.annotations(info)

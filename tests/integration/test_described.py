@@ -144,7 +144,13 @@ def test_a_file_of_ones_own_is_converted_and_read_without_it(kind: str, tmp_path
     path = mine(tmp_path)
     ran = kconvert(path, "--origin", tmp_path / "in", "--out", tmp_path / "out", "--to", kind)
     assert ran.code == 0, ran.err
-    assert json.loads((tmp_path / "out/manifest.json").read_text())["num_unused"] == 1
+    whole = (tmp_path / "out/manifest.json").read_bytes()
+    assert json.loads(whole)["num_unused"] == 1
+    for name in ("manifest.json", ".kconvert/train/record.json", "metadata/train.parquet"):
+        (tmp_path / "out" / name).unlink()
+    # As if the run had been killed before its end.
+    assert kconvert(path, "--origin", tmp_path / "in", "--out", tmp_path / "out", "--to", kind).code == 0
+    assert (tmp_path / "out/manifest.json").read_bytes() == whole
     path.unlink()
     for command in ("verify", "status", "report"):
         assert kconvert(command, tmp_path / "out").code == 0

@@ -60,6 +60,7 @@ class SplitFiles:
         self._tree = tree
         self._release = release
         self._listings: dict[str, TreeListing] = {}
+        self._all: dict[str, TreeListing] = {}
 
     def layout(self, split: str) -> TreeLayout | None:
         """How the clips of a split lie; `None` if none is there."""
@@ -69,6 +70,11 @@ class SplitFiles:
     def all(self, split: str) -> TreeListing:
         """The clips that lie where those of a split do, perhaps with those of others; of clips that lie both flat and
         in a folder of their class, the flat ones."""
+        if split not in self._all:
+            self._all[split] = self._found(split)
+        return self._all[split]
+
+    def _found(self, split: str) -> TreeListing:
         places = list(self._places(split))
         if not places:
             return TreeListing(())
@@ -113,7 +119,9 @@ class SplitFiles:
 
     def _flat_first(self, found: TreeListing, folder: str) -> TreeListing:
         """Without the copies in folders of clips that lie flat, of the same name and size."""
-        flat = {(self._name(file), file.size_bytes) for file in found.files if _above(file) == folder}
+        flat = {(self._name(file), file.size_bytes) for file in found.files if _above(file) == folder} - {("", 0)}
+        if not flat or len(flat) == len(found.files):
+            return found
         files = [
             file
             for file in found.files
