@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+import datasets
 import duckdb
 import pytest
 import webdataset
@@ -45,7 +46,7 @@ NUM_UNUSED = {"ucf101": 0, "hmdb51": 1666}
 
 
 @pytest.fixture(scope="session")
-def datasets(once: Once, shared_data: Path) -> Path:
+def both(once: Once, shared_data: Path) -> Path:
     """Every clip of both under its real name, a few of them good, the others empty."""
 
     def make(folder: Path) -> None:
@@ -71,16 +72,16 @@ def datasets(once: Once, shared_data: Path) -> Path:
 @pytest.mark.parametrize("fold", FOLDS)
 @pytest.mark.parametrize("release", sorted(LISTS))
 def test_every_clip_of_a_fold_is_accounted_for_as_its_lists_say(
-    release: str, fold: str, datasets: Path, tmp_path: Path
+    release: str, fold: str, both: Path, tmp_path: Path
 ) -> None:
     lists, _, pipeline = LISTS[release]
     ran = kconvert(
-        release, "--choose", f"fold={fold}", "--origin", datasets / release, "--out", tmp_path / "out", "--workers", 2
+        release, "--choose", f"fold={fold}", "--origin", both / release, "--out", tmp_path / "out", "--workers", 2
     )
     assert ran.code == 0, ran.err
     query = f"select split, label, name, status, reason, label_id from '{tmp_path}/out/metadata/*.parquet'"
     found = duckdb.sql(query).fetchall()
-    expected = [line.split(" ", 1) for line in shell(pipeline.format(fold=fold), datasets / release / lists)]
+    expected = [line.split(" ", 1) for line in shell(pipeline.format(fold=fold), both / release / lists)]
     of_splits = [(split, path) for split, path in expected if split != "unused"]
     assert Counter((split, f"{label}/{name}.avi") for split, label, name, *_ in found) == Counter(of_splits)
     assert {(status, reason) for *_, status, reason, _ in found} == {("written", ""), ("rejected", "empty")}
@@ -92,13 +93,13 @@ def test_every_clip_of_a_fold_is_accounted_for_as_its_lists_say(
     assert kconvert("verify", tmp_path / "out").code == 0
     # Another fold is another conversion.
     other = FOLDS[FOLDS.index(fold) - 1]
-    ran = kconvert(release, "--choose", f"fold={other}", "--origin", datasets / release, "--out", tmp_path / "out")
+    ran = kconvert(release, "--choose", f"fold={other}", "--origin", both / release, "--out", tmp_path / "out")
     assert (ran.code, "was made with other options" in one_line(ran)) == (2, True)
 
 
-def test_the_ids_of_labels_are_those_of_the_lists(datasets: Path) -> None:
+def test_the_ids_of_labels_are_those_of_the_lists(both: Path) -> None:
     known = kconvert("releases", "ucf101", "--json").out
-    pairs = [line.split(" ", 1) for line in shell("tr -d '\\r' < classInd.txt", datasets / "ucf101/ucfTrainTestlist")]
+    pairs = [line.split(" ", 1) for line in shell("tr -d '\\r' < classInd.txt", both / "ucf101/ucfTrainTestlist")]
     assert json.loads(known)["ucf101"]["labels"] == [label for _, label in sorted(pairs, key=lambda one: int(one[0]))]
 
 
@@ -163,6 +164,11 @@ def test_a_file_of_ones_own_is_converted_and_read_without_it(kind: str, tmp_path
     assert found["a b.c#[1]-é"][0] == "train_a~20b~2Ec~23~5B1~5D-~C3~A9"
     assert found["n" * 130][0].startswith("train_" + "n" * 54 + "~~")
     assert (tmp_path / "out/labels.txt").read_text().splitlines() == ["run, fast", "sit"]
+    if kind != "folder":
+        samples = datasets.load_dataset(str(tmp_path / "out"), split="train", streaming=True).decode(False)
+        first = next(iter(samples))
+        name = first["json"]["name"] if kind == "webdataset" else first["name"]
+        assert found[name][0] == first["__key__" if kind == "webdataset" else "key"]
     if kind == "webdataset":
         samples = {}
         for shard in sorted((tmp_path / "out").glob("*/*.tar")):
@@ -230,7 +236,7 @@ def test_a_mistake_in_a_file_is_told_with_its_line(right: str, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_no_release_and_no_choice_is_told(datasets: Path, tmp_path: Path) -> None:
+def test_what_is_no_release_and_no_choice_is_told(both: Path, tmp_path: Path) -> None:
     for words, said in (
         (("absent.yaml",), "cannot be read (No such file or directory)"),
         (("ucf101", "--choose", "fold=4"), "--choose fold=4: expected one of 1, 2, 3"),
@@ -240,13 +246,13 @@ def test_what_is_no_release_and_no_choice_is_told(datasets: Path, tmp_path: Path
         (("ucf101", "--split", "val"), "expected one or more of train, test"),
         (("ufc101",), "did you mean `kconvert ucf101"),
     ):
-        ran = kconvert(*words, "--origin", datasets, "--out", tmp_path / "out")
+        ran = kconvert(*words, "--origin", both, "--out", tmp_path / "out")
         assert ran.code == 2
         assert said in one_line(ran)
 
 
-def test_lists_that_are_not_there_are_told_with_where_they_were_looked_for(datasets: Path, tmp_path: Path) -> None:
-    os.symlink(datasets / "hmdb51/hmdb51_org", tmp_path / "hmdb51_org")
+def test_lists_that_are_not_there_are_told_with_where_they_were_looked_for(both: Path, tmp_path: Path) -> None:
+    os.symlink(both / "hmdb51/hmdb51_org", tmp_path / "hmdb51_org")
     ran = kconvert("hmdb51", "--origin", tmp_path, "--links", "anywhere", "--out", tmp_path / "out")
     assert ran.code == 2
     assert "looked for *_test_split1.txt in testTrainMulti_7030_splits" in one_line(ran)

@@ -242,7 +242,8 @@ def _extension(name: str) -> str:
 def _declared(release: Release, annotations: Sequence[str], sound: str | None) -> dict[str, Any]:
     """The features of all members, for the front matter of a dataset card: a label has its name, and where a list is
     empty in the first samples, its type would be guessed wrong."""
-    facts = pa.struct([(name, _KINDS[kind]) for name, kind in FACTS.items()])
+    named = {} if release.names.are_keys else {"name": str}
+    facts = pa.struct([(name, _KINDS[kind]) for name, kind in {**FACTS, **named}.items()])
     features = [
         {"name": "cls", "dtype": {"class_label": {"names": dict(_numbered(release.labels))}}},
         card_feature("json", facts),
