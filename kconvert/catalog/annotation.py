@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from kconvert.catalog.names import Names
 from kconvert.catalog.release import AnnotationFile
 from kconvert.catalog.row_list import rows
 from kconvert.catalog.rows import LINE_END, csv_rows
+from kconvert.catalog.rule import Rule
 from kconvert.catalog.spellings import Spellings
 from kconvert.errors import AnnotationError, Problem
 
@@ -121,11 +122,12 @@ class _Collector:
         """A label as the release has it, of however it is spelt."""
         return self._spellings.meant(label) or label
 
-    def add_named(self, where: str, name: str, label: str) -> None:
-        """Takes a clip of any name; where no label is known yet, it has any."""
+    def add_named(self, where: str, name: str, label: str, are_known: bool = False) -> None:
+        """Takes a clip of any name; where no label is known yet, it has any, and where it has several, they are known
+        to be labels."""
         if not name or not _is_text(name + label):
             self.problem(where, name, "the name of a clip, and its label, as UTF-8 text in one line")
-        elif label and self.known_labels and label not in self.known_labels:
+        elif label and not are_known and self.known_labels and label not in self.known_labels:
             self.problem(where, label, "a label of the release")
         else:
             self._add_name(name, label)
@@ -205,6 +207,18 @@ def _require_whole(text: str, collector: _Collector) -> None:
         collector.refuse(last, line, "a whole row, and the end of a line: the file was cut")
 
 
+def _meant(rule: Rule, values: Mapping[str, str], labels: Sequence[str], collector: _Collector) -> str:
+    """The label of a row, or several as one text, as the release has them. Raises as `Rule.apply` does."""
+    text = rule.apply(values, labels)
+    if not rule.separator:
+        return collector.meant(text)
+    found = [collector.meant(one.strip()) for one in text.split(rule.separator) if one.strip()]
+    unknown = [one for one in found if collector.known_labels and one not in collector.known_labels]
+    if unknown:
+        raise ValueError(f"a label of the release, not {unknown[0]!r}")
+    return rule.separator.join(dict.fromkeys(found))
+
+
 def _parse_described(text: str, file: AnnotationFile, collector: _Collector) -> None:
     """A list whose form a release's file describes."""
     assert file.name is not None
@@ -214,13 +228,13 @@ def _parse_described(text: str, file: AnnotationFile, collector: _Collector) -> 
             if any(row.values[column] != value for column, value in file.where.items()):
                 continue
             name = file.name.apply(row.values)
-            label = "" if file.label is None else collector.meant(file.label.apply(row.values, labels))
+            label = "" if file.label is None else _meant(file.label, row.values, labels, collector)
         except KeyError as error:
             collector.problem(row.where, ", ".join(row.values), f"a column {error.args[0]}")
         except ValueError as error:
             collector.problem(row.where, ", ".join(row.values.values()), str(error))
         else:
-            collector.add_named(row.where, name, label)
+            collector.add_named(row.where, name, label, are_known=bool(file.label and file.label.separator))
             if file.carry:
                 collector.carried.setdefault(name, {column: row.values.get(column, "") for column in file.carry})
 

@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from kconvert.catalog.labels import LabelList
 from kconvert.catalog.names import Names
@@ -204,6 +204,20 @@ class Release:
     def label_ids(self) -> Mapping[str, int]:
         """From label to id."""
         return {label: number for number, label in enumerate(self.labels)}
+
+    @functools.cached_property
+    def separator(self) -> str:
+        """What stands between the labels of a clip in its lists, where it may have several; `""` where it has one."""
+        rules = (file.label for split in self.splits.values() for file in split.annotations)
+        return next((rule.separator for rule in rules if rule is not None and rule.separator), "")
+
+    def labelled(self, text: str) -> Mapping[str, Any]:
+        """What samples and tables say of a label: `label` and `label_id`, which is -1 where there is none. Where clips
+        may have several, there is none, and `label_ids` are those of all."""
+        if not self.separator:
+            return {"label": text, "label_id": self.label_ids.get(text, -1)}
+        ids = [self.label_ids[one] for one in text.split(self.separator) if one in self.label_ids]
+        return {"label": "", "label_id": -1, "label_ids": ids}
 
     @property
     def root(self) -> str:

@@ -31,6 +31,8 @@ class Rule:
     """What of that counts: the first group of this pattern of all of it; `""` for all."""
     first_id: int | None = None
     """The value is the number of a label, of which the first has this one; `None` if it is a label itself."""
+    separator: str = ""
+    """Of labels: what stands between several that a clip has; `""` if it has one."""
     rewrite: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Patterns, each with what stands instead of what it finds."""
 

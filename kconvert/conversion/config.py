@@ -233,6 +233,8 @@ def require_known_words(conversion: Conversion) -> None:
         raise UsageError(f"--origin: expected where the clips of {release.name} are; no official server has them")
     if conversion.to == "archives" and not release.root:
         raise UsageError(f"--to archives: {release.name} has no official archives; choose another --to")
+    if release.separator and conversion.classes:
+        raise UsageError(f"--classes: clips of {release.name} have several labels; leave it out")
     if conversion.match == "id" and conversion.classes:
         raise UsageError("--match id: --classes chooses clips by their annotated names; leave out one of both")
     _require_members(conversion)

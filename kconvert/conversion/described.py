@@ -64,7 +64,10 @@ def _listed_labels(release: Release, origin: Origin, max_malformed: float) -> tu
     for info in release.splits.values():
         file, data = origin.annotations(info)
         annotations = parse_file(file, data, release, info.name, max_malformed)
-        found |= dict.fromkeys(label for label in annotations.labels.values() if label)
+        texts = (label for label in annotations.labels.values() if label)
+        found |= dict.fromkeys(
+            one for text in texts for one in (text.split(release.separator) if release.separator else [text])
+        )
     return tuple(found)
 
 

@@ -170,8 +170,9 @@ def _table_columns(split: SplitJob, made: MadeSplit, placements: Mapping[str, Pl
     carried = split.plan.annotations.carried
     for column in split.plan.inputs.annotations.carry:
         yield f"{CARRIED}{column}", [carried.get(decision.name, {}).get(column, "") for decision in decisions]
-    yield "label", [decision.label for decision in decisions]
-    yield "label_id", [release.label_ids.get(decision.label, -1) for decision in decisions]
+    labelled = [release.labelled(decision.label) for decision in decisions]
+    for column in release.labelled(""):
+        yield column, [one[column] for one in labelled]
     yield "label_source", [decision.label_source for decision in decisions]
     yield "status", [decision.status for decision in decisions]
     yield "reason", [decision.reason for decision in decisions]

@@ -174,7 +174,11 @@ class Repack(Strategy):
         receipt = split.journal.shard_receipt(shard.number)
         assert receipt is not None
         decisions = shard.decisions
-        files = [self.format.video_path(receipt.path, split.name, safe_name(one.name), one.label) for one in decisions]
+        labels = [str(split.release.labelled(one.label)["label"]) for one in decisions]
+        files = [
+            self.format.video_path(receipt.path, split.name, safe_name(one.name), label)
+            for one, label in zip(decisions, labels, strict=True)
+        ]
         return MadeShard(receipt, decisions, files)
 
 
@@ -248,8 +252,7 @@ def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release
         "youtube_id": parts.youtube_id,
         "start_seconds": parts.start_seconds,
         "end_seconds": parts.end_seconds,
-        "label": decision.label,
-        "label_id": release.label_ids.get(decision.label, -1),
+        **release.labelled(decision.label),
         "label_source": decision.label_source,
         "duration_seconds": _known(row["duration_seconds"], -1.0),
         "num_frames": _known(row["num_frames"], -1),

@@ -130,6 +130,8 @@ TABLE_WITH_SOUND = pa.schema([*TABLE, *_SOUND])
 """The same where the sound of clips is a member of its own."""
 _NAME = ("name", pa.string())
 """A column at the end where names are no keys."""
+_LABEL_IDS = ("label_ids", pa.list_(pa.int32()))
+"""The same where clips may have several labels."""
 CARRIED = "list_"
 """What columns begin with, behind all others, that are carried over from lists of clips; they are texts."""
 
@@ -138,10 +140,11 @@ def table_schema(columns: Collection[str]) -> pa.Schema:
     """The schema of a final table that has these columns."""
     schema = TABLE_WITH_SOUND if SOUND_COLUMNS[0] in columns else TABLE
     carried = [(name, pa.string()) for name in columns if name.startswith(CARRIED)]
-    return pa.schema([*schema, *([_NAME] if _NAME[0] in columns else []), *carried])
+    further = [one for one in (_NAME, _LABEL_IDS) if one[0] in columns]
+    return pa.schema([*schema, *further, *carried])
 
 
-_KINDS = {column.name: column.type for column in table_schema((SOUND_COLUMNS[0], _NAME[0]))}
+_KINDS = {column.name: column.type for column in table_schema((SOUND_COLUMNS[0], _NAME[0], _LABEL_IDS[0]))}
 """The type of each column that a final table may have."""
 
 

@@ -444,6 +444,28 @@ def test_columns_are_carried_into_the_table_and_lists_of_described_releases_excl
     assert duckdb.sql(query).fetchall() == [(names[0], ["vggsound:train"])]
 
 
+@pytest.mark.parametrize("kind", ["webdataset", "parquet", "folder", "litdata", "lance"])
+def test_a_clip_may_have_several_labels(kind: str, tmp_path: Path) -> None:
+    text = LISTED % ("csv", "csv", "{template: '{what}', separator: '|'}", "{known: [run, sit, fly]}")
+    files = {"l.csv": "id,what\na,sit|Fly\nb,run\n", "clips/a.mp4": None, "clips/b.mp4": None}
+    assert converted(tmp_path, text, {**files, "l.csv": "id,what\na,sit|eat\nb,run\n"})[0] == 2
+    converted(tmp_path, text, files)
+    ran = kconvert(tmp_path / "it.yaml", "--origin", tmp_path / "in", "--out", tmp_path / "o", "--to", kind)
+    assert ran.code == 0, ran.err
+    labels = (tmp_path / "o/labels.txt").read_text().splitlines()
+    query = f"select name, label, label_id, label_ids, status from '{tmp_path}/o/metadata/*.parquet' order by name"
+    assert duckdb.sql(query).fetchall() == [
+        ("a", "", -1, [labels.index("sit"), labels.index("fly")], "written"),
+        ("b", "", -1, [labels.index("run")], "written"),
+    ]
+    assert kconvert("verify", tmp_path / "o").code == 0
+    if kind in ("webdataset", "parquet"):
+        samples = datasets.load_dataset(str(tmp_path / "o"), split="train", streaming=True).decode(False)
+        ids = [(one["json"] if kind == "webdataset" else one)["label_ids"] for one in samples]
+        assert sorted(map(len, ids)) == [1, 2]
+    assert "have several labels" in one_line(kconvert(tmp_path / "it.yaml", "--origin", tmp_path, "--classes", "run"))
+
+
 def test_numbers_are_padded_where_that_is_asked_for_and_left_elsewhere(tmp_path: Path) -> None:
     text = LISTED.replace("name: id", 'name: "{id}_{start:03d}"') % ("csv", "csv", "what", "[run]")
     _, _, rows = converted(tmp_path, text, {"l.csv": "id,start,what\n007,5,run\n", "clips/007_005.mp4": None})

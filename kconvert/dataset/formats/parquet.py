@@ -37,7 +37,9 @@ _MAX_METADATA_BYTES = 4096
 _LENGTH_BYTES = 4
 _VIDEO, _AUDIO = "video", "audio"
 _FILE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_KINDS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+_KINDS = {
+    str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), list: pa.list_(pa.int64()),
+}  # fmt: skip
 _ELSEWHERE = ("key", "label", "label_id")
 """Metadata that have a column of their own, or a name that `label` stands for."""
 

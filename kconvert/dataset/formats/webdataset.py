@@ -242,8 +242,12 @@ def _extension(name: str) -> str:
 def _declared(release: Release, annotations: Sequence[str], sound: str | None) -> dict[str, Any]:
     """The features of all members, for the front matter of a dataset card: a label has its name, and where a list is
     empty in the first samples, its type would be guessed wrong."""
-    named = {} if release.names.are_keys else {"name": str}
-    facts = pa.struct([(name, _KINDS[kind]) for name, kind in {**FACTS, **named}.items()])
+    kinds = {name: _KINDS[kind] for name, kind in FACTS.items()}
+    if release.separator:
+        kinds["label_ids"] = pa.list_(pa.int64())
+    if not release.names.are_keys:
+        kinds["name"] = pa.string()
+    facts = pa.struct(list(kinds.items()))
     features = [
         {"name": "cls", "dtype": {"class_label": {"names": dict(_numbered(release.labels))}}},
         card_feature("json", facts),
