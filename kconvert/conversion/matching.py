@@ -43,7 +43,7 @@ def _match(release: Release, origin: Origin, info: SplitInfo) -> SplitMatch:
     file, data = origin.annotations(info)
     annotations = parse_file(file, data, release, info.name, 1.0)
     here = origin.split(info)
-    bundles = () if here is None else origin.listing(here, annotations.labels).bundles
+    bundles = () if here is None else origin.listing(here, lambda: annotations.labels).bundles
     names: dict[str, str] = {}
     unnamed = []
     for path in (path for bundle in bundles for path in bundle.paths):

@@ -156,10 +156,11 @@ class Source:
         return SplitPlan(info, fixed, annotations, named, None, {}, title, listing.notes, self.num_unused)
 
     def _new_plan(self, info: SplitInfo) -> SplitPlan:
-        file, data = self.choice.annotations.get(info.name) or self.origin.annotations(info)
-        annotations = self._parsed(info, file, data)
-        listing = self.origin.listing(info, annotations.labels)
+        # Most origins list what they have without asking what is annotated.
+        annotated = functools.cache(functools.partial(self._annotated, info))
+        listing = self.origin.listing(info, lambda: annotated()[2].labels)
         replacement = self.origin.replacement(info)
+        file, data, annotations = annotated()
         names = self._selected(info, listing.bundles)
         number = list(self.release.splits).index(info.name)
         better = None if replacement is None else replacement.name
@@ -172,6 +173,10 @@ class Source:
         title, num_unused = self.origin.title(info.name), self.num_unused
         return SplitPlan(info, inputs, annotations, named, new, {}, title, listing.notes, num_unused)
 
+    def _annotated(self, info: SplitInfo) -> tuple[AnnotationFile, bytes, Annotations]:
+        file, data = self.choice.annotations.get(info.name) or self.origin.annotations(info)
+        return file, data, self._parsed(info, file, data)
+
     @functools.cached_property
     def num_unused(self) -> int:
         """Clips of the origin that are in no split, where those of several lie together."""
@@ -183,11 +188,7 @@ class Source:
 
     def _all_named(self) -> Mapping[str, Mapping[str, str]]:
         """The clips that lists name, by split."""
-        named = {}
-        for info in self.release.splits.values():
-            file, data = self.choice.annotations.get(info.name) or self.origin.annotations(info)
-            named[info.name] = self._parsed(info, file, data).labels
-        return named
+        return {split: self._annotated(info)[2].labels for split, info in self.release.splits.items()}
 
     def _named(self, archives: Mapping[str, Bundle], annotations: Annotations) -> dict[str, Bundle]:
         names = annotations.named_once(self.release.names)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from kconvert.catalog.release import Release
-from kconvert.catalog.shelf import RELEASE_NAMES, load_release
+from kconvert.catalog.shelf import hosted_names, load_release
 from kconvert.dataset.layout import ExpectedSamples, Layout
 from kconvert.sources.archive import ArchiveReader
 from kconvert.sources.fetch.open import open_stream
@@ -27,7 +27,7 @@ class Archives(Layout):
     name = "archives"
     title = "Archives"
     is_local = True
-    folders = tuple(sorted({load_release(name).root for name in RELEASE_NAMES}))
+    folders = tuple(sorted({load_release(name).root for name in hosted_names()}))
     unused_options: Mapping[str, str] = dict.fromkeys(("shard", "shuffle", "video", "audio"), _KEPT)
 
     def archive_files(self, archives: Set[str]) -> Set[str]:

@@ -68,7 +68,7 @@ def shard_of(form: Format, number: int = 0) -> str:
 
 def write(form: Format, out: Path) -> StorePath:
     out.mkdir(exist_ok=True)
-    written = form.write(local(out), shard_of(form), samples())
+    written = form.write(local(out), shard_of(form), samples(), RELEASE.labels)
     counts: Any = {field.name: 0 for field in dataclasses.fields(SplitCounts)}
     entry = ShardEntry(shard_of(form), SPLIT, len(samples()), written.size_bytes, written.sha256)
     labels = LabelsEntry(len(RELEASE.labels), "")

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from harness import COMMAND, ROOT, kconvert, one_line, tree
+from harness import COMMAND, RELEASES, ROOT, kconvert, one_line, tree
 from miniature.server import Server
-
-from kconvert.catalog.shelf import RELEASE_NAMES
 
 
 @pytest.mark.parametrize(
@@ -83,7 +81,7 @@ from kconvert.catalog.shelf import RELEASE_NAMES
         (["verify", "OUT"], "no such folder"),
         (["status", "OUT"], "no kconvert run has worked on this folder"),
         (["batch", "absent.yaml"], "absent.yaml"),
-        (["releases", "k500"], "expected one of k400, k600, k700-2020"),
+        (["releases", "k500"], "expected one of hmdb51, k400, k600, k700-2020"),
     ],
 )
 def test_wrong_use_is_one_clear_line(tmp_path: Path, words: list[str], said: str) -> None:
@@ -311,7 +309,7 @@ def test_every_config_loads_and_differs_from_the_defaults(path: Path, tmp_path: 
     text = path.read_text()
     if path.name == "batch.yaml":
         listed = yaml.safe_load(text)
-        assert [entry["release"] for entry in listed["conversions"]] == list(RELEASE_NAMES)
+        assert [entry["release"] for entry in listed["conversions"]] == list(RELEASES)
         # Loaded whole: its origins are then not reachable, as there is no network in tests.
         copy = tmp_path / "batch.yaml"
         listed["defaults"]["origin"] = str(tmp_path)

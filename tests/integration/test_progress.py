@@ -201,11 +201,11 @@ def completions(*words: str) -> set[str]:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("kconvert", "k"), set(RELEASES)),
+        (("kconvert", "k"), {*RELEASES, "k710"}),
         (("kconvert", "ver"), {"verify"}),
         (("kconvert", "k400", "--shu"), {"--shuffle", "--shuffle.window", "--shuffle.seed"}),
         (("kconvert", "k600", "--check.depth", ""), {"header", "index", "decode"}),
-        (("kconvert", "plan", "k7"), {"k700-2020"}),
+        (("kconvert", "plan", "k7"), {"k700-2020", "k710"}),
         (("kconvert", "verify", "--qu"), {"--quiet"}),
     ],
 )

@@ -50,7 +50,7 @@ class ExtractedClips(Origin):
         reported = Reported(0, info.reported.num_clips, info.reported.size_bytes, info.reported.num_annotations)
         return replace(info, archive=f"{info.name}-{{part}}.files", reported=reported)
 
-    def listing(self, info: SplitInfo, named: Container[str]) -> Listing:
+    def listing(self, info: SplitInfo, named: Callable[[], Container[str]]) -> Listing:
         found = self._clips.of(info, named)
         if not found.files and self._clips.all(info.name).files:
             raise OriginError(

@@ -65,7 +65,7 @@ class Mirror(Origin):
     def split(self, info: SplitInfo) -> SplitInfo:
         return info
 
-    def listing(self, info: SplitInfo, named: Container[str]) -> Listing:
+    def listing(self, info: SplitInfo, named: Callable[[], Container[str]]) -> Listing:
         location = self._locate(info.path_list)
         try:
             data = read_file(location, self._options, _MAX_LIST_BYTES)

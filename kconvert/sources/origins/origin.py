@@ -40,9 +40,9 @@ class Origin(Protocol):
     def split(self, info: SplitInfo) -> SplitInfo | None:
         """A split as it is here; `None` if it is known not to be here at all."""
 
-    def listing(self, info: SplitInfo, named: Container[str]) -> Listing:
-        """The bundles of a split; `named` are the clips that its lists name, where clips of several splits lie
-        together. Raises `OriginError`."""
+    def listing(self, info: SplitInfo, named: Callable[[], Container[str]]) -> Listing:
+        """The bundles of a split; `named` gives the clips that its lists name, and is asked where clips of several
+        splits lie together. Raises `OriginError`."""
 
     def relisted(self, info: SplitInfo, names: Sequence[str], kept: bytes) -> Listing:
         """The bundles of these names, as a run before fixed them, which kept that of their listing. Raises

@@ -47,7 +47,7 @@ class ScriptFolders(Origin):
     def split(self, info: SplitInfo) -> SplitInfo:
         return info
 
-    def listing(self, info: SplitInfo, named: Container[str]) -> Listing:
+    def listing(self, info: SplitInfo, named: Callable[[], Container[str]]) -> Listing:
         found = self._archives(info)
         # There is no path list among the files that the scripts leave, and downloads may be missing.
         return Listing(found, max(len(found), info.reported.num_archives))

@@ -40,7 +40,7 @@ class SharedArchives(Origin):
     def split(self, info: SplitInfo) -> SplitInfo | None:
         return replace(info, archive="{part}", replacement=None)
 
-    def listing(self, info: SplitInfo, named: Container[str]) -> Listing:
+    def listing(self, info: SplitInfo, named: Callable[[], Container[str]]) -> Listing:
         return Listing(self._found, len(self._found), holds_others=bool(info.annotations))
 
     def relisted(self, info: SplitInfo, names: Sequence[str], kept: bytes) -> Listing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -86,12 +86,13 @@ class SplitFiles:
         ]
         return replace(found, notes=(*found.notes, *notes))
 
-    def of(self, info: SplitInfo, named: Container[str]) -> TreeListing:
+    def of(self, info: SplitInfo, named: Callable[[], Container[str]]) -> TreeListing:
         """The clips of a split: those in its folder, else those whose paths name it, else those that its lists name."""
         found, layout = self.all(info.name), self.layout(info.name)
         if layout is None or layout.has_folders_of_splits:
             return found
-        files = [file for file in found.files if self._is_of(self.said(file), info, named)]
+        inside = named() if info.annotations else ()
+        files = [file for file in found.files if self._is_of(self.said(file), info, inside)]
         return replace(found, files=files)
 
     def num_outside(self, named: Mapping[str, Container[str]]) -> int:

@@ -40,7 +40,7 @@ class UnionOrigin(Origin):
         better = next((found.name for found in [self.replacement(info)] if found is not None), None)
         return replace(info, archive="{part}", annotations=(_file(info),), replacement=better)
 
-    def listing(self, info: SplitInfo, named: Container[str]) -> Listing:
+    def listing(self, info: SplitInfo, named: Callable[[], Container[str]]) -> Listing:
         found = [(origin, origin.listing(one, named)) for one, origin in self._newest_first(info)]
         bundles = [bundle for _, listing in found for bundle in listing.bundles]
         if any(listing.kept for _, listing in found):

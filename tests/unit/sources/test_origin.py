@@ -17,11 +17,11 @@ from kconvert.sources.origins.origin import Origin
 
 
 def names(origin: Origin, release: str, split: str) -> list[str]:
-    return [ref.name for ref in origin.listing(load_release(release).splits[split], ()).bundles]
+    return [ref.name for ref in origin.listing(load_release(release).splits[split], dict).bundles]
 
 
 def locations(origin: Origin, release: str, split: str) -> list[str]:
-    bundles = origin.listing(load_release(release).splits[split], ()).bundles
+    bundles = origin.listing(load_release(release).splits[split], dict).bundles
     return [bundle.location for bundle in bundles if isinstance(bundle, ArchiveRef)]
 
 
@@ -119,7 +119,7 @@ def test_the_csv_of_k600_is_taken_only_where_the_txt_is_absent(mini: Path, tmp_p
 def test_a_server_that_is_not_there_is_an_origin_error() -> None:
     origin = open_origin("http://127.0.0.1:9/", load_release("k400"), QUICK)
     with pytest.raises(OriginError, match="[Rr]efused"):
-        origin.listing(load_release("k400").splits["train"], ())
+        origin.listing(load_release("k400").splits["train"], dict)
 
 
 @pytest.mark.parametrize(
