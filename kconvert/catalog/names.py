@@ -82,7 +82,7 @@ class Names:
 
     def label_of(self, path: str) -> str:
         """The label that the path of a member or a file says; `""` if it does not."""
-        if "label" not in self._extracted.groupindex:
+        if not self._says_labels:
             return ""
         match = self._extracted.fullmatch(path)
         return "" if match is None else match["label"] or ""
@@ -92,8 +92,10 @@ class Names:
         match = self._source.fullmatch(name) if self._source is not None else None
         if match is None:
             return _NOTHING
-        found = match.groupdict(default="")
-        return NameParts(found["id"], _seconds(found.get("start", "")), _seconds(found.get("end", "")))
+        of_id, start, end = self._places
+        return NameParts(
+            match[of_id] or "", _seconds(match[start]) if start else -1, _seconds(match[end]) if end else -1
+        )
 
     def columns(self, names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
         """The columns that names say, one at a time: `youtube_id`, `start_seconds`, `end_seconds`."""
@@ -111,9 +113,19 @@ class Names:
         return re.compile(self.extracted or self.member, re.DOTALL)
 
     @functools.cached_property
+    def _says_labels(self) -> bool:
+        return "label" in self._extracted.groupindex
+
+    @functools.cached_property
+    def _places(self) -> tuple[int, int, int]:
+        """The numbers of the groups of `source`; 0 for one that is not there."""
+        groups = re.compile(self.source).groupindex
+        return groups.get("id", 0), groups.get("start", 0), groups.get("end", 0)
+
+    @functools.cached_property
     def _source(self) -> re.Pattern[str] | None:
         return re.compile(self.source) if self.source else None
 
 
-def _seconds(text: str) -> int:
-    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else -1
+def _seconds(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and len(text) <= _MAX_DIGITS else -1

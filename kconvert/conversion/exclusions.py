@@ -48,6 +48,9 @@ class Exclusions:
             self.asked if split in self.in_files else self.asked.without(split),
         )
 
+        if not superseded and not any(exclusion.lists for exclusion in both):
+            return lambda name: ()
+
         def excluded_by(name: str) -> tuple[str, ...]:
             found = tuple(one for exclusion in both for one in exclusion.of(name))
             newer = superseded.get(name)

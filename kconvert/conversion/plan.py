@@ -191,7 +191,7 @@ class Source:
         return {split: self._annotated(info)[2].labels for split, info in self.release.splits.items()}
 
     def _named(self, archives: Mapping[str, Bundle], annotations: Annotations) -> dict[str, Bundle]:
-        names = annotations.named_once(self.release.names)
+        names = functools.cache(functools.partial(annotations.named_once, self.release.names))
         return {name: bundle.named(names) for name, bundle in archives.items()}
 
     def _parsed(self, info: SplitInfo, file: AnnotationFile, data: bytes) -> Annotations:

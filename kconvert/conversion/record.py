@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -170,9 +171,10 @@ def _table_columns(split: SplitJob, made: MadeSplit, placements: Mapping[str, Pl
     carried = split.plan.annotations.carried
     for column in split.plan.inputs.annotations.carry:
         yield f"{CARRIED}{column}", [carried.get(decision.name, {}).get(column, "") for decision in decisions]
-    labelled = [release.labelled(decision.label) for decision in decisions]
+    # Of hundreds of labels, each is looked up once.
+    labelled = functools.cache(release.labelled)
     for column in release.labelled(""):
-        yield column, [one[column] for one in labelled]
+        yield column, [labelled(decision.label)[column] for decision in decisions]
     yield "label_source", [decision.label_source for decision in decisions]
     yield "status", [decision.status for decision in decisions]
     yield "reason", [decision.reason for decision in decisions]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kconvert.sources.fetch.stream import FetchOptions, OnBytes, Remote
@@ -36,9 +36,9 @@ class Bundle(ABC):
         """Its clips whose names have no times, and are of no single annotation."""
         return 0
 
-    def named(self, names: Mapping[str, str]) -> Bundle:
-        """The same that knows the official names of clips, given by the ids of their videos, as far as it has files
-        that are named by these alone."""
+    def named(self, names: Callable[[], Mapping[str, str]]) -> Bundle:
+        """The same that knows the names of clips as far as it has files that are called by the ids of their videos
+        alone; `names` gives them by these ids, and is asked where there are such files."""
         return self
 
     @abstractmethod

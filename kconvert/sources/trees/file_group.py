@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -52,9 +52,10 @@ class FileGroup(Bundle):
         lines = "".join(f"{file.path}\0{file.size_bytes}\0{file.version}\n" for file in self.files)
         return f"files-{hashlib.sha256(lines.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
 
-    def named(self, names: Mapping[str, str]) -> FileGroup:
-        """The same with what it needs of the official names, given by the ids of videos."""
-        return replace(self, by_id={one: names[one] for one in self._bare_ids if one in names})
+    def named(self, names: Callable[[], Mapping[str, str]]) -> FileGroup:
+        ids = list(self._bare_ids)
+        known = names() if ids else {}
+        return replace(self, by_id={one: known[one] for one in ids if one in known})
 
     @property
     def paths(self) -> Sequence[str]:

@@ -111,7 +111,9 @@ def test_groups_are_all_files_in_their_order_and_of_bounded_size(sizes: list[int
 
 def test_names_without_times_are_joined_by_the_id() -> None:
     files = (TreeFile("val_256/zumba/AAAAAAAAAAA.webm", 1, ""), TreeFile("val_256/zumba/BBBBBBBBBBB.mp4", 1, ""))
-    one = FileGroup("val-000000.files", DiskTree("/"), files, NAMES).named({"AAAAAAAAAAA": "AAAAAAAAAAA_000001_000011"})
+    one = FileGroup("val-000000.files", DiskTree("/"), files, NAMES).named(
+        lambda: {"AAAAAAAAAAA": "AAAAAAAAAAA_000001_000011"}
+    )
     assert one.clip_name("val_256/zumba/AAAAAAAAAAA.webm") == "AAAAAAAAAAA_000001_000011"
     assert one.clip_name("val_256/zumba/BBBBBBBBBBB.mp4") == "BBBBBBBBBBB"
     assert one.num_unjoined == 1
