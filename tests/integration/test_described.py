@@ -79,6 +79,7 @@ def test_every_clip_of_a_fold_is_accounted_for_as_its_lists_say(
         release, "--choose", f"fold={fold}", "--origin", both / release, "--out", tmp_path / "out", "--workers", 2
     )
     assert ran.code == 0, ran.err
+    assert "clips lie in" not in ran.err
     query = f"select split, label, name, status, reason, label_id from '{tmp_path}/out/metadata/*.parquet'"
     found = duckdb.sql(query).fetchall()
     expected = [line.split(" ", 1) for line in shell(pipeline.format(fold=fold), both / release / lists)]

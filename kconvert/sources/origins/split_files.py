@@ -82,7 +82,7 @@ class SplitFiles:
         notes = [
             f"clips lie in {other.folder}/, too; those in {places[0].folder}/ are read"
             for other in places[1:]
-            if places[0].folder and not f"{other.folder}/".startswith(f"{places[0].folder}/")
+            if not _is_below(other.folder, places[0].folder) and not _is_below(places[0].folder, other.folder)
         ]
         return replace(found, notes=(*found.notes, *notes))
 
@@ -183,6 +183,11 @@ class SplitFiles:
         if folder not in self._listings:
             self._listings[folder] = self._tree.listing(folder, is_video)
         return self._listings[folder]
+
+
+def _is_below(folder: str, other: str) -> bool:
+    """Whether a folder is another one, or in it."""
+    return not other or f"{folder}/".startswith(f"{other}/")
 
 
 def _above(file: TreeFile) -> str:
