@@ -13,6 +13,11 @@ VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".3gp", ".flv"
 _ENDING = "|".join(ending[1:] for ending in VIDEO_ENDINGS)
 
 
+def is_video(leaf: str) -> bool:
+    """Whether a file of that name, without folders, is taken for a clip; what a Mac adds (`._`) is none."""
+    return leaf.lower().endswith(VIDEO_ENDINGS) and not leaf.startswith("._")
+
+
 class NameParts(NamedTuple):
     """What the name of a clip says."""
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from kconvert.catalog.names import VIDEO_ENDINGS
+from kconvert.catalog.names import is_video
 from kconvert.conversion.preparing import Prepared, PreparedClip, Preparer, Preparing
 from kconvert.dataset.table import SourceClip, StagedClip, StagedSound, StagedWriter
 from kconvert.sources.archive import MAX_CLIP_BYTES
@@ -170,11 +170,11 @@ class MemberChecking:
 
     def _sort(self, member: Member) -> None:
         leaf = member.name.rstrip("/").rsplit("/", 1)[-1]
-        is_video = leaf.lower().endswith(VIDEO_ENDINGS) and not leaf.startswith("._")
+        is_clip = is_video(leaf)
         is_link = self._checking.is_clip(member.link)
-        if not is_video or (not member.is_file and not is_link):
+        if not is_clip or (not member.is_file and not is_link):
             self.num_ignored += 1
-            if is_video:
+            if is_clip:
                 self._refuse(member, "not a file of its own (a link, a folder, a device, or sparse)")
             return
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -134,7 +135,7 @@ class Conversion:
     def __post_init__(self) -> None:
         _require_in_range(self)
 
-    @property
+    @functools.cached_property
     def described(self) -> Release:
         """What is converted; its labels may not be known yet. Raises `UsageError` if there is no such release."""
         return open_release(self.release, chosen(self.choose))
@@ -291,7 +292,8 @@ def asked_supplements(conversion: Conversion) -> dict[str, str]:
 def given_annotations(conversion: Conversion) -> dict[str, str]:
     """Where the annotations are that are given instead of the origin's, by split. Raises `UsageError` for a split that
     is not converted."""
-    given = {split: getattr(conversion.annotations, split) for split in ("train", "val", "test")}
+    names = [one.name for one in dataclasses.fields(AnnotationFiles) if one.name not in SUPPLEMENT_NAMES]
+    given = {split: getattr(conversion.annotations, split) for split in names}
     found = {split: where for split, where in given.items() if where is not None}
     if empty := [split for split, where in found.items() if not where]:
         raise UsageError(f"--annotations.{empty[0]}: is empty, expected a path, a URL, or none; leave it out otherwise")

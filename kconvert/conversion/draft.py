@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from kconvert.catalog.names import is_video
 from kconvert.catalog.tree_layout import SPLIT_FOLDERS
 from kconvert.errors import UsageError
-from kconvert.sources.origins.split_files import is_video
 from kconvert.sources.trees.open import open_tree
 from kconvert.storage.yaml_text import to_yaml_text
 

@@ -10,8 +10,8 @@ from kconvert.dataset.annotation_table import csv_of_parquet
 from kconvert.errors import FetchError, OriginError
 from kconvert.sources.fetch.open import read_small
 from kconvert.sources.fetch.stream import FetchOptions, is_remote, with_few_retries
+from kconvert.sources.trees.texts import MAX_TEXT_BYTES
 
-_MAX_BYTES = 1 << 30
 _PARQUET_MAGIC = b"PAR1"
 
 
@@ -21,7 +21,7 @@ def read_given(option: str, where: str, options: FetchOptions) -> tuple[Annotati
         return AnnotationFile("", "none", is_complete=False), b""
     location = where if is_remote(where) else os.path.abspath(os.path.expanduser(where))
     try:
-        data = read_small(location, with_few_retries(options), _MAX_BYTES)
+        data = read_small(location, with_few_retries(options), MAX_TEXT_BYTES)
     except FetchError as error:
         raise OriginError(f"{option}: {error}; expected a path or a URL of a csv, txt, json or parquet file") from error
     named = f"{option} {where}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kconvert.catalog.annotation import Annotations
@@ -157,10 +157,9 @@ class Source:
 
     def _new_plan(self, info: SplitInfo) -> SplitPlan:
         # Most origins list what they have without asking what is annotated.
-        annotated = functools.cache(functools.partial(self._annotated, info))
-        listing = self.origin.listing(info, lambda: annotated()[2].labels)
+        listing = self.origin.listing(info, lambda: self._annotated(info.name)[2].labels)
         replacement = self.origin.replacement(info)
-        file, data, annotations = annotated()
+        file, data, annotations = self._annotated(info.name)
         names = self._selected(info, listing.bundles)
         number = list(self.release.splits).index(info.name)
         better = None if replacement is None else replacement.name
@@ -173,9 +172,16 @@ class Source:
         title, num_unused = self.origin.title(info.name), self.num_unused
         return SplitPlan(info, inputs, annotations, named, new, {}, title, listing.notes, num_unused)
 
-    def _annotated(self, info: SplitInfo) -> tuple[AnnotationFile, bytes, Annotations]:
-        file, data = self.choice.annotations.get(info.name) or self.origin.annotations(info)
-        return file, data, self._parsed(info, file, data)
+    @functools.cached_property
+    def _annotated(self) -> Callable[[str], tuple[AnnotationFile, bytes, Annotations]]:
+        """Gives what is annotated of a split, which is read once."""
+
+        def read(split: str) -> tuple[AnnotationFile, bytes, Annotations]:
+            info = self.release.splits[split]
+            file, data = self.choice.annotations.get(split) or self.origin.annotations(info)
+            return file, data, self._parsed(info, file, data)
+
+        return functools.cache(read)
 
     @functools.cached_property
     def num_unused(self) -> int:
@@ -188,7 +194,7 @@ class Source:
 
     def _all_named(self) -> Mapping[str, Mapping[str, str]]:
         """The clips that lists name, by split."""
-        return {split: self._annotated(info)[2].labels for split, info in self.release.splits.items()}
+        return {split: self._annotated(split)[2].labels for split in self.release.splits}
 
     def _named(self, archives: Mapping[str, Bundle], annotations: Annotations) -> dict[str, Bundle]:
         names = functools.cache(functools.partial(annotations.named_once, self.release.names))

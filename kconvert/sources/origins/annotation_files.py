@@ -10,9 +10,7 @@ from kconvert.errors import FetchError, NotFoundError, OriginError
 from kconvert.sources.fetch.open import read_small
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origins.origin import AbsentError
-from kconvert.sources.trees.texts import TreeTexts
-
-MAX_ANNOTATION_BYTES = 1 << 30
+from kconvert.sources.trees.texts import MAX_TEXT_BYTES, TreeTexts
 
 
 def first_annotations(
@@ -22,7 +20,7 @@ def first_annotations(
     tried = []
     for file, location in candidates:
         try:
-            return file, read_file(location, options, MAX_ANNOTATION_BYTES)
+            return file, read_file(location, options, MAX_TEXT_BYTES)
         except AbsentError as error:
             tried.append(str(error))
     raise AbsentError(f"no annotations at this origin: {'; '.join(tried)}; check --origin")
@@ -37,7 +35,7 @@ def completed_annotations(
     for file, location in candidates:
         if not file.is_complete and file != found[0][0]:
             with suppress(AbsentError):
-                found.append((file, read_file(location, options, MAX_ANNOTATION_BYTES)))
+                found.append((file, read_file(location, options, MAX_TEXT_BYTES)))
     return found
 
 

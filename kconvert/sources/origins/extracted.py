@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import zlib
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from kconvert.catalog.names import is_video
 from kconvert.catalog.release import AnnotationFile, Release, Reported, SplitInfo, SupplementInfo
 from kconvert.errors import OriginError
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origins.annotation_files import first_text
 from kconvert.sources.origins.origin import Listing, Origin
-from kconvert.sources.origins.split_files import SplitFiles, is_video
+from kconvert.sources.origins.split_files import SplitFiles
 from kconvert.sources.trees.file_group import FileGroup, groups
 from kconvert.sources.trees.texts import TreeTexts
 from kconvert.sources.trees.tree import Tree, TreeFile
@@ -67,24 +67,23 @@ class ExtractedClips(Origin):
                 "--origin: the first run read archives, and in this origin clips lie in folders; give the origin of "
                 "the first run, or --overwrite"
             )
-        before, all_now = _before(kept), self._clips.all(info.name)
-        now = {file.path: file for file in all_now.files}
+        before = _before(kept)
+        now = {file.path: file for file in self._clips.all(info.name).files}
         found = {}
         for number, files in enumerate(before):
             there = tuple(now.get(file.path, file) for file in files)
             name = f"{info.name}-{number:06d}.files"
             is_whole = all(file.path in now for file in files)
             found[name] = FileGroup(name, self._tree, there, self._release.names, is_whole=is_whole)
-        notes = self._changes(info, {file.path for files in before for file in files}, now)
+        notes = self._additions(info, now.keys() - {file.path for files in before for file in files})
         return Listing([found[name] for name in names], len(found), kept, notes)
 
-    def _changes(self, info: SplitInfo, before: Container[str], now: Container[str]) -> list[str]:
+    def _additions(self, info: SplitInfo, new: Set[str]) -> list[str]:
         """What a person should know of files that were added since the first run."""
         layout = self._clips.layout(info.name)
-        if layout is None or not layout.has_folders_of_splits:
+        if not new or layout is None or not layout.has_folders_of_splits:
             return []
-        num_new = sum(file.path not in before for file in self._clips.all(info.name).files)
-        return [f"{num_new:,} new files are not taken in; --overwrite begins anew"] if num_new else []
+        return [f"{len(new):,} new files are not taken in; --overwrite begins anew"]
 
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
         return first_text(info, self._texts(info.name))
@@ -102,10 +101,10 @@ class ExtractedClips(Origin):
         return FileGroup(_REPLACEMENT, self._tree, tuple(files), self._release.names) if files else None
 
     def text(self, path: str) -> bytes:
-        return self._texts(next(iter(self._release.splits))).get(path)
+        return self._texts(self._first_split).get(path)
 
     def num_outside(self, named: Callable[[], Mapping[str, Container[str]]]) -> int:
-        layout = self._clips.layout(next(iter(self._release.splits)))
+        layout = self._clips.layout(self._first_split)
         return 0 if layout is None or layout.has_folders_of_splits else self._clips.num_outside(named())
 
     def folder_labels(self) -> Sequence[str]:
@@ -113,10 +112,13 @@ class ExtractedClips(Origin):
         return sorted({said.label for said in map(self._clips.said, files) if said is not None and said.label})
 
     def supplement(self, info: SupplementInfo) -> str:
-        folder = next(iter(self._texts(next(iter(self._release.splits))).folders))
+        folder = self._texts(self._first_split).folders[0]
         return f"{self._tree.location}/{folder}/{PurePosixPath(info.archive).name}"
 
-    @functools.cache  # noqa: B019
+    @property
+    def _first_split(self) -> str:
+        return next(iter(self._release.splits))
+
     def _texts(self, split: str) -> TreeTexts:
         layout = self._clips.layout(split)
         own = () if layout is None else (layout.annotations,)

@@ -6,7 +6,7 @@ An archive goes by its official path, wherever it is, so that what is written do
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -16,7 +16,6 @@ from kconvert.sources.access import ArchiveRef
 from kconvert.sources.fetch.open import describe
 from kconvert.sources.fetch.stream import FetchOptions, is_remote, is_url
 from kconvert.sources.origins.annotation_files import (
-    MAX_ANNOTATION_BYTES,
     completed_annotations,
     first_annotations,
     read_file,
@@ -24,6 +23,7 @@ from kconvert.sources.origins.annotation_files import (
     unanswered,
 )
 from kconvert.sources.origins.origin import AbsentError, Listing, Origin
+from kconvert.sources.trees.texts import MAX_TEXT_BYTES
 
 _MAX_LIST_BYTES = 16 << 20
 _SEVERAL = re.compile(r"\.(?:tar|tar\.gz|tgz)(?:[\s,;|]+\S|.*://)")
@@ -56,14 +56,6 @@ class Mirror(Origin):
         self._base = base
         self._options = options
         self._release = release
-
-    is_certain = True
-
-    def title(self, split: str) -> str:
-        return ""
-
-    def split(self, info: SplitInfo) -> SplitInfo:
-        return info
 
     def listing(self, info: SplitInfo, named: Callable[[], Container[str]]) -> Listing:
         location = self._locate(info.path_list)
@@ -102,13 +94,7 @@ class Mirror(Origin):
 
     def text(self, path: str) -> bytes:
         require_single(path)
-        return read_file(self._locate(path), self._options, MAX_ANNOTATION_BYTES)
-
-    def num_outside(self, named: Callable[[], Mapping[str, Container[str]]]) -> int:
-        return 0
-
-    def folder_labels(self) -> Sequence[str]:
-        return ()
+        return read_file(self._locate(path), self._options, MAX_TEXT_BYTES)
 
     def supplement(self, info: SupplementInfo) -> str:
         return self._locate(info.archive)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from kconvert.catalog.release import AnnotationFile, Release, SplitInfo, SupplementInfo
@@ -11,7 +11,6 @@ from kconvert.errors import OriginError
 from kconvert.sources.access import ArchiveRef
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.sources.origins.annotation_files import (
-    MAX_ANNOTATION_BYTES,
     completed_annotations,
     first_annotations,
     read_file,
@@ -19,6 +18,7 @@ from kconvert.sources.origins.annotation_files import (
 )
 from kconvert.sources.origins.official import ARCHIVE_ENDINGS, is_archive_name, require_archives
 from kconvert.sources.origins.origin import Listing, Origin
+from kconvert.sources.trees.texts import MAX_TEXT_BYTES
 
 
 def has_archives(root: Path, release: Release) -> bool:
@@ -38,14 +38,6 @@ class ScriptFolders(Origin):
         self._root = root
         self._release = release
         self._options = options
-
-    is_certain = True
-
-    def title(self, split: str) -> str:
-        return ""
-
-    def split(self, info: SplitInfo) -> SplitInfo:
-        return info
 
     def listing(self, info: SplitInfo, named: Callable[[], Container[str]]) -> Listing:
         found = self._archives(info)
@@ -100,13 +92,7 @@ class ScriptFolders(Origin):
 
     def text(self, path: str) -> bytes:
         require_single(path)
-        return read_file(str(self._root / path), self._options, MAX_ANNOTATION_BYTES)
-
-    def num_outside(self, named: Callable[[], Mapping[str, Container[str]]]) -> int:
-        return 0
-
-    def folder_labels(self) -> Sequence[str]:
-        return ()
+        return read_file(str(self._root / path), self._options, MAX_TEXT_BYTES)
 
     def supplement(self, info: SupplementInfo) -> str:
         return str(self._root / self._folders.annotations / Path(info.archive).name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 from kconvert.catalog.release import AnnotationFile, Release, SplitInfo, SupplementInfo
@@ -21,8 +21,6 @@ from kconvert.storage.open import to_path
 class SharedArchives(Origin):
     """The archives of a folder or a bucket."""
 
-    is_certain = True
-
     def __init__(self, where: str, release: Release, options: FetchOptions) -> None:
         self._where = where.rstrip("/")
         self._release = release
@@ -33,9 +31,6 @@ class SharedArchives(Origin):
     def has_archives(self) -> bool:
         """Whether any are there."""
         return bool(self._found)
-
-    def title(self, split: str) -> str:
-        return ""
 
     def split(self, info: SplitInfo) -> SplitInfo | None:
         return replace(info, archive="{part}", replacement=None)
@@ -52,20 +47,11 @@ class SharedArchives(Origin):
     def annotations(self, info: SplitInfo) -> tuple[AnnotationFile, bytes]:
         return first_text(info, self._texts)
 
-    def all_annotations(self, info: SplitInfo) -> Sequence[tuple[AnnotationFile, bytes]]:
-        return [self.annotations(info)]
-
     def replacement(self, info: SplitInfo) -> Bundle | None:
         return None
 
     def text(self, path: str) -> bytes:
         return self._texts.get(path)
-
-    def num_outside(self, named: Callable[[], Mapping[str, Container[str]]]) -> int:
-        return 0
-
-    def folder_labels(self) -> Sequence[str]:
-        return ()
 
     def supplement(self, info: SupplementInfo) -> str:
         return f"{self._where}/{info.archive}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from kconvert.catalog.names import VIDEO_ENDINGS, FoundName
+from kconvert.catalog.names import FoundName, is_video
 from kconvert.catalog.release import Release, SplitInfo
 from kconvert.catalog.spellings import Spellings
 from kconvert.catalog.tree_layout import COMMON_LAYOUTS, SPLIT_FOLDERS, TreeLayout, torchvision_folder
@@ -16,11 +15,6 @@ from kconvert.errors import OriginError
 from kconvert.sources.trees.tree import Tree, TreeFile, TreeListing
 
 _NUM_EXAMPLES = 3
-
-
-def is_video(name: str) -> bool:
-    """Whether a file of that name is taken for a clip; what a Mac adds (`._`) is none."""
-    return name.lower().endswith(VIDEO_ENDINGS) and not name.startswith("._")
 
 
 def layouts_of(release: Release) -> Sequence[TreeLayout]:
@@ -61,6 +55,7 @@ class SplitFiles:
         self._release = release
         self._listings: dict[str, TreeListing] = {}
         self._all: dict[str, TreeListing] = {}
+        self._known_folders: dict[str, set[str]] = {}
 
     def layout(self, split: str) -> TreeLayout | None:
         """How the clips of a split lie; `None` if none is there."""
@@ -167,10 +162,6 @@ class SplitFiles:
     def _is_folder(self, folder: str) -> bool:
         above, _, name = folder.rpartition("/")
         return not folder or name in self._folders(above)
-
-    @functools.cached_property
-    def _known_folders(self) -> dict[str, set[str]]:
-        return {}
 
     def _folders(self, above: str) -> set[str]:
         """The names of the folders in one, which is looked at once."""

@@ -63,9 +63,6 @@ class UnionOrigin(Origin):
         }
         return _file(info), joined_files(files)
 
-    def all_annotations(self, info: SplitInfo) -> Sequence[tuple[AnnotationFile, bytes]]:
-        return [self.annotations(info)]
-
     def replacement(self, info: SplitInfo) -> Bundle | None:
         found = [origin.replacement(one) for one, origin in self._newest_first(info)]
         return next((bundle for bundle in found if bundle is not None), None)
@@ -73,12 +70,6 @@ class UnionOrigin(Origin):
     def text(self, path: str) -> bytes:
         _, origin = next(iter(self._origins.values()))
         return origin.text(path)
-
-    def num_outside(self, named: Callable[[], Mapping[str, Container[str]]]) -> int:
-        return 0
-
-    def folder_labels(self) -> Sequence[str]:
-        return ()
 
     def supplement(self, info: SupplementInfo) -> str:
         _, origin = list(self._origins.values())[-1]

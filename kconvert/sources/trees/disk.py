@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +79,7 @@ class DiskTree(Tree):
     def _path(self, path: str) -> Path:
         return Path(self.location, path)
 
-    @property
+    @functools.cached_property
     def _boundary(self) -> Path:
         """The folder that links may lead into."""
         root = Path(os.path.realpath(self.location))

@@ -53,9 +53,10 @@ class FileGroup(Bundle):
         return f"files-{hashlib.sha256(lines.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
 
     def named(self, names: Callable[[], Mapping[str, str]]) -> FileGroup:
-        ids = list(self._bare_ids)
-        known = names() if ids else {}
-        return replace(self, by_id={one: known[one] for one in ids if one in known})
+        if not self._bare_ids:
+            return self
+        known = names()
+        return replace(self, by_id={one: known[one] for one in self._bare_ids if one in known})
 
     @property
     def paths(self) -> Sequence[str]:
@@ -65,13 +66,15 @@ class FileGroup(Bundle):
     def num_unjoined(self) -> int:
         return sum(one not in self.by_id for one in self._bare_ids)
 
-    @property
-    def _bare_ids(self) -> Iterator[str]:
+    @functools.cached_property
+    def _bare_ids(self) -> Sequence[str]:
+        found = []
         for file in self.files:
             with suppress(ValueError):
                 name = self.names.of_file(file.path).name
                 if self.names.parts(name).youtube_id == name:
-                    yield name
+                    found.append(name)
+        return found
 
     def describe(self, options: FetchOptions) -> Remote:
         return Remote(sum(file.size_bytes for file in self.files), self.version)
