@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -16,6 +16,8 @@ from kconvert.text import did_you_mean
 
 Kind = TypeVar("Kind")
 _MAX_SHOWN_CHARS = 60
+KEY = "key"
+"""In the metadata of a field: what it is called in YAML, if not as the field."""
 _PLAIN: Mapping[Any, tuple[str, str]] = {
     str: ("a text", "string"),
     int: ("a whole number", "integer"),
@@ -49,18 +51,21 @@ def checked(kind: type[Kind], content: object, name: str, problems: Problems) ->
     if not isinstance(content, Mapping):
         problems.add(name, f"got {_shown(content)}, expected {_fields_text(kind)}")
         return None
-    hints, fields = typing.get_type_hints(kind), {one.name: one for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    hints, fields = typing.get_type_hints(kind), {_key(one): one for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
     num_before = len(problems.found)
     for key in content:
         if key not in fields:
             hint = did_you_mean(str(key), fields)
             text = f"unknown {str(key)!r}; {hint}" if hint else f"unknown {str(key)!r}, expected {_fields_text(kind)}"
             problems.add(_join(name, key), text)
-    for one in fields.values():
-        is_needed = one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
-        if is_needed and one.name not in content:
-            problems.add(name, f"{one.name} is missing")
-    values = {key: _value(hints[key], content[key], _join(name, key), problems) for key in fields if key in content}
+    for key, one in fields.items():
+        if _is_needed(one) and key not in content:
+            problems.add(name, f"{key} is missing")
+    values = {
+        one.name: _value(hints[one.name], content[key], _join(name, key), problems)
+        for key, one in fields.items()
+        if key in content
+    }
     if len(problems.found) > num_before:
         return None
     try:
@@ -106,12 +111,8 @@ def json_schema(kind: type[Any]) -> dict[str, Any]:
     fields = dataclasses.fields(kind)
     found: dict[str, Any] = {
         "type": "object",
-        "properties": {one.name: _schema(hints[one.name]) for one in fields},
-        "required": [
-            one.name
-            for one in fields
-            if one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
-        ],
+        "properties": {_key(one): _schema(hints[one.name]) for one in fields},
+        "required": [_key(one) for one in fields if _is_needed(one)],
         "additionalProperties": False,
     }
     short = getattr(kind, "SHORT_SCHEMA", None)
@@ -138,12 +139,17 @@ def _not_none(arguments: tuple[Any, ...]) -> Any:
     return next(one for one in arguments if one is not type(None))
 
 
+def _key(one: dataclasses.Field[Any]) -> str:
+    """What a field is called in YAML."""
+    return str(one.metadata.get(KEY, one.name))
+
+
+def _is_needed(one: dataclasses.Field[Any]) -> bool:
+    return one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
+
+
 def _fields_text(kind: type[Any]) -> str:
-    return ", ".join(_names(kind))
-
-
-def _names(kind: type[Any]) -> Iterator[str]:
-    return (one.name for one in dataclasses.fields(kind))
+    return ", ".join(map(_key, dataclasses.fields(kind)))
 
 
 def _join(above: str, name: object) -> str:

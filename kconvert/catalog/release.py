@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from kconvert.catalog.checked import KEY
 from kconvert.catalog.labels import LabelList
 from kconvert.catalog.names import Names
 from kconvert.catalog.rule import Rule
@@ -164,37 +165,44 @@ class About:
 
 
 @dataclass(frozen=True)
-class Release:
-    """A release: what its file says, and its labels."""
+class ReleaseFile:
+    """What the file of a release says."""
 
     name: str
-    """As the command line has it, e.g. `k700-2020`."""
+    """What the folder, and the samples, call it."""
     title: str
-    """As people write it, e.g. `Kinetics-700-2020`."""
+    """As people write it."""
     splits: Mapping[str, SplitInfo]
     """By name, in the order in which they are converted."""
     about: About = field(default_factory=About)
     """What is said of it."""
     names: Names = field(default_factory=Names)
     """How its clips are called."""
-    label_list: LabelList = field(default_factory=LabelList)
+    label_list: LabelList = field(default_factory=LabelList, metadata={KEY: "labels"})
     """What says which labels there are."""
     union: tuple[str, ...] = ()
-    """The releases that it is made of, the newest last; none if it is one of its own."""
+    """The releases that it is made of, the newest last: of a video that several have, the newest has all clips, and
+    none has those of a val or test split of any."""
     exclude_lists: Mapping[str, str] = field(default_factory=dict)
     """Of a union: further lists whose videos it does not have, by what they go by, below the origin's base."""
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What a person chooses, as a fold, and between what; the first is usual."""
     archives: tuple[str, ...] = ()
-    """Patterns of archives in which the clips of all splits are, below the origin's base."""
+    """Patterns of archives in which the clips of all splits are, as `videos_*.tar.gz`, below the origin's base."""
     parts: tuple[str, ...] = ()
-    """The same of archives in parts, each pattern of the parts of one."""
+    """The same of archives in parts, as `videos.tgz.*`, each pattern of the parts of one."""
     script_folders: ScriptFolders | None = None
-    """What the official shell scripts leave; `None` if there are none."""
+    """What shell scripts leave that download the archives."""
     extracted: tuple[TreeLayout, ...] = ()
     """How clips lie in folders; the first that is there is read."""
     supplements: Mapping[str, SupplementInfo] = field(default_factory=dict)
-    """By name; most releases have none."""
+    """Further annotations, by what `--with` calls them."""
+
+
+@dataclass(frozen=True)
+class Release(ReleaseFile):
+    """A release: what its file says, and its labels."""
+
     text: str = field(default="", repr=False)
     """Its file; `""` if it is of the catalogue, with all of its labels."""
     labels: tuple[str, ...] = field(default=(), repr=False)
@@ -211,12 +219,16 @@ class Release:
         rules = (file.label for split in self.splits.values() for file in split.annotations)
         return next((rule.separator for rule in rules if rule is not None and rule.separator), "")
 
+    def labels_of(self, text: str) -> list[str]:
+        """The labels of a clip, of which a list says that."""
+        return text.split(self.separator) if self.separator else [text]
+
     def labelled(self, text: str) -> Mapping[str, Any]:
         """What samples and tables say of a label: `label` and `label_id`, which is -1 where there is none. Where clips
         may have several, there is none, and `label_ids` are those of all."""
         if not self.separator:
             return {"label": text, "label_id": self.label_ids.get(text, -1)}
-        ids = [self.label_ids[one] for one in text.split(self.separator) if one in self.label_ids]
+        ids = [self.label_ids[one] for one in self.labels_of(text) if one in self.label_ids]
         return {"label": "", "label_id": -1, "label_ids": ids}
 
     @property

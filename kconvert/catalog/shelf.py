@@ -7,15 +7,12 @@ import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
 from kconvert.catalog.checked import Problems, checked
 from kconvert.catalog.labels import LabelList
-from kconvert.catalog.names import Names
-from kconvert.catalog.release import SUPPLEMENT_NAMES, About, Release, ScriptFolders, SplitInfo, SupplementInfo
-from kconvert.catalog.tree_layout import TreeLayout
+from kconvert.catalog.release import SUPPLEMENT_NAMES, Release, ReleaseFile, SplitInfo
 from kconvert.errors import UsageError
 from kconvert.storage.yaml_text import YamlTextError, read_yaml_text
 
@@ -27,83 +24,54 @@ RELEASE_NAMES = tuple(
 _FILE_ENDINGS = (".yaml", ".yml")
 _NAME = re.compile("[a-z0-9][a-z0-9.-]*")
 _SPLIT = re.compile("[a-z0-9]+")
-MAX_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class ReleaseFile:
-    """What the file of a release says."""
-
-    name: str
-    """What the folder, and the samples, call it."""
-    title: str
-    """As people write it."""
-    splits: Mapping[str, SplitInfo]
-    """By name, in the order in which they are converted."""
-    about: About = field(default_factory=About)
-    """What is said of it."""
-    names: Names = field(default_factory=Names)
-    """How its clips are called."""
-    labels: LabelList = field(default_factory=LabelList)
-    """What says which labels there are."""
-    union: tuple[str, ...] = ()
-    """The releases that it is made of, the newest last: of a video that several have, the newest has all clips, and
-    none has those of a val or test split of any."""
-    exclude_lists: Mapping[str, str] = field(default_factory=dict)
-    """Of a union: further lists whose videos it does not have, by what they go by, below the origin's base."""
-    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What a person chooses, as a fold, and between what; the first is usual."""
-    archives: tuple[str, ...] = ()
-    """Patterns of archives in which the clips of all splits are, as `videos_*.tar.gz`, below the origin's base."""
-    parts: tuple[str, ...] = ()
-    """The same of archives in parts, as `videos.tgz.*`, each pattern of the parts of one."""
-    script_folders: ScriptFolders | None = None
-    """What shell scripts leave that download the archives."""
-    extracted: tuple[TreeLayout, ...] = ()
-    """How clips lie in folders; the first that is there is read."""
-    supplements: Mapping[str, SupplementInfo] = field(default_factory=dict)
-    """Further annotations, by what `--with` calls them."""
-
-    def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(f"name {self.name!r}: expected small letters, digits, - and .")
-        if not self.splits:
-            raise ValueError("splits: expected one at least")
-        if odd := [split for split in self.splits if not _SPLIT.fullmatch(split)]:
-            raise ValueError(f"splits: {odd[0]!r}: expected small letters and digits")
-        if empty := [name for name, values in self.choices.items() if not values]:
-            raise ValueError(f"choices.{empty[0]}: expected a value at least")
-        self._require_union()
-        for split, info in self.splits.items():
-            self._require_lists(split, info)
-        if unknown := sorted(set(self.supplements) - set(SUPPLEMENT_NAMES)):
-            raise ValueError(f"supplements: unknown {unknown[0]!r}, expected one of {', '.join(SUPPLEMENT_NAMES)}")
-
-    def _require_union(self) -> None:
-        """Raises `ValueError` for a union of what is no release, or of splits that one does not have."""
-        if unknown := [one for one in self.union if one not in RELEASE_NAMES]:
-            raise ValueError(f"union: {unknown[0]!r} is none of {', '.join(RELEASE_NAMES)}")
-        for name in self.union:
-            if lacking := [split for split in self.splits if split not in load_release(name).splits]:
-                raise ValueError(f"union: {name} has no split {lacking[0]!r}")
-        if stray := [name for name in self.exclude_lists if name.partition(":")[0] not in self.union]:
-            raise ValueError(f"exclude_lists: {stray[0]!r}: expected the name of a release of the union before a colon")
-
-    def _require_lists(self, split: str, info: SplitInfo) -> None:
-        """Raises `ValueError` for lists that cannot be read as they are described."""
-        for file in info.annotations:
-            where = f"splits.{split}.annotations: {file.path}"
-            if file.form in ("union", "none") or (file.form == "lines" and file.name is None):
-                raise ValueError(f"{where}: form {file.form}: expected csv, lines or json, and `name`")
-            if file.form == "csv" and len(file.separator) > 1:
-                raise ValueError(f"{where}: separator {file.separator!r}: expected a single character")
-            are_numbers = file.label is not None and file.label.first_id is not None
-            if are_numbers and (self.labels.order != "listed" or not (self.labels.known or self.labels.path)):
-                raise ValueError(f"{where}: first_id: expected `labels` that are a list, or have order: listed")
+_MAX_SHOWN = 20
 
 
 class ReleaseFileError(UsageError):
     """The file of a release cannot be read."""
+
+
+def _require_sound(file: ReleaseFile) -> None:
+    """Raises `ValueError` for what no single value shows."""
+    if not _NAME.fullmatch(file.name):
+        raise ValueError(f"name {file.name!r}: expected small letters, digits, - and .")
+    if not file.splits:
+        raise ValueError("splits: expected one at least")
+    if odd := [split for split in file.splits if not _SPLIT.fullmatch(split)]:
+        raise ValueError(f"splits: {odd[0]!r}: expected small letters and digits")
+    if empty := [name for name, values in file.choices.items() if not values]:
+        raise ValueError(f"choices.{empty[0]}: expected a value at least")
+    _require_union(file)
+    for split, info in file.splits.items():
+        _require_lists(file, split, info)
+    if unknown := sorted(set(file.supplements) - set(SUPPLEMENT_NAMES)):
+        raise ValueError(f"supplements: unknown {unknown[0]!r}, expected one of {', '.join(SUPPLEMENT_NAMES)}")
+
+
+def _require_union(file: ReleaseFile) -> None:
+    """Raises `ValueError` for a union of what is no release, or of splits that one does not have."""
+    if unknown := [one for one in file.union if one not in RELEASE_NAMES]:
+        raise ValueError(f"union: {unknown[0]!r} is none of {', '.join(RELEASE_NAMES)}")
+    for name in file.union:
+        if lacking := [split for split in file.splits if split not in load_release(name).splits]:
+            raise ValueError(f"union: {name} has no split {lacking[0]!r}")
+    if stray := [name for name in file.exclude_lists if name.partition(":")[0] not in file.union]:
+        raise ValueError(f"exclude_lists: {stray[0]!r}: expected the name of a release of the union before a colon")
+
+
+def _require_lists(release: ReleaseFile, split: str, info: SplitInfo) -> None:
+    """Raises `ValueError` for lists that cannot be read as they are described."""
+    for file in info.annotations:
+        where = f"splits.{split}.annotations: {file.path}"
+        if file.form in ("union", "none") or (file.form == "lines" and file.name is None):
+            raise ValueError(f"{where}: form {file.form}: expected csv, lines or json, and `name`")
+        if file.form == "csv" and len(file.separator) > 1:
+            raise ValueError(f"{where}: separator {file.separator!r}: expected a single character")
+        are_numbers = file.label is not None and file.label.first_id is not None
+        if are_numbers and (
+            release.label_list.order != "listed" or not (release.label_list.known or release.label_list.path)
+        ):
+            raise ValueError(f"{where}: first_id: expected `labels` that are a list, or have order: listed")
 
 
 def meant_release(word: str) -> str | None:
@@ -163,30 +131,21 @@ def parse_release(text: str, where: str) -> Release:
             problems.found.append((number, f"{key} stands there twice (line {lines[key]}); remove one of them"))
         lines.setdefault(key, number)
     found = checked(ReleaseFile, document.content, "", problems)
+    if found is not None:
+        try:
+            _require_sound(found)
+        except ValueError as error:
+            problems.add("", str(error))
     if found is None or problems.found:
-        shown = sorted(set(problems.found))[:MAX_SHOWN]
-        more = f"; and {len(set(problems.found)) - MAX_SHOWN} more" if len(set(problems.found)) > MAX_SHOWN else ""
+        shown = sorted(set(problems.found))[:_MAX_SHOWN]
+        more = f"; and {len(set(problems.found)) - _MAX_SHOWN} more" if len(set(problems.found)) > _MAX_SHOWN else ""
         listed = "; ".join(f"line {line}: {problem}" for line, problem in shown)
         raise ReleaseFileError(f"{where}: {listed}{more}; `kconvert help releases` says what there is")
     members = [load_release(name) for name in found.union]
-    return Release(
-        name=found.name,
-        title=found.title,
-        splits={name: dataclasses.replace(split, name=name) for name, split in found.splits.items()},
-        about=found.about,
-        names=members[0].names if members else found.names,
-        label_list=found.labels,
-        union=found.union,
-        exclude_lists=found.exclude_lists,
-        choices=found.choices,
-        archives=found.archives,
-        parts=found.parts,
-        script_folders=found.script_folders,
-        extracted=found.extracted,
-        supplements=found.supplements,
-        text=text,
-        labels=_labels(found.labels, members, where),
-    )
+    said = {one.name: getattr(found, one.name) for one in dataclasses.fields(found)}
+    said["splits"] = {name: dataclasses.replace(split, name=name) for name, split in found.splits.items()}
+    said["names"] = members[0].names if members else found.names
+    return Release(**said, text=text, labels=_labels(found.label_list, members, where))
 
 
 def _labels(listed: LabelList, members: Sequence[Release], where: str) -> tuple[str, ...]:

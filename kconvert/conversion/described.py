@@ -65,9 +65,7 @@ def _listed_labels(release: Release, origin: Origin, max_malformed: float) -> tu
         file, data = origin.annotations(info)
         annotations = parse_file(file, data, release, info.name, max_malformed)
         texts = (label for label in annotations.labels.values() if label)
-        found |= dict.fromkeys(
-            one for text in texts for one in (text.split(release.separator) if release.separator else [text])
-        )
+        found |= dict.fromkeys(label for text in texts for label in release.labels_of(text))
     return tuple(found)
 
 

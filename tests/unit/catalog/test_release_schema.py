@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from kconvert.catalog.checked import json_schema
-from kconvert.catalog.shelf import RELEASE_NAMES, ReleaseFile
+from kconvert.catalog.release import ReleaseFile
+from kconvert.catalog.shelf import RELEASE_NAMES
 
 FOLDER = resources.files("kconvert.catalog")
 
