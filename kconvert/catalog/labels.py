@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from kconvert.catalog.patterns import require_group
 from kconvert.catalog.rows import LINE_END
 
 
@@ -32,12 +33,7 @@ class LabelList:
     """Other spellings, each with the label that is meant."""
 
     def __post_init__(self) -> None:
-        try:
-            groups = re.compile(self.pattern).groups
-        except re.error as error:
-            raise ValueError(f"pattern: {error}; expected a regular expression of Python") from error
-        if self.pattern and groups == 0:
-            raise ValueError(f"pattern {self.pattern!r}: expected a group in it, as (.+)")
+        require_group(self.pattern, "pattern")
         for alias, label in self.aliases.items():
             if self.known and label not in self.known:
                 raise ValueError(f"aliases: {alias!r} stands for {label!r}, which is no label")

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from kconvert.catalog.patterns import checked_pattern
+
 VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".3gp", ".flv", ".mpg", ".mpeg", ".wmv")
 """Of what may be a clip, in small letters."""
 _ENDING = "|".join(ending[1:] for ending in VIDEO_ENDINGS)
@@ -63,11 +65,7 @@ class Names:
     def __post_init__(self) -> None:
         for field, group in (("member", "name"), ("extracted", "name"), ("source", "id")):
             pattern = getattr(self, field)
-            try:
-                groups = re.compile(pattern).groupindex
-            except re.error as error:
-                raise ValueError(f"{field}: {error}; expected a regular expression of Python") from error
-            if pattern and group not in groups:
+            if group not in checked_pattern(pattern, field).groupindex and pattern:
                 raise ValueError(f"{field}: expected a group named {group}, as (?P<{group}>.+)")
 
     def of_member(self, path: str) -> FoundName:
@@ -124,7 +122,7 @@ class Names:
     @functools.cached_property
     def _places(self) -> tuple[int, int, int]:
         """The numbers of the groups of `source`; 0 for one that is not there."""
-        groups = re.compile(self.source).groupindex
+        groups = {} if self._source is None else self._source.groupindex
         return groups.get("id", 0), groups.get("start", 0), groups.get("end", 0)
 
     @functools.cached_property

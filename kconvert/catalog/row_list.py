@@ -10,10 +10,11 @@ from typing import Any
 
 from kconvert.catalog.release import AnnotationFile
 from kconvert.catalog.rows import LINE_END, csv_rows
-from kconvert.catalog.rule import FILE
 
 OnProblem = Callable[[str, str, str], None]
 """Takes the place of a row that cannot be read, what stands there, and what is expected."""
+FILE = "file"
+"""What the name of the list's file goes by among the columns."""
 KEY = "key"
 """What the key of an entry of JSON goes by among the columns, where entries have keys."""
 

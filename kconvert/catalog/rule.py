@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from kconvert.catalog.patterns import checked_pattern, require_group
+
 _SPEC = re.compile("(?:0?[1-9][0-9]?d)?")
 """How numbers may be written."""
-FILE = "file"
-"""What the name of the list's file goes by among the columns."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,9 @@ class Rule:
     """Patterns, each with what stands instead of what it finds."""
 
     def __post_init__(self) -> None:
-        for pattern in (self.pattern, *self.rewrite):
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"pattern {pattern!r}: {error}; expected a regular expression of Python") from error
-        if self.pattern and re.compile(self.pattern).groups == 0:
-            raise ValueError(f"pattern {self.pattern!r}: expected a group in it, as (.+)")
+        require_group(self.pattern, f"pattern {self.pattern!r}")
+        for pattern in self.rewrite:
+            checked_pattern(pattern, f"pattern {pattern!r}")
         try:
             specs = [spec or "" for _, name, spec, _ in string.Formatter().parse(self.template) if name is not None]
         except ValueError as error:

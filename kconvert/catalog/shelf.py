@@ -124,12 +124,10 @@ def parse_release(text: str, where: str) -> Release:
     except YamlTextError as error:
         line = "" if error.line is None else f", line {error.line}"
         raise ReleaseFileError(f"{where}{line}: is no YAML ({error.problem}); correct it") from error
-    lines: dict[str, int] = {}
+    lines, again = document.places()
     problems = Problems(lines)
-    for key, number in document.lines():
-        if key in lines:
-            problems.found.append((number, f"{key} stands there twice (line {lines[key]}); remove one of them"))
-        lines.setdefault(key, number)
+    for key, line_again in again:
+        problems.found.append((line_again, f"{key} stands there twice (line {lines[key]}); remove one of them"))
     found = checked(ReleaseFile, document.content, "", problems)
     if found is not None:
         try:

@@ -69,11 +69,9 @@ def read_yaml(path: Path) -> YamlFile:
         raise UsageError(f"{path}: got {got}, expected options, as `workers: 4` a line")
     if _size(content, ()) > _MAX_VALUES:
         raise UsageError(f"{path}: holds itself, or more than {_MAX_VALUES:,} values; write it without aliases")
-    lines: dict[str, int] = {}
-    for name, line in document.lines():
-        if name in lines:
-            raise UsageError(f"{path}, line {line}: {name} stands there twice (line {lines[name]}); remove one of them")
-        lines[name] = line
+    lines, again = document.places()
+    for name, line in again:
+        raise UsageError(f"{path}, line {line}: {name} stands there twice (line {lines[name]}); remove one of them")
     return YamlFile(path, content, lines)
 
 

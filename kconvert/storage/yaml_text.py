@@ -32,6 +32,17 @@ class YamlText:
     node: yaml.Node | None
     """What it was made of; `None` if the text holds nothing."""
 
+    def places(self) -> tuple[dict[str, int], list[tuple[str, int]]]:
+        """The line where each key first stands, by its dotted name; and the keys that stand there once more, each with
+        that line."""
+        first: dict[str, int] = {}
+        again = []
+        for name, line in self.lines():
+            if name in first:
+                again.append((name, line))
+            first.setdefault(name, line)
+        return first, again
+
     def lines(self) -> Iterator[tuple[str, int]]:
         """The line of each key, from 1, with its dotted name; entries of lists are named by their number, from 0. What
         is repeated by an alias is named once: it may hold itself."""
