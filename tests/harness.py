@@ -12,7 +12,7 @@ from pathlib import Path
 
 from warm import warm
 
-from kconvert.dataset.table import StagedClip, staged_writer
+from kconvert.dataset.staged_rows import StagedClip, staged_writer
 from kconvert.sources.fetch.stream import FetchOptions
 from kconvert.storage.store import StorePath
 

@@ -7,20 +7,22 @@ or without `is_cc` and `label`, `val` or `validate`, CRLF, a byte order mark, bl
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from kconvert.catalog.clip import Clip
+from kconvert.catalog.clip import Clip, clip_name
 from kconvert.catalog.names import Names
 from kconvert.catalog.release import AnnotationFile
 from kconvert.catalog.row_list import rows
-from kconvert.catalog.rows import LINE_END, csv_rows
+from kconvert.catalog.rows import LINE_END, csv_rows, lines_of
 from kconvert.catalog.rule import Rule
 from kconvert.catalog.spellings import Spellings
+from kconvert.columns import Column
 from kconvert.errors import AnnotationError, Problem
 
 _MAY_GO_ON = re.compile(r",\s*0(?:\.0)?,\s*1$")
@@ -33,8 +35,10 @@ SPLIT_SPELLINGS = {"train": "train", "val": "val", "validate": "val", "validatio
 class Annotations:
     """The official rows of one split."""
 
-    labels: Mapping[str, str]
-    """From clip name (without `.mp4`) to label, `""` where the row has none; in the order of the file."""
+    names: Column
+    """Of the clips, without `.mp4`; each once, in the order of the file."""
+    texts: Column
+    """The label of each, `""` where the row has none."""
     repeated: tuple[str, ...] = ()
     """Clip names annotated more than once; the first row counts."""
     malformed: tuple[Problem, ...] = ()
@@ -44,20 +48,38 @@ class Annotations:
     superseded: Mapping[str, str] = field(default_factory=dict)
     """Of a union: clips of videos that a newer release has, each with that release."""
 
+    @classmethod
+    def of(cls, labels: Mapping[str, str], **further: Any) -> Annotations:
+        """Those of a few clips, from name to label."""
+        return cls(Column.of(labels), Column.of(labels.values()).encoded(), **further)
+
+    @functools.cached_property
+    def labels(self) -> Mapping[str, str]:
+        """From name to label; for whoever looks up each name, as Python takes much memory for it."""
+        return dict(self.pairs())
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Each name with its label."""
+        return zip(self.names, self.texts, strict=True)
+
+    @property
+    def num_clips(self) -> int:
+        """That are annotated."""
+        return len(self.names)
+
     def named_once(self, names: Names) -> Mapping[str, str]:
         """From the ids of videos that are annotated once to the names of their clips."""
-        ids = [(names.parts(name).youtube_id, name) for name in self.labels]
+        ids = [(names.parts(name).youtube_id, name) for name in self.names]
         times = Counter(youtube_id for youtube_id, _ in ids)
         return {youtube_id: name for youtube_id, name in ids if times[youtube_id] == 1}
 
     @property
     def has_labels(self) -> bool:
         """Whether any row has a label; the test splits of k600 and k700-2020 have none."""
-        return any(self.labels.values())
+        return any(self.texts.distinct())
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     where: str
     """The line, or the entry, as a message names it."""
     youtube_id: str
@@ -72,6 +94,10 @@ class _Row:
     """As spelt in the file; `""` where it says nothing."""
 
 
+_BATCH_ROWS = 1 << 16
+"""Held as Python objects until they become columns."""
+
+
 class _Collector:
     """Gathers rows and problems of one file."""
 
@@ -79,9 +105,12 @@ class _Collector:
         self._split = split
         self.known_labels = known_labels
         self._spellings = Spellings(known_labels, aliases)
-        self.labels: dict[str, str] = {}
+        self._batches: list[tuple[Column, Column]] = []
+        self._names: list[str] = []
+        self._labels: list[str] = []
+        self.num_named = 0
+        """Rows that name a clip, which may be named again."""
         self.carried: dict[str, dict[str, str]] = {}
-        self.repeated: list[str] = []
         self.malformed: list[Problem] = []
         """Rows that cannot be read."""
         self.unreadable: list[Problem] = []
@@ -90,7 +119,7 @@ class _Collector:
     @property
     def num_rows(self) -> int:
         """Of any kind."""
-        return len(self.labels) + len(self.repeated) + len(self.malformed)
+        return self.num_named + len(self.malformed)
 
     def problem(self, where: str, got: str, expected: str) -> None:
         """Takes a row that cannot be read."""
@@ -109,11 +138,11 @@ class _Collector:
             self.problem(row.where, row.label, "a label of the release")
             return
         try:
-            clip = Clip(row.youtube_id, _whole_seconds(row.start), _whole_seconds(row.end))
+            name = clip_name(row.youtube_id, _whole_seconds(row.start), _whole_seconds(row.end))
         except ValueError as error:
             self.problem(row.where, f"{row.youtube_id},{row.start},{row.end}", str(error))
             return
-        self.add_clip(clip, row.label)
+        self._add_name(name, row.label)
 
     def add_clip(self, clip: Clip, label: str) -> None:
         self._add_name(clip.name, label)
@@ -133,10 +162,25 @@ class _Collector:
             self._add_name(name, label)
 
     def _add_name(self, name: str, label: str) -> None:
-        if name in self.labels:
-            self.repeated.append(name)
-        else:
-            self.labels[name] = label
+        self._names.append(name)
+        self._labels.append(label)
+        self.num_named += 1
+        if len(self._names) == _BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._batches.append((Column.of(self._names), Column.of(self._labels).encoded()))
+        self._names, self._labels = [], []
+
+    def annotations(self) -> Annotations:
+        """All rows, of which the first counts of those that name the same clip; to be called once."""
+        self._flush()
+        names, texts = (Column.joined(columns) for columns in zip(*self._batches, strict=True))
+        is_first = names.is_first()
+        repeated = tuple(names.where(~is_first))
+        if repeated:
+            names, texts = names.where(is_first), texts.where(is_first)
+        return Annotations(names, texts, repeated, tuple(self.malformed), self.carried)
 
 
 def _is_text(text: str) -> bool:
@@ -176,7 +220,7 @@ def parse_annotations(
     Raises: `AnnotationError` with every problem of the file if it has more, or cannot be read at all.
     """
     if file.of.form == "none":
-        return Annotations({})
+        return Annotations.of({})
     collector = _Collector(split, known_labels, aliases or {})
     # A byte that is no UTF-8 costs its row, as nothing that is expected has such characters.
     text = file.data.decode("utf-8-sig", "surrogateescape")
@@ -186,23 +230,25 @@ def parse_annotations(
         _PARSERS[file.of.form](text, collector)
         if file.of.form != "json":
             _require_whole(text, collector)
-    if not collector.labels and not collector.malformed and not collector.unreadable:
+    if not collector.num_named and not collector.malformed and not collector.unreadable:
         collector.refuse("line 1", text[:60], "at least one annotated clip")
     if collector.unreadable:
         raise AnnotationError(file.path, (*collector.malformed, *collector.unreadable), "")
-    if not collector.labels or len(collector.malformed) > max_malformed * collector.num_rows:
+    if not collector.num_named or len(collector.malformed) > max_malformed * collector.num_rows:
         allowed = f"{int(max_malformed * collector.num_rows):,} of {collector.num_rows:,} rows"
         raise AnnotationError(file.path, tuple(collector.malformed), allowed)
-    return Annotations(collector.labels, tuple(collector.repeated), tuple(collector.malformed), collector.carried)
+    return collector.annotations()
 
 
 def _require_whole(text: str, collector: _Collector) -> None:
     """Refuses a file that ends inside a row, as far as that can be seen: one without the end of a line, whose last row
     cannot be read, or ends in a time that may have had another digit."""
-    lines = LINE_END.split(text)
-    line, last = lines[-1], f"line {len(lines)}"
+    line = text[max(text.rfind("\n"), text.rfind("\r")) + 1 :]
+    if not line:
+        return
+    last = f"line {sum(1 for _ in LINE_END.finditer(text)) + 1}"
     is_malformed = bool(collector.malformed) and collector.malformed[-1].where == last
-    may_go_on = _MAY_GO_ON.search(line) and "time_end" in lines[0].rpartition(",")[2]
+    may_go_on = _MAY_GO_ON.search(line) and "time_end" in next(lines_of(text)).rpartition(",")[2]
     if is_malformed or may_go_on:
         collector.refuse(last, line, "a whole row, and the end of a line: the file was cut")
 
@@ -240,7 +286,7 @@ def _parse_described(text: str, file: AnnotationFile, collector: _Collector) -> 
 
 
 def _parse_csv(text: str, collector: _Collector) -> None:
-    found = csv_rows(LINE_END.split(text), collector.problem)
+    found = csv_rows(lines_of(text), collector.problem)
     _, header = next(found, ("", []))
     columns = {name.strip(): column for column, name in enumerate(header)}
     missing = {"youtube_id", "time_start", "time_end"} - columns.keys()
@@ -334,6 +380,7 @@ class _Object(dict[str, Any]):
         self.pairs = pairs
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def _whole_seconds(text: str) -> int:
     """A time in whole seconds, from `17` or `17.0`. Raises `ValueError`."""
     whole, _, fraction = text.partition(".")

@@ -10,11 +10,16 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kconvert.columns import Column
 
 _NAME = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]{6})_([0-9]{6})")
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
-_PLAIN = re.compile("[A-Za-z0-9_-]{1,72}")
-"""Names that are keys as they are."""
+_PLAIN_TEXT = "[A-Za-z0-9_-]{1,72}"
+"""A pattern of names that are keys as they are."""
+_PLAIN = re.compile(_PLAIN_TEXT)
 _ODD = re.compile(rb"[^A-Za-z0-9_-]")
 _MAX_ESCAPED_CHARS, _KEPT_CHARS, _DIGEST_CHARS = 72, 54, 16
 MAX_SECONDS = 999_999
@@ -33,17 +38,12 @@ class Clip:
     """Where it ends; usually, but not always, 10 s later."""
 
     def __post_init__(self) -> None:
-        if not YOUTUBE_ID.fullmatch(self.youtube_id):
-            raise ValueError(f"youtube id {self.youtube_id!r}: expected 11 of A-Z a-z 0-9 _ -")
-        if not 0 <= self.start_seconds < self.end_seconds <= MAX_SECONDS:
-            raise ValueError(
-                f"times {self.start_seconds} to {self.end_seconds}: expected 0 <= start < end <= {MAX_SECONDS}"
-            )
+        clip_name(self.youtube_id, self.start_seconds, self.end_seconds)
 
     @property
     def name(self) -> str:
         """The official file name without its extension; unique within a split."""
-        return f"{self.youtube_id}_{self.start_seconds:06d}_{self.end_seconds:06d}"
+        return clip_name(self.youtube_id, self.start_seconds, self.end_seconds)
 
     def key(self, split: str) -> str:
         """See `sample_key`."""
@@ -58,9 +58,30 @@ class Clip:
         return cls(match[1], int(match[2]), int(match[3]))
 
 
+def clip_name(youtube_id: str, start_seconds: int, end_seconds: int) -> str:
+    """The name of a clip. Raises `ValueError` if no clip can have these values."""
+    if not YOUTUBE_ID.fullmatch(youtube_id):
+        raise ValueError(f"youtube id {youtube_id!r}: expected 11 of A-Z a-z 0-9 _ -")
+    if not 0 <= start_seconds < end_seconds <= MAX_SECONDS:
+        raise ValueError(f"times {start_seconds} to {end_seconds}: expected 0 <= start < end <= {MAX_SECONDS}")
+    return f"{youtube_id}_{start_seconds:06d}_{end_seconds:06d}"
+
+
 def sample_key(split: str, name: str) -> str:
     """The sample key of a clip's name: unique over all splits, and never beginning with `-`, `.` or `__`."""
     return f"{split}_{safe_name(name)}"
+
+
+def sample_keys(split: str, names: Column) -> Column:
+    """See `sample_key`."""
+    return safe_names(names).behind(f"{split}_")
+
+
+def safe_names(names: Column) -> Column:
+    """See `safe_name`."""
+    are_odd = ~names.matches(_PLAIN_TEXT)
+    odd = names.where(are_odd)
+    return odd.rewritten(safe_name).spread(are_odd).or_else(names) if len(odd) else names
 
 
 def safe_name(name: str) -> str:

@@ -6,15 +6,15 @@ k700-2020 has its clips in a folder named by the class.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from kconvert.catalog.annotation import Annotations
 from kconvert.catalog.names import Names
 from kconvert.catalog.release import AnnotationFile, SplitInfo
 from kconvert.catalog.spellings import Spellings
+from kconvert.columns import Column
 
 UnlabelledPolicy = Literal["keep", "drop"]
 """What becomes of a clip that has no label."""
@@ -23,16 +23,14 @@ MatchBy = Literal["name", "id"]
 LabelSource = Literal["annotation", "archive", "folder", ""]
 
 
-class Label(NamedTuple):
-    """The label of a clip."""
+@dataclass(frozen=True)
+class Labels:
+    """The labels of clips."""
 
-    text: str
-    """`""` if it has none."""
-    source: LabelSource
-    """What says so; `""` where nothing does."""
-
-
-_NONE = Label("", "")
+    texts: Column
+    """`""` for one that has none."""
+    sources: Column
+    """What says so, a `LabelSource`; `""` where nothing does."""
 
 
 @dataclass(frozen=True)
@@ -52,38 +50,35 @@ class Labelling:
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of labels."""
 
-    def of(self, name: str, archive: str, member: str) -> Label:
-        """The label of a clip, given by its official name, of that member of an archive."""
-        annotated = self.annotations.labels.get(name)
-        if annotated is not None:
-            return Label(annotated, "annotation") if annotated else _NONE
-        if (label := self.info.label_of(archive, self.labels)) is not None:
-            return Label(label, "archive")
-        label = self.folder_label(member)
-        return _NONE if label is None else Label(label, "folder")
+    def of(self, annotated: Column, archives: Column, members: Column) -> Labels:
+        """The labels of clips, given by where they are among the annotations (`None` if nowhere), of these members of
+        these archives."""
+        is_annotated = annotated.is_known()
+        own = self.annotations.texts.take(annotated)
+        of_archive = archives.each(lambda archive: self.info.label_of(archive, self.labels))
+        of_folder = self.folder_labels(members)
+        none = Column.constant("", len(annotated))
+        texts = is_annotated.choose(own, of_archive.or_else(of_folder).or_else(none))
+        elsewhere = of_archive.each(_says("archive")).or_else(of_folder.each(_says("folder"))).or_else(none)
+        return Labels(texts, is_annotated.choose(own.each(_says("annotation")), elsewhere))
 
-    def folder_label(self, member: str) -> str | None:
-        """The label that the path of a member says, or that its folder is named by; `None` if it is none."""
-        folder = self.names.label_of(member) or member.rpartition("/")[0].rpartition("/")[2]
-        if folder not in self._of_folders:
-            self._of_folders[folder] = self._spellings.meant(folder)
-        return self._of_folders[folder]
+    def folder_labels(self, members: Column) -> Column:
+        """The labels that the paths of members say, or that their folders are named by; `None` for what is none."""
+        spellings = Spellings(self.labels, self.aliases)
+        # Half a million members are in a few hundred.
+        folders = [Column.of(map(self._folder, batch)).encoded() for batch in members.batches()]
+        return Column.joined(folders).each(spellings.meant)
 
-    def other_folder(self, label: Label, member: str) -> str | None:
-        """The label that the folder of a member is named by, if it is another one than its clip has."""
-        of_folder = self.folder_label(member)
-        return of_folder if label.text and of_folder != label.text else None
+    def _folder(self, member: str) -> str:
+        return self.names.label_of(member) or member.rpartition("/")[0].rpartition("/")[2]
 
-    def counts(self, label: Label) -> bool:
+    def counts(self, labels: Labels) -> Column:
         """Whether a clip with that label belongs to the split: where the annotation file is complete, a clip that it
         does not name does not."""
-        return label.text != "" and (label.source == "annotation" or not self.file.is_complete)
+        has_label = ~labels.texts.equals("")
+        return has_label & labels.sources.equals("annotation") if self.file.is_complete else has_label
 
-    @functools.cached_property
-    def _of_folders(self) -> dict[str, str | None]:
-        """What was found of folders: half a million members are in a few hundred."""
-        return {}
 
-    @functools.cached_property
-    def _spellings(self) -> Spellings:
-        return Spellings(self.labels, self.aliases)
+def _says(source: LabelSource) -> Callable[[str | None], LabelSource | None]:
+    """What says a label: nothing if that is empty, and nobody knows if there is none."""
+    return lambda text: source if text else "" if text == "" else None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kconvert.catalog.patterns import checked_pattern
+from kconvert.columns import Column
 
 VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".3gp", ".flv", ".mpg", ".mpeg", ".wmv")
 """Of what may be a clip, in small letters."""
@@ -100,12 +101,12 @@ class Names:
             match[of_id] or "", _seconds(match[start]) if start else -1, _seconds(match[end]) if end else -1
         )
 
-    def columns(self, names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
-        """The columns that names say, one at a time: `youtube_id`, `start_seconds`, `end_seconds`."""
+    def columns(self, names: Column) -> Iterator[tuple[str, Column]]:
+        """The columns that names say: `youtube_id`, `start_seconds`, `end_seconds`."""
         parts = [self.parts(name) for name in names]
-        yield "youtube_id", [one.youtube_id for one in parts]
-        yield "start_seconds", [one.start_seconds for one in parts]
-        yield "end_seconds", [one.end_seconds for one in parts]
+        yield "youtube_id", Column.of(one.youtube_id for one in parts)
+        yield "start_seconds", Column.of((one.start_seconds for one in parts), "index")
+        yield "end_seconds", Column.of((one.end_seconds for one in parts), "index")
 
     @functools.cached_property
     def _member(self) -> re.Pattern[str]:

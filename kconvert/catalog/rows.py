@@ -11,6 +11,15 @@ LINE_END = re.compile("\r\n|\r|\n")
 """Between the lines of a file, whatever system wrote it."""
 
 
+def lines_of(text: str) -> Iterator[str]:
+    """The lines of a text without their ends; the last one is empty if the text ends with the end of a line."""
+    start = 0
+    for end in LINE_END.finditer(text):
+        yield text[start : end.start()]
+        start = end.end()
+    yield text[start:]
+
+
 def csv_rows(
     lines: Iterable[str], on_problem: Callable[[str, str, str], None], skipinitialspace: bool = False
 ) -> Iterator[tuple[str, list[str]]]:

@@ -56,7 +56,7 @@ def _merged(found: Sequence[tuple[str, Sequence[Annotations]]], release: Release
         for one in of_release:
             repeated += one.repeated
             malformed += one.malformed
-            for name, label in one.labels.items():
+            for name, label in one.pairs():
                 youtube_id = names.parts(name).youtube_id
                 if (newer := newest.get(youtube_id)) is not None:
                     if name not in labels:
@@ -69,4 +69,4 @@ def _merged(found: Sequence[tuple[str, Sequence[Annotations]]], release: Release
                     else:
                         malformed.append(Problem(f"{member}: {name}", label, f"a label of {release.name}"))
         newest |= dict.fromkeys(own, member)
-    return Annotations(labels, tuple(repeated), tuple(malformed), superseded=superseded)
+    return Annotations.of(labels, repeated=tuple(repeated), malformed=tuple(malformed), superseded=superseded)

@@ -190,7 +190,7 @@ def forecast_text(conversion: Conversion, forecast: Forecast) -> str:
                 plan.info.name,
                 f"{len(plan.unread):,} of {len(plan.archives):,}",
                 size,
-                f"{len(plan.annotations.labels):,}",
+                f"{plan.annotations.num_clips:,}",
                 f"{plan.num_excluded:,}",
                 f"about {num_shards(conversion, plan):,}",
                 f"{reported.num_archives:,} / {format_bytes(reported.size_bytes)} / {reported.num_clips:,}",
@@ -228,7 +228,7 @@ def num_shards(conversion: Conversion, plan: SplitPlan) -> int:
     if conversion.shard.num_shards is not None:
         return conversion.shard.num_shards
     by_bytes = -(-sum(plan.sizes.get(name) or 0 for name in plan.inputs.archives) // int(conversion.shard.max_bytes))
-    return max(1, by_bytes, -(-len(plan.annotations.labels) // conversion.shard.max_samples))
+    return max(1, by_bytes, -(-plan.annotations.num_clips // conversion.shard.max_samples))
 
 
 def _disk_text(forecast: Forecast) -> str:
@@ -266,7 +266,7 @@ def forecast_json(conversion: Conversion, forecast: Forecast) -> str:
             "splits": {
                 plan.info.name: {
                     "num_archives": len(plan.archives),
-                    "num_annotations": len(plan.annotations.labels),
+                    "num_annotations": plan.annotations.num_clips,
                     "num_excluded": plan.num_excluded,
                     "num_bytes": plan.num_bytes,
                     "num_shards": num_shards(conversion, plan),

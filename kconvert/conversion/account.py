@@ -7,50 +7,19 @@ Archives are admitted window by window. Of two clips with one name the first adm
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from kconvert.catalog.labelling import Label, Labelling, LabelSource, MatchBy, UnlabelledPolicy
+from kconvert.catalog.labelling import Labelling, Labels, MatchBy, UnlabelledPolicy
+from kconvert.columns import Column
+from kconvert.conversion.claims import Claims
+from kconvert.conversion.decisions import Decisions
 from kconvert.dataset.manifest import SplitCounts
-from kconvert.dataset.table import StagedRows
+from kconvert.dataset.staged_rows import StagedRows
 from kconvert.video.verdict import rejecting_defect
 
 MissingReason = Literal["archive_damaged", "archive_skipped", ""]
-
-
-class Decision(NamedTuple):
-    """What becomes of one clip."""
-
-    name: str
-    """The clip's official name."""
-    status: Literal["written", "rejected", "missing"]
-    """What becomes of it."""
-    reason: str
-    """Why it is rejected, or a `MissingReason`; else `""`."""
-    label: str
-    """`""` if it has none."""
-    label_source: LabelSource
-    """What says so; `""` if nothing does."""
-    row_index: int | None
-    """The staged row that its bytes are from; `None` if it is missing."""
-    source: Literal["original", "replacement", ""]
-    """Where its bytes are from; `""` if it is missing."""
-    original: int | None
-    """The staged row of the original that a replacement was taken for; `None` if there is none."""
-    excluded_by: tuple[str, ...] = ()
-    """The lists that it is excluded by; none if it is not."""
-
-    @property
-    def is_replacement_only(self) -> bool:
-        """Whether no archive of the split holds it, and the replacement archive does."""
-        return self.source == "replacement" and self.original is None
-
-    @property
-    def row(self) -> int:
-        """The staged row of a clip that is not missing."""
-        assert self.row_index is not None
-        return self.row_index
 
 
 @dataclass(frozen=True)
@@ -63,10 +32,30 @@ class Policy:
     """Whether clips are written that have no label, or none that counts (see `Labelling.counts`)."""
     match: MatchBy
     """What joins a clip and its annotation."""
-    excluded_by: Callable[[str], tuple[str, ...]]
-    """The lists that exclude the clip of an official name."""
+    excluded_by: Callable[[str], tuple[str, ...]] | None
+    """The lists that exclude the clip of an official name; `None` if nothing is excluded."""
     is_covered: Callable[[str], bool]
     """Whether all archives that could hold a clip with this label are read, so that it may be called missing."""
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The clips of a window."""
+
+    names: Column
+    """Official ones."""
+    annotation: Column
+    """Where the names are among the annotations; `None` where they are not."""
+    archives: Column
+    """That the clips are in."""
+    members: Column
+    """Their paths there."""
+    rows: Column
+    """Theirs among all staged rows."""
+    defects: Column
+    """With commas between them."""
+    is_repeated: Column
+    """Whether a clip of that name was admitted before."""
 
 
 class Account:
@@ -74,147 +63,213 @@ class Account:
 
     def __init__(self, labelling: Labelling, policy: Policy) -> None:
         self._labelling = labelling
-        self._labels = labelling.annotations.labels
-        self._parts = labelling.names.parts
+        self._annotated = labelling.annotations.names
         self._policy = policy
-        self._by_id = labelling.annotations.named_once(labelling.names) if policy.match == "id" else {}
-        self._claimed: dict[str, str] = {}
-        """From annotated names to the clips, perhaps of other names, that have these annotations."""
-        self._exact: set[str] = set()
-        """Annotated names that clips have, or good replacements: no clip of another name has their annotation."""
-        self._rejected: dict[str, str] = {}
-        """From annotated names to rejected clips of other names, which have these annotations if no other clip has."""
-        self._names: list[str] = []
-        self._defects: list[list[str]] = []
-        self._replacement_names: list[str] = []
+        names = labelling.names if policy.match == "id" else None
+        self._claims = Claims(self._annotated, names)
+        self._names: list[Column] = []
+        self._defects: list[Column] = []
+        self._replacements = Column.of([])
         self._good_replacements: dict[str, int] = {}
-        self._admitted: set[str] = set()
+        self._decided: list[Decisions] = []
         self.other_folders: list[str] = []
         """Clips that lie in the folder of another label than theirs."""
-        self.decisions: list[Decision] = []
+
+    @property
+    def decisions(self) -> Decisions:
         """All decisions so far; their order is that of admission."""
+        self._decided = [Decisions.joined(self._decided)]
+        return self._decided[0]
+
+    @property
+    def num_decisions(self) -> int:
+        """How many there are so far."""
+        return sum(map(len, self._decided))
 
     def add_replacements(self, rows: StagedRows) -> None:
         """Takes in the rows of the replacement archive; before any archive is admitted."""
-        for row in self._add(rows):
-            name = self._names[row]
-            self._replacement_names.append(name)
-            if not self._rejecting(row):
+        self._replacements, defects = rows.column("name"), rows.defects()
+        self._defects.append(defects)
+        for row, (name, found) in enumerate(zip(self._replacements, defects, strict=True)):
+            if not self._rejecting(found):
                 self._good_replacements.setdefault(name, row)
-        self._exact |= self._labels.keys() & self._good_replacements
+        self._claims.reserve(self._annotated.find(Column.of(self._good_replacements)))
 
-    def admit(self, rows: StagedRows) -> Sequence[Decision]:
-        """Decides on the clips of a window, in their order; returns the new decisions."""
-        first = len(self.decisions)
-        added = self._add(rows)
-        self._exact |= self._labels.keys() & self._names[added.start : added.stop]
-        self.decisions.extend(map(self._decide, added, rows.archive_column(), rows.column("member")))
-        return self.decisions[first:]
+    def admit(self, rows: StagedRows) -> None:
+        """Decides on the clips of a window, in their order."""
+        window = self._window(rows)
+        proposed = self._claims.proposed(window.names, window.annotation)
+        decisions, labels = self._decide(window, proposed)
+        annotated = self._claims.settled(proposed, decisions)
+        if annotated is not proposed:
+            decisions, labels = self._decide(window, annotated)
+        self._list_other_folders(window, labels)
+        self._decided.append(decisions)
 
-    def _add(self, rows: StagedRows) -> range:
-        """Appends rows; returns their indexes among all rows so far."""
-        first = len(self._names)
-        self._names.extend(rows.column("name"))
-        self._defects.extend(rows.column("defects"))
-        return range(first, len(self._names))
+    def _window(self, rows: StagedRows) -> _Window:
+        """Takes in the rows of a window."""
+        names, defects = rows.column("name"), rows.defects()
+        first = sum(map(len, self._defects))
+        is_repeated = ~names.is_first()
+        if self._names:
+            is_repeated = is_repeated | names.is_in(Column.joined(self._names))
+        self._names.append(names)
+        self._defects.append(defects)
+        return _Window(
+            names=names,
+            annotation=self._annotated.find(names),
+            archives=rows.archives,
+            members=rows.column("member"),
+            rows=Column.numbers(first, first + len(names)),
+            defects=defects,
+            is_repeated=is_repeated,
+        )
 
-    def _decide(self, row: int, archive: str, member: str) -> Decision:
-        name = self._names[row]
-        annotated = self._annotated(name)
-        label = self._labelling.of(annotated, archive, member)
-        if (other := self._labelling.other_folder(label, member)) is not None:
-            self.other_folders.append(f"{name}, {label.text}, in the folder of {other}")
+    def _decide(self, window: _Window, annotated: Column) -> tuple[Decisions, Labels]:
+        """The decisions on the clips of a window of which it is known which annotations they have."""
+        names, number = window.names, len(window.names)
+        labels = self._labelling.of(annotated, window.archives, window.members)
         # Of one name, or of one annotation, there is one clip.
-        if name in self._admitted or self._claimed.get(annotated, name) != name:
-            return Decision(name, "rejected", "duplicate", *label, row, "original", None)
-        self._admitted.add(name)
-        decision = self._judge(name, label, row)
-        if annotated in self._labels:
-            is_claim = annotated == name or decision.status == "written"
-            (self._claimed if is_claim else self._rejected).setdefault(annotated, name)
-        return decision
+        is_duplicate = window.is_repeated | self._claims.are_taken(window.annotation)
+        excluded_by = self._excluded_by(names, ~is_duplicate)
+        is_excluded = excluded_by.are_filled() if excluded_by is not None else Column.constant(False, number, "flag")
+        better = self._better(names)
+        is_replaced = better.is_known() & ~is_duplicate & ~is_excluded
+        reason = is_replaced.choose(Column.constant("", number), window.defects.each(self._rejecting))
+        is_unlabelled = reason.equals("") & self._are_unlabelled(labels)
+        reason = is_unlabelled.choose(Column.constant("unlabelled", number), reason)
+        reason = is_excluded.choose(Column.constant("excluded", number), reason)
+        reason = is_duplicate.choose(Column.constant("duplicate", number), reason)
+        nothing = Column.constant(None, number, "index")
+        decisions = Decisions(
+            name=names,
+            status=reason.each(lambda text: "rejected" if text else "written"),
+            reason=reason,
+            label=labels.texts,
+            label_source=labels.sources,
+            row=is_replaced.choose(better, window.rows),
+            source=is_replaced.choose(Column.constant("replacement", number), Column.constant("original", number)),
+            original=is_replaced.choose(window.rows, nothing),
+            excluded_by=excluded_by if excluded_by is not None else Column.constant([], number, "texts"),
+            annotation=window.annotation,
+        )
+        return decisions, labels
 
-    def _judge(self, name: str, label: Label, row: int) -> Decision:
-        """The decision on a clip that is no duplicate."""
-        if excluded_by := self._policy.excluded_by(name):
-            return Decision(name, "rejected", "excluded", *label, row, "original", None, excluded_by)
-        better = self._good_replacements.get(name)
-        if better is not None:
-            reason = self._unlabelled(label)
-            return Decision(name, "rejected" if reason else "written", reason, *label, better, "replacement", row)
-        reason = self._rejecting(row) or self._unlabelled(label)
-        return Decision(name, "rejected" if reason else "written", reason, *label, row, "original", None)
-
-    def close(self, reason_for_missing: Callable[[str], MissingReason]) -> Sequence[Decision]:
-        """Decides, after all archives, on the annotated clips that none of them holds; returns these decisions. The
-        reason is asked for with a clip's label."""
-        first = len(self.decisions)
-        self._claimed = self._rejected | self._claimed
-        for name, text in self._labels.items():
-            if name in self._claimed or not self._policy.is_covered(text):
-                continue
-            label = self._labelling.of(name, "", "")
-            better = self._good_replacements.get(name)
-            if better is None:
-                self.decisions.append(Decision(name, "missing", reason_for_missing(text), *label, None, "", None))
-                continue
-            excluded_by = self._policy.excluded_by(name)
-            reason = "excluded" if excluded_by else self._unlabelled(label)
-            status: Literal["written", "rejected"] = "rejected" if reason else "written"
-            self.decisions.append(Decision(name, status, reason, *label, better, "replacement", None, excluded_by))
-        return self.decisions[first:]
-
-    def _annotated(self, name: str) -> str:
-        """The annotated name that a clip goes by; its own if there is none, or another clip has that annotation."""
-        other = "" if name in self._labels else self._by_id.get(self._parts(name).youtube_id, "")
-        is_free = other not in self._exact and self._claimed.get(other, name) == name
-        return other if other and is_free else name
+    def close(self, reason_for_missing: Callable[[str], MissingReason]) -> None:
+        """Decides, after all archives, on the annotated clips that none of them holds. The reason is asked for with a
+        clip's label."""
+        self._claims.close()
+        texts = self._labelling.annotations.texts
+        places = (~self._claims.are_claimed() & texts.each(self._policy.is_covered, "flag")).indexes()
+        names, texts, number = self._annotated.take(places), texts.take(places), len(places)
+        none = Column.constant("", number)
+        labels = Labels(texts, texts.each(lambda text: "annotation" if text else ""))
+        better = self._better(names)
+        is_missing = ~better.is_known()
+        excluded_by = self._excluded_by(names, ~is_missing)
+        is_excluded = excluded_by.are_filled() if excluded_by is not None else Column.constant(False, number, "flag")
+        reason = self._are_unlabelled(labels).choose(Column.constant("unlabelled", number), none)
+        reason = is_excluded.choose(Column.constant("excluded", number), reason)
+        status = is_missing.choose(
+            Column.constant("missing", number), reason.each(lambda text: "rejected" if text else "written")
+        )
+        self._decided.append(
+            Decisions(
+                name=names,
+                status=status,
+                reason=is_missing.choose(texts.each(reason_for_missing), reason),
+                label=labels.texts,
+                label_source=labels.sources,
+                row=better,
+                source=is_missing.choose(none, Column.constant("replacement", number)),
+                original=Column.constant(None, number, "index"),
+                excluded_by=excluded_by if excluded_by is not None else Column.constant([], number, "texts"),
+                annotation=places,
+            )
+        )
 
     def unmatched_replacements(self) -> list[str]:
         """Replacements of clips that are neither annotated nor hosted."""
-        known = self._labels.keys() | self._admitted
-        return [name for name in dict.fromkeys(self._replacement_names) if name not in known]
+        found = self._replacements
+        is_known = found.is_in(self._annotated) | found.is_in(self._admitted())
+        return list(dict.fromkeys(found.where(~is_known)))
 
     def other_times(self) -> list[str]:
         """Clips that no annotation names, of videos that are annotated with other times and are missing."""
-        absent = {self._parts(name).youtube_id: name for name in self._labels if name not in self._claimed}
-        unnamed = ((self._parts(name), name) for name in self._admitted - set(self._claimed.values()))
-        pairs = [(name, absent[clip.youtube_id]) for clip, name in unnamed if clip.youtube_id in absent]
+        admitted = self._admitted()
+        unnamed = set(admitted.where(~admitted.is_in(self._annotated))) - self._claims.claimers()
+        parts = self._labelling.names.parts
+        ids = {parts(name).youtube_id for name in unnamed}
+        if not ids:
+            return []
+        unread = self._annotated.where(~self._claims.are_claimed())
+        absent = {youtube_id: name for name in unread if (youtube_id := parts(name).youtube_id) in ids}
+        pairs = [(name, absent[found]) for name in unnamed if (found := parts(name).youtube_id) in absent]
         return [f"{name}, annotated as {other}" for name, other in sorted(pairs)]
 
-    def _rejecting(self, row: int) -> str:
-        return rejecting_defect(self._defects[row], self._policy.dropped)
+    def _admitted(self) -> Column:
+        return Column.joined(self._names)
 
-    def _unlabelled(self, label: Label) -> str:
-        is_dropped = self._policy.unlabelled == "drop" and not self._labelling.counts(label)
-        return "unlabelled" if is_dropped else ""
+    def _better(self, names: Column) -> Column:
+        """The staged rows of good replacements of the clips of these names; `None` where there is none."""
+        rows = Column.of(self._good_replacements.values(), "index")
+        return rows.take(Column.of(self._good_replacements).find(names))
+
+    def _excluded_by(self, names: Column, are_asked: Column) -> Column | None:
+        """The lists that exclude clips, of those that are asked about; `None` if nothing is excluded."""
+        of = self._policy.excluded_by
+        if of is None:
+            return None
+        pairs = zip(names, are_asked, strict=True)
+        return Column.of([of(name) if is_asked else () for name, is_asked in pairs], "texts")
+
+    def _list_other_folders(self, window: _Window, labels: Labels) -> None:
+        of_folder = self._labelling.folder_labels(window.members)
+        differs = of_folder.is_known() & ~of_folder.equals(labels.texts) & ~labels.texts.equals("")
+        columns = (column.where(differs) for column in (window.names, labels.texts, of_folder))
+        for name, text, other in zip(*columns, strict=True):
+            self.other_folders.append(f"{name}, {text}, in the folder of {other}")
+
+    def _rejecting(self, defects: str) -> str:
+        return rejecting_defect(defects.split(","), self._policy.dropped)
+
+    def _are_unlabelled(self, labels: Labels) -> Column:
+        """Whether clips are rejected for their lack of a label."""
+        if self._policy.unlabelled == "drop":
+            return ~self._labelling.counts(labels)
+        return Column.constant(False, len(labels.texts), "flag")
 
     def counts(self, members: Mapping[str, int], num_shards: int, num_bytes: int) -> SplitCounts:
         """The counts for the manifest; `members` are those that the receipts of the split's archives add up to."""
-        written = [one for one in self.decisions if one.status == "written"]
-        missing = [one for one in self.decisions if one.status == "missing"]
-        rejected = Counter(one.reason for one in self.decisions if one.status == "rejected")
-        defects = [self._defects[one.row] for one in written]
-        flags, named = Counter(flag for found in defects for flag in found), {*self._labels, *self._claimed.values()}
-        are_named = [one.name in named for one in self.decisions if one.reason != "duplicate"]
+        decisions, annotations = self.decisions, self._labelling.annotations
+        written = decisions.where(decisions.are_written)
+        missing = decisions.reason.where(decisions.status.equals("missing"))
+        rejected = decisions.reason.where(decisions.status.equals("rejected")).counts()
+        defects = Column.joined(self._defects).take(written.row).counts()
+        flags: Counter[str] = Counter()
+        for found, number in defects.items():
+            flags.update(dict.fromkeys(found.split(","), number))
+        is_read = ~decisions.reason.equals("duplicate")
+        is_named = decisions.annotation.is_known() | decisions.name.is_in(Column.of(self._claims.claimers()))
+        num_named = (is_read & is_named).sum()
         return SplitCounts(
-            num_annotations=len(self._labels),
-            num_repeated_annotations=len(self._labelling.annotations.repeated),
-            num_malformed_annotations=len(self._labelling.annotations.malformed),
-            num_unread_annotations=len(self._labels) - sum(are_named),
-            num_unannotated=len(are_named) - sum(are_named),
+            num_annotations=annotations.num_clips,
+            num_repeated_annotations=len(annotations.repeated),
+            num_malformed_annotations=len(annotations.malformed),
+            num_unread_annotations=annotations.num_clips - num_named,
+            num_unannotated=is_read.sum() - num_named,
             **members,
             num_written=len(written),
-            num_flagged=sum(map(bool, defects)),
+            num_flagged=len(written) - defects.get("", 0),
             num_short=flags["short"],
             num_few_frames=flags["few_frames"],
-            num_replaced=sum(one.source == "replacement" for one in written),
-            num_replacement_only=sum(one.is_replacement_only for one in self.decisions),
+            num_replaced=written.source.equals("replacement").sum(),
+            num_replacement_only=(decisions.source.equals("replacement") & ~decisions.original.is_known()).sum(),
             num_unmatched_replacements=len(self.unmatched_replacements()),
             num_rejected=dict(sorted(rejected.items())),
-            num_excluded_by=dict(sorted(Counter(by for one in self.decisions for by in one.excluded_by).items())),
+            num_excluded_by=dict(sorted(Counter(by for found in decisions.excluded_by for by in found).items())),
             num_missing=len(missing),
-            num_missing_in_damaged=sum(one.reason != "" for one in missing),
+            num_missing_in_damaged=(~missing.equals("")).sum(),
             num_shards=num_shards,
             num_bytes=num_bytes,
         )

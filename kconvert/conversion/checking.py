@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from kconvert.catalog.names import is_video
 from kconvert.conversion.preparing import Prepared, PreparedClip, Preparer, Preparing
-from kconvert.dataset.table import SourceClip, StagedClip, StagedSound, StagedWriter
+from kconvert.dataset.staged_rows import SourceClip, StagedClip, StagedSound, StagedWriter
 from kconvert.sources.archive import MAX_CLIP_BYTES
 from kconvert.sources.members import Member
 from kconvert.staging.journal import MAX_LISTED

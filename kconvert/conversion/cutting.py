@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from itertools import islice
 
 from kconvert.dataset.formats.format import Format
 from kconvert.errors import UsageError
@@ -17,9 +17,8 @@ from kconvert.units import ByteSize
 _MAX_BYTES = ByteSize(10**9)
 _MAX_SAMPLES = 10_000
 
-Item = TypeVar("Item")
-Sized = tuple[Item, int, Sequence[int]]
-"""What is cut, with the sizes of its video and of its further annotations in bytes."""
+SampleSize = tuple[int, Sequence[int]]
+"""Of the video of a sample, and of each of its further annotations, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -62,45 +61,50 @@ class ShardOptions:
 
 
 @dataclass(frozen=True)
-class Cut(Generic[Item]):
+class Cut:
     """A planned shard."""
 
     number: int
     """In its split, from 0."""
-    items: tuple[Item, ...]
-    """In their order; one at least."""
+    start: int
+    """Where its samples begin among all that are cut."""
+    stop: int
+    """Behind the last of them; there is one at least."""
 
 
-def cut(items: Iterable[Sized[Item]], options: ShardOptions, layout: Format, first_number: int) -> Iterator[Cut[Item]]:
-    """Cuts items into shards; none is empty. Where there is to be a number of them, all items of the split are given.
+def cut(
+    sizes: Iterable[SampleSize], num_samples: int, options: ShardOptions, layout: Format, first_number: int
+) -> Iterator[Cut]:
+    """Cuts so many samples of these sizes into shards; none is empty. Where there is to be a number of shards, they are
+    all samples of the split.
 
     Raises: `UsageError` if a shard would be larger than its format can be.
     """
     if options.num_shards is not None:
-        return _cut_evenly(list(items), options.num_shards, layout)
-    return _cut_by_size(items, options, layout, first_number)
+        return _cut_evenly(sizes, num_samples, options.num_shards, layout)
+    return _cut_by_size(sizes, options, layout, first_number)
 
 
 def _cut_by_size(
-    items: Iterable[Sized[Item]], options: ShardOptions, layout: Format, first_number: int
-) -> Iterator[Cut[Item]]:
-    pending: list[Item] = []
+    sizes: Iterable[SampleSize], options: ShardOptions, layout: Format, first_number: int
+) -> Iterator[Cut]:
     limit = options.max_bytes - layout.overhead_bytes
-    size = 0
-    for item, video_bytes, annotation_bytes in items:
-        item_bytes = layout.max_sample_bytes(video_bytes, annotation_bytes)
-        if pending and (size + item_bytes > limit or len(pending) == options.max_samples):
-            yield Cut(first_number, tuple(pending))
-            first_number, pending, size = first_number + 1, [], 0
-        pending.append(item)
-        size += item_bytes
-    if pending:
-        yield Cut(first_number, tuple(pending))
+    start = stop = size = 0
+    for video_bytes, annotation_bytes in sizes:
+        sample_bytes = layout.max_sample_bytes(video_bytes, annotation_bytes)
+        if stop > start and (size + sample_bytes > limit or stop - start == options.max_samples):
+            yield Cut(first_number, start, stop)
+            first_number, start, size = first_number + 1, stop, 0
+        stop += 1
+        size += sample_bytes
+    if stop > start:
+        yield Cut(first_number, start, stop)
 
 
-def _cut_evenly(items: Sequence[Sized[Item]], num_shards: int, layout: Format) -> Iterator[Cut[Item]]:
+def _cut_evenly(sizes: Iterable[SampleSize], num_samples: int, num_shards: int, layout: Format) -> Iterator[Cut]:
+    left = iter(sizes)
     for number in range(num_shards):
-        start, end = len(items) * number // num_shards, len(items) * (number + 1) // num_shards
-        size = sum(layout.max_sample_bytes(video, annotations) for _, video, annotations in items[start:end])
+        start, stop = num_samples * number // num_shards, num_samples * (number + 1) // num_shards
+        size = sum(layout.max_sample_bytes(*sample) for sample in islice(left, stop - start))
         layout.require_shards_of(size + layout.overhead_bytes, f"--shard.num_shards {num_shards}: shard {number} of")
-        yield Cut(number, tuple(item for item, _, _ in items[start:end]))
+        yield Cut(number, start, stop)

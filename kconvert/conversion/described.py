@@ -64,7 +64,7 @@ def _listed_labels(release: Release, origin: Origin, max_malformed: float) -> tu
     for info in release.splits.values():
         file, data = origin.annotations(info)
         annotations = parse_file(file, data, release, info.name, max_malformed)
-        texts = (label for label in annotations.labels.values() if label)
+        texts = filter(None, annotations.texts.distinct())
         found |= dict.fromkeys(label for text in texts for label in release.labels_of(text))
     return tuple(found)
 

@@ -38,9 +38,9 @@ class Exclusions:
         """Whether a split, as `k400:val`, is among what is asked for, as its origin has it."""
         return name in self.asked.digests.keys() - self.in_files
 
-    def of(self, release: Release, plan: SplitPlan) -> Callable[[str], tuple[str, ...]]:
+    def of(self, release: Release, plan: SplitPlan) -> Callable[[str], tuple[str, ...]] | None:
         """Gives the lists that exclude a clip of that name: none for being in its own split, unless a person says of a
-        file what is in that; of a union, also the newer release that has its video."""
+        file what is in that; of a union, also the newer release that has its video. `None` if nothing is excluded."""
         split, superseded = f"{release.name}:{plan.info.name}", plan.annotations.superseded
         others = [one for one in self.own.lists if not one.name.endswith(f":{plan.info.name}")]
         both = (
@@ -49,7 +49,7 @@ class Exclusions:
         )
 
         if not superseded and not any(exclusion.lists for exclusion in both):
-            return lambda name: ()
+            return None
 
         def excluded_by(name: str) -> tuple[str, ...]:
             found = tuple(one for exclusion in both for one in exclusion.of(name))
@@ -60,10 +60,11 @@ class Exclusions:
 
     def num_of(self, release: Release, plan: SplitPlan, classes: Sequence[str]) -> int:
         """How many of the annotated clips of a split, of these classes, or of all if there are none, are excluded."""
-        if not self.own.lists and not self.asked.lists:
+        excluded_by = self.of(release, plan)
+        if excluded_by is None:
             return 0
-        excluded_by, labels = self.of(release, plan), plan.annotations.labels.items()
-        return sum(bool(excluded_by(name)) for name, label in labels if not classes or label in classes)
+        pairs = plan.annotations.pairs()
+        return sum(bool(excluded_by(name)) for name, label in pairs if not classes or label in classes)
 
 
 def read_exclusions(conversion: Conversion, release: Release) -> Exclusions:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from kconvert.conversion.checking import ClipChecking, MemberChecking
 from kconvert.conversion.damaged import DamagedAt, DamagedError, DamagedPolicy, damage, is_accepted
 from kconvert.conversion.preparing import open_preparer
-from kconvert.dataset.table import staged_writer
+from kconvert.dataset.staged_rows import staged_writer
 from kconvert.errors import ArchiveError, OutOfMemoryError, SourceChangedError
 from kconvert.events import Advance, Emit
 from kconvert.sources.access import ArchiveAccess

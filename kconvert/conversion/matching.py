@@ -55,11 +55,11 @@ def _match(release: Release, origin: Origin, info: SplitInfo) -> SplitMatch:
     return SplitMatch(
         split=info.name,
         title=origin.title(info.name),
-        num_rows=len(annotations.labels),
+        num_rows=annotations.num_clips,
         problems=list(map(str, annotations.malformed)),
         num_files=len(names),
         unlisted=[path for name, path in names.items() if name not in listed],
-        absent=[name for name in annotations.labels if name not in names],
+        absent=[name for name in annotations.names if name not in names],
         unnamed=unnamed,
     )
 

@@ -5,15 +5,16 @@ An archive that holds a written clip is a shard; what is kept of it beside its f
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-from kconvert.catalog.clip import sample_key
-from kconvert.conversion.account import Decision
+from kconvert.catalog.clip import sample_keys
+from kconvert.columns import Column
 from kconvert.conversion.damaged import DamagedPolicy
+from kconvert.conversion.decisions import Decisions
 from kconvert.conversion.ingest import IngestTask, read_archive
 from kconvert.conversion.pack import is_packed, plan_digest
 from kconvert.conversion.record import MadeShard, MadeSplit, record_split
@@ -23,7 +24,7 @@ from kconvert.conversion.tasks import Tasks
 from kconvert.dataset.archives import LAYOUT
 from kconvert.dataset.layout import Layout
 from kconvert.dataset.manifest import SplitRecord
-from kconvert.dataset.table import StagedRows
+from kconvert.dataset.staged_rows import StagedRows
 from kconvert.errors import UsageError
 from kconvert.events import Advance, Emit, Step
 from kconvert.sources.access import ArchiveAccess
@@ -74,9 +75,9 @@ class Mirror(Strategy):
         account.admit(own)
         account.close(split.reason_for_missing())
         rows = replacements.followed_by(own)
-        digests = list(_digest_tasks(split, account.decisions, rows))
-        _digest([task for task in digests if not task.is_done], split.name, tasks)
-        made = MadeSplit(account, rows, [_made(split, task) for task in digests])
+        kept = list(_kept_archives(split, account.decisions, rows))
+        _digest([archive.task for archive in kept if not archive.task.is_done], split.name, tasks)
+        made = MadeSplit(account, rows, [_made(split, archive) for archive in kept])
         return record_split(split, LAYOUT, made)
 
 
@@ -101,8 +102,8 @@ class DigestTask:
     """The output folder."""
     journal: SplitJournal
     """Where the receipt goes."""
-    decisions: tuple[Decision, ...]
-    """On its written clips, in the order of the archive."""
+    num_samples: int
+    """Its written clips."""
     plan_sha256: str
     """See `plan_digest`."""
 
@@ -120,16 +121,15 @@ class DigestTask:
 def digest_archive(task: DigestTask, emit: Emit) -> ShardReceipt:
     """Digests a kept archive; its receipt is in the journal when this returns."""
     archive = task.out / task.path
-    num_samples = len(task.decisions)
     receipt = ShardReceipt(
         path=task.path,
-        num_samples=num_samples,
+        num_samples=task.num_samples,
         size_bytes=archive.size_bytes() or 0,
         sha256=archive.sha256(),
-        offsets=(None,) * num_samples,
+        offsets=(None,) * task.num_samples,
         plan_sha256=task.plan_sha256,
     )
-    guarded(task.journal, emit)(Advance(num_clips=num_samples))
+    guarded(task.journal, emit)(Advance(num_clips=task.num_samples))
     task.journal.set_shard_receipt(task.number, receipt)
     return receipt
 
@@ -144,24 +144,40 @@ def _kept(split: SplitJob, names: Iterable[str]) -> set[str]:
     }
 
 
-def _digest_tasks(split: SplitJob, decisions: Iterable[Decision], rows: StagedRows) -> Iterator[DigestTask]:
-    """A task for each archive that holds written clips, in the order of the archives."""
-    archives, digests = rows.archive_column(), rows.column("sha256")
-    written = sorted((one for one in decisions if one.status == "written"), key=lambda one: one.row)
-    for number, (archive, group) in enumerate(itertools.groupby(written, lambda one: archives[one.row])):
-        clips = tuple(group)
-        planned = plan_digest((sample_key(split.name, one.name), digests[one.row], one.source) for one in clips)
-        yield DigestTask(number, archive, split.out, split.journal, clips, planned)
+@dataclass(frozen=True)
+class _KeptArchive:
+    """A kept archive that holds written clips."""
+
+    task: DigestTask
+    """Has it digested."""
+    indexes: Column
+    """Of the decisions on its written clips, in the order of the archive."""
+
+
+def _kept_archives(split: SplitJob, decisions: Decisions, rows: StagedRows) -> Iterator[_KeptArchive]:
+    """Each archive that holds written clips, in the order of the archives."""
+    written = decisions.are_written.indexes()
+    written = written.take(decisions.row.take(written).order())
+    start = 0
+    for number, (archive, group) in enumerate(groupby(rows.archives.take(decisions.row.take(written)))):
+        indexes = written.slice(start, start + sum(1 for _ in group))
+        start += len(indexes)
+        found = decisions.take(indexes)
+        digests = rows.column("sha256").take(found.row)
+        planned = plan_digest(sample_keys(split.name, found.name), digests, found.source)
+        task = DigestTask(number, archive, split.out, split.journal, len(indexes), planned)
+        yield _KeptArchive(task, indexes)
 
 
 def _digest(unknown: Sequence[DigestTask], split: str, tasks: Tasks) -> None:
     if unknown:
         text = f"{split}: digesting {len(unknown):,} archive{'s' * (len(unknown) != 1)}"
-        num_clips = sum(len(task.decisions) for task in unknown)
+        num_clips = sum(task.num_samples for task in unknown)
         tasks.run(Step(split, "packing", text, None, num_clips), digest_archive, unknown)
 
 
-def _made(split: SplitJob, task: DigestTask) -> MadeShard:
+def _made(split: SplitJob, archive: _KeptArchive) -> MadeShard:
+    task = archive.task
     receipt = split.journal.shard_receipt(task.number)
     assert receipt is not None
-    return MadeShard(receipt, task.decisions, [task.path] * len(task.decisions))
+    return MadeShard.of(receipt, split.name, archive.indexes, Column.constant(task.path, task.num_samples))

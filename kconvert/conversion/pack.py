@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from kconvert.conversion.members import Annotations, with_frames
+from kconvert.columns import Column
+from kconvert.conversion.members import with_frames
+from kconvert.conversion.samples import PackSample, Samples
 from kconvert.dataset.formats.format import Format, Sample, Sound
 from kconvert.dataset.formats.open import open_format
 from kconvert.dataset.layout import Layout
@@ -21,29 +21,6 @@ from kconvert.staging.part import StagedBytes, free_staged, read_staged
 from kconvert.storage.store import StorePath
 from kconvert.video.encoding.options import AudioMember
 from kconvert.video.process import video_process
-
-
-@dataclass(frozen=True)
-class PackSample:
-    """A staged clip and what is written with it."""
-
-    metadata: Mapping[str, Any]
-    """The sample's JSON: `key`, `label_id`, `size_bytes` and the rest."""
-    archive_id: str
-    """Which part it is in."""
-    staged: StagedBytes
-    """Where it is in the part."""
-    sound: StagedBytes | None = None
-    """Where its sound is there, behind it; `None` if that is no member of its own."""
-    annotations: Annotations = field(default_factory=dict)
-    """Further ones that it has itself; which frames they are of is not known yet."""
-    is_shared: bool = False
-    """Whether another clip has the same bytes in the part, which are not given back then."""
-
-    @property
-    def members(self) -> list[StagedBytes]:
-        """All that is staged of it."""
-        return [self.staged] if self.sound is None else [self.staged, self.sound]
 
 
 @dataclass(frozen=True)
@@ -60,8 +37,10 @@ class PackTask:
     """Where parts are, and the receipt goes."""
     format: str
     """A name of `formats`."""
-    samples: tuple[PackSample, ...]
-    """In their order; one at least."""
+    samples: Samples
+    """In their order; one at least. They may be made anew each time."""
+    plan_sha256: str
+    """See `plan_digest`."""
     sound_kind: AudioMember | None = None
     """The ending of the files of their sound; `None` if they have none."""
     labels: tuple[str, ...] = ()
@@ -71,16 +50,10 @@ class PackTask:
     def name(self) -> str:
         return self.path
 
-    @functools.cached_property
-    def plan_sha256(self) -> str:
-        """See `plan_digest`."""
-        found = (sample.metadata for sample in self.samples)
-        return plan_digest((metadata["key"], metadata["sha256"], metadata["source"]) for metadata in found)
 
-
-def plan_digest(samples: Iterable[tuple[str, str, str]]) -> str:
+def plan_digest(keys: Column, sha256: Column, sources: Column) -> str:
     """What identifies the plan of a shard: the key, the video's sha256 and the source of each sample."""
-    lines = "".join(f"{key} {sha256} {source}\n" for key, sha256, source in samples)
+    lines = "".join(f"{line}\n" for line in keys.beside(sha256, sources))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -91,30 +64,30 @@ def pack(task: PackTask, emit: Emit) -> ShardReceipt:
     """
     if (receipt := _done(task)) is not None:
         # An engine may have begun this task twice, as where a machine was lost.
-        _free(task)
+        _free(task, task.samples)
         return receipt
-    layout = open_format(task.format)
+    layout, samples = open_format(task.format), list(task.samples)
     _remove_earlier(task, layout)
     try:
         if layout.library is not None:
             with_arrays()
-        written = layout.write(task.out, task.path, _samples(task, emit), task.labels)
+        written = layout.write(task.out, task.path, _samples(task, samples, emit), task.labels)
     except StagingError:
         if (receipt := _done(task)) is not None:
             # By another who was given this task, and has freed what was staged for it.
             return receipt
-        _remove_changed_parts(task)
+        _remove_changed_parts(task, samples)
         raise
     receipt = ShardReceipt(
         path=task.path,
-        num_samples=len(task.samples),
+        num_samples=len(samples),
         size_bytes=written.size_bytes,
         sha256=written.sha256,
         offsets=written.offsets,
         plan_sha256=task.plan_sha256,
     )
     task.journal.set_shard_receipt(task.number, receipt)
-    _free(task)
+    _free(task, samples)
     return receipt
 
 
@@ -133,16 +106,16 @@ def _remove_earlier(task: PackTask, layout: Format) -> None:
             (task.out / name).remove()
 
 
-def _free(task: PackTask) -> None:
+def _free(task: PackTask, samples: Iterable[PackSample]) -> None:
     """Gives the space of the clips back, as they are in a shard now."""
-    own = (sample for sample in task.samples if not sample.is_shared)
+    own = (sample for sample in samples if not sample.is_shared)
     for path, clips in _by_part(task, own).items():
         free_staged(path, clips)
 
 
-def _remove_changed_parts(task: PackTask) -> None:
+def _remove_changed_parts(task: PackTask, samples: Iterable[PackSample]) -> None:
     """Removes every part that is not what it was, so that the next run reads all these archives again."""
-    for path, clips in _by_part(task, task.samples).items():
+    for path, clips in _by_part(task, samples).items():
         try:
             deque(read_staged((path, clip) for clip in clips), maxlen=0)
         except StagingError as error:
@@ -158,12 +131,12 @@ def _by_part(task: PackTask, samples: Iterable[PackSample]) -> dict[StorePath, l
     return found
 
 
-def _samples(task: PackTask, emit: Emit) -> Iterator[Sample]:
+def _samples(task: PackTask, samples: Iterable[PackSample], emit: Emit) -> Iterator[Sample]:
     found = read_staged(
-        (task.journal.part_path(planned.archive_id), member) for planned in task.samples for member in planned.members
+        (task.journal.part_path(planned.archive_id), member) for planned in samples for member in planned.members
     )
     advance = guarded(task.journal, emit)
-    for planned in task.samples:
+    for planned in samples:
         metadata, video = planned.metadata, next(found)
         sound = None if task.sound_kind is None else Sound(task.sound_kind, next(found))
         annotations = with_frames(planned.annotations, video, video_process())

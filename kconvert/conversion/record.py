@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from kconvert.catalog.clip import sample_key
-from kconvert.conversion.account import Account, Decision
+from kconvert.catalog.clip import sample_keys
+from kconvert.columns import Column, Kind
+from kconvert.conversion.account import Account
+from kconvert.conversion.decisions import Decisions
 from kconvert.conversion.split_job import SplitJob
+from kconvert.dataset.clip_columns import SOUND_COLUMNS, SOURCE_COLUMNS
 from kconvert.dataset.layout import Layout
 from kconvert.dataset.manifest import ShardEntry, SplitCounts, SplitRecord, TableEntry, table_path
-from kconvert.dataset.table import CARRIED, SOUND_COLUMNS, SOURCE_COLUMNS, StagedRows, write_table
+from kconvert.dataset.staged_rows import StagedRows
+from kconvert.dataset.table import CARRIED, write_table
 from kconvert.errors import StagingError
 from kconvert.events import SplitDone
 from kconvert.staging.journal import ShardReceipt
@@ -23,6 +27,7 @@ _STAGED_COLUMNS = (
     "is_variable_frame_rate", "num_decoded_frames", "encoding_reasons", "encoding_notes", "encoding_ssim",
     *SOURCE_COLUMNS,
 )  # fmt: skip
+_LABEL_KINDS: Mapping[str, Kind] = {"label": "text", "label_id": "index", "label_ids": "indexes"}
 _MEMBER_COUNTS = ("num_members", "num_ignored_members", "num_unparsed_members", "num_unselected_members")
 
 
@@ -30,12 +35,20 @@ _MEMBER_COUNTS = ("num_members", "num_ignored_members", "num_unparsed_members", 
 class MadeShard:
     """A shard that is in place."""
 
-    receipt: ShardReceipt
-    """Of the shard."""
-    decisions: Sequence[Decision]
-    """On its clips, in the order of its samples."""
-    files: Sequence[str]
+    entry: ShardEntry
+    """What the manifest says of it."""
+    indexes: Column
+    """Of the decisions on its clips, in the order of its samples."""
+    files: Column
     """The file, below the output folder, that holds the video of each."""
+    offsets: Column
+    """Where the video of each begins in its file, in bytes; `None` if that cannot be said."""
+
+    @classmethod
+    def of(cls, receipt: ShardReceipt, split: str, indexes: Column, files: Column) -> MadeShard:
+        """The shard of a receipt."""
+        entry = ShardEntry(receipt.path, split, receipt.num_samples, receipt.size_bytes, receipt.sha256)
+        return cls(entry, indexes, files, Column.of(receipt.offsets, "number"))
 
 
 @dataclass(frozen=True)
@@ -52,22 +65,38 @@ class MadeSplit:
     @property
     def videos_bytes(self) -> int:
         """Of the written clips, with their sound where that is a member of its own."""
-        sizes = self.rows.sample_sizes()
-        return sum(sizes[decision.row] for shard in self.shards for decision in shard.decisions)
+        decisions = self.account.decisions
+        return self.rows.sample_sizes().take(decisions.row.where(decisions.are_written)).sum()
 
 
-class Placement(NamedTuple):
-    """Where a sample is."""
+@dataclass(frozen=True)
+class Placements:
+    """Where the samples of clips are; `None` of clips that are in none."""
 
-    shard: str
-    """The path, below the output folder, of the file that holds the video; `""` for none."""
-    sample_index: int | None
-    """From 0, as `Layout.sample_index` counts; `None` for none."""
-    offset_bytes: int | None
-    """Of the video's first byte in the file; `None` if that cannot be said."""
+    files: Column
+    """The path, below the output folder, of the file that holds the video."""
+    sample_indexes: Column
+    """From 0, as `Layout.sample_index` counts."""
+    offsets: Column
+    """Of the video's first byte in the file; `None` also if that cannot be said."""
 
-
-_NOWHERE = Placement("", None, None)
+    @classmethod
+    def of(cls, layout: Layout, made: MadeSplit) -> Placements:
+        """Of all clips that there are decisions on, in their order."""
+        sample_indexes, num_before = [], 0
+        for shard in made.shards:
+            found = (layout.sample_index(num_before, index) for index in range(len(shard.indexes)))
+            sample_indexes.append(Column.of(found, "index"))
+            num_before += len(shard.indexes)
+        # From the order of packing to that of the decisions.
+        order = Column.joined([shard.indexes for shard in made.shards], "index").order()
+        columns = (
+            Column.joined([shard.files for shard in made.shards]),
+            Column.joined(sample_indexes, "index"),
+            Column.joined([shard.offsets for shard in made.shards], "number"),
+        )
+        are_written = made.account.decisions.are_written
+        return cls(*(column.take(order).spread(are_written) for column in columns))
 
 
 def record_split(split: SplitJob, layout: Layout, made: MadeSplit) -> SplitRecord:
@@ -75,10 +104,10 @@ def record_split(split: SplitJob, layout: Layout, made: MadeSplit) -> SplitRecor
 
     Raises: `StagingError` if the account does not close.
     """
-    placements = _placements(layout, made.shards)
-    entries = [_entry(split.name, shard.receipt) for shard in made.shards]
+    placements = Placements.of(layout, made)
+    entries = [shard.entry for shard in made.shards]
     _remove_obsolete(split, layout, {entry.path for entry in entries}, len(entries))
-    layout.remove_orphans(split.out, split.name, {placement.shard for placement in placements.values()})
+    layout.remove_orphans(split.out, split.name, set(placements.files.distinct()))
     (split.out / split.name).remove_empty()
     table = _write_table(split, made, placements)
     num_bytes = layout.split_bytes(sum(entry.size_bytes for entry in entries), made.videos_bytes)
@@ -113,21 +142,6 @@ def done_event(split: str, record: SplitRecord) -> SplitDone:
     )
 
 
-def _entry(split: str, receipt: ShardReceipt) -> ShardEntry:
-    return ShardEntry(receipt.path, split, receipt.num_samples, receipt.size_bytes, receipt.sha256)
-
-
-def _placements(layout: Layout, shards: Sequence[MadeShard]) -> dict[str, Placement]:
-    """Where each written clip is, by name."""
-    placements: dict[str, Placement] = {}
-    for shard in shards:
-        num_before = len(placements)
-        found = zip(shard.decisions, shard.files, shard.receipt.offsets, strict=True)
-        for index, (decision, file, offset) in enumerate(found):
-            placements[decision.name] = Placement(file, layout.sample_index(num_before, index), offset)
-    return placements
-
-
 def _remove_obsolete(split: SplitJob, layout: Layout, current: set[str], num_shards: int) -> None:
     """Removes the shards of earlier plans of a split that had more of them."""
     for path in split.journal.forget_shards_from(num_shards):
@@ -151,42 +165,56 @@ def _require_closed(split: SplitJob, counts: SplitCounts) -> None:
         )
 
 
-def _write_table(split: SplitJob, made: MadeSplit, placements: Mapping[str, Placement]) -> TableEntry:
+def _write_table(split: SplitJob, made: MadeSplit, placements: Placements) -> TableEntry:
     path = split.out / table_path(split.name)
     path.parent.make_folder()
-    sha256 = write_table(path, _table_columns(split, made, placements))
-    return TableEntry(table_path(split.name), len(made.account.decisions), path.size_bytes() or 0, sha256)
+    decisions = made.account.decisions
+
+    def columns(indexes: Column) -> Iterator[tuple[str, Column]]:
+        found = decisions.take(indexes)
+        yield from _columns_of_clips(split, found)
+        yield from _columns_of_rows(split, made.rows, found)
+        yield "shard", placements.files.take(indexes)
+        yield "sample_index", placements.sample_indexes.take(indexes)
+        yield "offset_bytes", placements.offsets.take(indexes)
+
+    sha256 = write_table(path, sample_keys(split.name, decisions.name), columns)
+    return TableEntry(table_path(split.name), len(decisions), path.size_bytes() or 0, sha256)
 
 
-def _table_columns(split: SplitJob, made: MadeSplit, placements: Mapping[str, Placement]) -> Iterator[tuple[str, Any]]:
-    """The columns of the table of a split, one at a time: a release has 650,000 rows."""
-    rows, decisions, release = made.rows, made.account.decisions, split.release
-    sound = () if split.read.encoding.audio.member is None else SOUND_COLUMNS
-    yield from rows.gather((decision.row_index for decision in decisions), (*_STAGED_COLUMNS, *sound))
-    yield "key", [sample_key(split.name, decision.name) for decision in decisions]
-    yield "split", [split.name] * len(decisions)
-    yield from release.names.columns([decision.name for decision in decisions])
+def _columns_of_clips(split: SplitJob, decisions: Decisions) -> Iterator[tuple[str, Column]]:
+    """What a table says of clips, and of what became of them."""
+    names, release = decisions.name, split.release
+    yield "key", sample_keys(split.name, names)
+    yield "split", Column.constant(split.name, len(names))
+    yield from release.names.columns(names)
     if not release.names.are_keys:
-        yield "name", [decision.name for decision in decisions]
+        yield "name", names
     carried = split.plan.annotations.carried
     for column in split.plan.inputs.annotations.carry:
-        yield f"{CARRIED}{column}", [carried.get(decision.name, {}).get(column, "") for decision in decisions]
+        yield f"{CARRIED}{column}", Column.of(carried.get(name, {}).get(column, "") for name in names)
     # Of hundreds of labels, each is looked up once.
     labelled = functools.cache(release.labelled)
-    for column in release.labelled(""):
-        yield column, [labelled(decision.label)[column] for decision in decisions]
-    yield "label_source", [decision.label_source for decision in decisions]
-    yield "status", [decision.status for decision in decisions]
-    yield "reason", [decision.reason for decision in decisions]
-    yield "excluded_by", [decision.excluded_by for decision in decisions]
-    yield "source", [decision.source for decision in decisions]
-    for _, originals in rows.gather((decision.original for decision in decisions), ["defects"]):
-        yield "original_defects", originals
-    archives = rows.archive_column()
-    yield "archive", ["" if decision.row_index is None else archives[decision.row_index] for decision in decisions]
-    placed = [placements[decision.name] if decision.status == "written" else _NOWHERE for decision in decisions]
-    yield "shard", [placement.shard for placement in placed]
-    yield "sample_index", [placement.sample_index for placement in placed]
-    yield "offset_bytes", [placement.offset_bytes for placement in placed]
-    encodings = rows.column("encoding")
-    yield "encoding", [encodings[one.row] if one.status == "written" else "" for one in decisions]
+    for column, kind in _LABEL_KINDS.items():
+        if column in labelled(""):
+            yield column, decisions.label.each(functools.partial(_value, labelled, column), kind)
+    yield "label_source", decisions.label_source
+    yield "status", decisions.status
+    yield "reason", decisions.reason
+    yield "excluded_by", decisions.excluded_by
+    yield "source", decisions.source
+
+
+def _columns_of_rows(split: SplitJob, rows: StagedRows, decisions: Decisions) -> Iterator[tuple[str, Column]]:
+    """What a table says of the files of clips."""
+    sound = () if split.read.encoding.audio.member is None else SOUND_COLUMNS
+    found = rows.take(decisions.row, (*_STAGED_COLUMNS, *sound))
+    yield from found.columns()
+    yield "archive", found.archives
+    yield "original_defects", rows.column("defects").take(decisions.original)
+    encoding, none = rows.column("encoding").take(decisions.row), Column.constant("", len(decisions))
+    yield "encoding", decisions.are_written.choose(encoding, none)
+
+
+def _value(labelled: Callable[[str], Mapping[str, Any]], column: str, label: str) -> Any:
+    return labelled(label)[column]

@@ -6,20 +6,20 @@ the same, as it depends on nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
-from kconvert.catalog.clip import safe_name, sample_key
-from kconvert.catalog.release import Release
-from kconvert.conversion.account import Account, Decision
-from kconvert.conversion.cutting import ShardOptions, cut
+from kconvert.catalog.clip import safe_names, sample_keys
+from kconvert.columns import Column
+from kconvert.conversion.account import Account
+from kconvert.conversion.cutting import SampleSize, ShardOptions, cut
 from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.ingest import ingest
 from kconvert.conversion.members import max_bytes
-from kconvert.conversion.pack import PackSample, PackTask, is_packed, pack, plan_digest
+from kconvert.conversion.pack import PackTask, is_packed, pack, plan_digest
 from kconvert.conversion.record import MadeShard, MadeSplit, record_split
+from kconvert.conversion.samples import STAGED_COLUMNS, ShardSamples
 from kconvert.conversion.shuffle import ShuffleOptions, shuffled, windows
 from kconvert.conversion.split_job import SplitJob
 from kconvert.conversion.staged import StagedParts, sharing_rows
@@ -27,16 +27,13 @@ from kconvert.conversion.strategy import Strategy
 from kconvert.conversion.tasks import Tasks
 from kconvert.dataset.formats.format import Format
 from kconvert.dataset.manifest import SplitRecord
-from kconvert.dataset.table import StagedRows
+from kconvert.dataset.staged_rows import StagedRows
 from kconvert.errors import StagingError, UsageError
 from kconvert.events import Step
 from kconvert.sources.access import ArchiveAccess, Streamed
 from kconvert.sources.archive_cache import ArchiveCache
 from kconvert.staging.journal import Inputs
-from kconvert.staging.part import StagedBytes
 from kconvert.storage.store import StorePath
-
-Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -96,90 +93,93 @@ class Repack(Strategy):
             split.read_archives(unread, ingest, tasks)
             if number == 0:
                 state.add_replacements(split.rows(replacements))
-            decisions = state.admit(split.rows(group))
+            first = state.account.num_decisions
+            state.admit(split.rows(group))
             if number == len(groups) - 1:
-                decisions = [*decisions, *state.account.close(split.reason_for_missing())]
-            planned = self._plan(split, state, decisions, is_only=len(groups) == 1)
-            self._pack(split, state.rows, planned, parts, tasks)
+                state.account.close(split.reason_for_missing())
+            planned = self._plan(split, state, first, is_only=len(groups) == 1)
+            self._pack(split, state, planned, parts, tasks)
             state.shards += planned
             parts.remove(group)
         parts.remove(split.replacements)
-        made = MadeSplit(state.account, state.rows, [self._made(split, planned) for planned in state.shards])
+        made = MadeSplit(state.account, state.rows, [self._made(split, state, shard) for shard in state.shards])
         return record_split(split, self.format, made)
 
-    def _plan(
-        self, split: SplitJob, state: _State, decisions: Sequence[Decision], is_only: bool
-    ) -> list[_PlannedShard]:
-        """The shards of a window; how many the split has is known in time if it is the only one."""
-        sizes, sounds = state.rows.column("size_bytes"), state.rows.column("sound_size_bytes")
-        order = shuffled(decisions, self.shuffle, split.name)
+    def _plan(self, split: SplitJob, state: _State, first: int, is_only: bool) -> list[_PlannedShard]:
+        """The shards of a window, whose decisions begin at `first`; how many the split has is known in time if it is
+        the only one."""
+        written = state.account.decisions.slice(first).are_written.indexes().shifted(first)
+        names = state.account.decisions.name.take(written)
+        order = written.take(shuffled(names, self.shuffle, split.name))
         self.shard.require_enough(split.name, len(order))
-        sized = (
-            (one, sizes[one.row], [*_one_or_none(sounds[one.row]), *max_bytes(split.annotations_of(one.name))])
-            for one in order
-        )
-        cuts = list(cut(sized, self.shard, self.format, len(state.shards)))
+        sizes = _sample_sizes(split, state, order)
+        cuts = list(cut(sizes, len(order), self.shard, self.format, len(state.shards)))
         num_shards = len(cuts) if is_only else None
         return [
             _PlannedShard(
-                one.number, self.format.shard_path(split.release.name, split.name, one.number, num_shards), one.items
+                one.number,
+                self.format.shard_path(split.release.name, split.name, one.number, num_shards),
+                indexes := order.slice(one.start, one.stop),
+                _plan_sha256(split, state, indexes),
             )
             for one in cuts
         ]
 
     def _pack(
-        self, split: SplitJob, rows: StagedRows, planned: Sequence[_PlannedShard], parts: StagedParts, tasks: Tasks
+        self, split: SplitJob, state: _State, planned: Sequence[_PlannedShard], parts: StagedParts, tasks: Tasks
     ) -> None:
         """Packs the shards of a window that are not in place yet; archives whose clips are staged no more are read once
         more for that."""
-        digests = rows.column("sha256")
-        unpacked = [shard for shard in planned if not self._is_packed(split, digests, shard)]
+        is_packed = {shard.number: self._is_packed(split, shard) for shard in planned}
+        unpacked = [shard for shard in planned if not is_packed[shard.number]]
         if not unpacked:
             return
-        decisions = [decision for shard in unpacked for decision in shard.decisions]
-        if lacking := parts.lacking(decisions, rows):
+        rows = state.rows_of(unpacked)
+        if lacking := parts.lacking(rows, state.rows):
             _read_again(lacking, split, parts, tasks)
-        numbers = {shard.number for shard in unpacked}
-        parts.free([one for shard in planned if shard.number not in numbers for one in shard.decisions], rows)
+        parts.free(state.rows_of([shard for shard in planned if is_packed[shard.number]]), state.rows)
         text = f"{split.name}: packing {len(unpacked):,} shard{'s' * (len(unpacked) != 1)}"
-        step = Step(split.name, "packing", text, None, len(decisions))
-        tasks.run(step, pack, self._pack_tasks(split, rows, unpacked))
+        step = Step(split.name, "packing", text, None, len(rows))
+        tasks.run(step, pack, self._pack_tasks(split, state, unpacked))
 
-    def _is_packed(self, split: SplitJob, digests: Sequence[str], shard: _PlannedShard) -> bool:
-        """Whether a shard is in place; `digests` are those of all rows."""
-        samples = ((sample_key(split.name, one.name), digests[one.row], one.source) for one in shard.decisions)
+    def _is_packed(self, split: SplitJob, shard: _PlannedShard) -> bool:
+        """Whether a shard is in place."""
         receipt = split.journal.shard_receipt(shard.number)
-        return is_packed(receipt, split.out, shard.path, self.format, plan_digest(samples))
+        return is_packed(receipt, split.out, shard.path, self.format, shard.plan_sha256)
 
-    def _pack_tasks(self, split: SplitJob, rows: StagedRows, shards: Sequence[_PlannedShard]) -> Iterator[PackTask]:
-        archives, shared = rows.archive_column(), sharing_rows(rows)
+    def _pack_tasks(self, split: SplitJob, state: _State, shards: Sequence[_PlannedShard]) -> Iterator[PackTask]:
+        are_shared = sharing_rows(state.rows)
         for shard in shards:
-            staged = zip(shard.decisions, rows.take([one.row for one in shard.decisions]), strict=True)
-            samples = tuple(
-                PackSample(
-                    sample_metadata(decision, row, split.release, split.name),
-                    split.ids[archives[decision.row]],
-                    StagedBytes(row["part_offset"], row["size_bytes"], row["crc32"]),
-                    _staged_sound(row),
-                    split.annotations_of(decision.name),
-                    decision.row in shared,
-                )
-                for decision, row in staged
+            decisions = state.account.decisions.take(shard.indexes)
+            rows = state.rows.take(decisions.row, STAGED_COLUMNS)
+            yield PackTask(
+                number=shard.number,
+                path=shard.path,
+                out=split.out,
+                journal=split.journal,
+                format=self.format.name,
+                samples=ShardSamples(
+                    release=split.release,
+                    split=split.name,
+                    decisions=decisions,
+                    rows=rows,
+                    archive_ids=rows.archives.each(split.ids.__getitem__),
+                    are_shared=are_shared.take(decisions.row),
+                    annotations=list(map(split.annotations_of, decisions.name)),
+                ),
+                plan_sha256=shard.plan_sha256,
+                sound_kind=split.read.encoding.audio.member,
+                labels=split.release.labels,
             )
-            kind = split.read.encoding.audio.member
-            labels = split.release.labels
-            yield PackTask(shard.number, shard.path, split.out, split.journal, self.format.name, samples, kind, labels)
 
-    def _made(self, split: SplitJob, shard: _PlannedShard) -> MadeShard:
+    def _made(self, split: SplitJob, state: _State, shard: _PlannedShard) -> MadeShard:
         receipt = split.journal.shard_receipt(shard.number)
         assert receipt is not None
-        decisions = shard.decisions
-        labels = [str(split.release.labelled(one.label)["label"]) for one in decisions]
-        files = [
-            self.format.video_path(receipt.path, split.name, safe_name(one.name), label)
-            for one, label in zip(decisions, labels, strict=True)
-        ]
-        return MadeShard(receipt, decisions, files)
+        decisions = state.account.decisions
+        names = safe_names(decisions.name.take(shard.indexes))
+        labels = decisions.label.take(shard.indexes).each(lambda text: str(split.release.labelled(text)["label"]))
+        files = self.format.video_paths(receipt.path, split.name, names, labels)
+        return MadeShard.of(receipt, split.name, shard.indexes, files)
 
 
 @dataclass
@@ -197,10 +197,14 @@ class _State:
         self.rows = rows
         self.account.add_replacements(rows)
 
-    def admit(self, rows: StagedRows) -> Sequence[Decision]:
-        """The decisions on the clips of a window."""
+    def admit(self, rows: StagedRows) -> None:
+        """Decides on the clips of a window."""
         self.rows = self.rows.followed_by(rows)
-        return self.account.admit(rows)
+        self.account.admit(rows)
+
+    def rows_of(self, shards: Sequence[_PlannedShard]) -> Column:
+        """The staged rows of the clips of these shards."""
+        return self.account.decisions.row.take(Column.joined([shard.indexes for shard in shards], "index"))
 
 
 @dataclass(frozen=True)
@@ -211,8 +215,10 @@ class _PlannedShard:
     """In its split, from 0."""
     path: str
     """Below the output folder."""
-    decisions: Sequence[Decision]
-    """On its clips, in the order of its samples."""
+    indexes: Column
+    """Of the decisions on its clips, in the order of its samples."""
+    plan_sha256: str
+    """See `plan_digest`."""
 
 
 class _OtherRowsError(Exception):
@@ -241,45 +247,17 @@ def _read_again(names: Sequence[str], split: SplitJob, parts: StagedParts, tasks
             raise _OtherRowsError(name)
 
 
-def sample_metadata(decision: Decision, row: Mapping[str, Any], release: Release, split: str) -> dict[str, Any]:
-    """The JSON of a sample: the same keys and types in all of them, never `None`, numbers that nobody knows are -1;
-    `row` is its staged row."""
-    parts = release.names.parts(decision.name)
-    return {
-        "key": sample_key(split, decision.name),
-        "release": release.name,
-        "split": split,
-        "youtube_id": parts.youtube_id,
-        "start_seconds": parts.start_seconds,
-        "end_seconds": parts.end_seconds,
-        **release.labelled(decision.label),
-        "label_source": decision.label_source,
-        "duration_seconds": _known(row["duration_seconds"], -1.0),
-        "num_frames": _known(row["num_frames"], -1),
-        "fps": _known(row["fps"], -1.0),
-        "width": _known(row["width"], -1),
-        "height": _known(row["height"], -1),
-        "video_codec": row["video_codec"] or "",
-        "audio_codec": row["audio_codec"] or "",
-        "size_bytes": row["size_bytes"],
-        "sha256": row["sha256"],
-        "source": decision.source,
-        "short": "short" in row["defects"],
-        "few_frames": "few_frames" in row["defects"],
-        **({} if release.names.are_keys else {"name": decision.name}),
-    }
+def _sample_sizes(split: SplitJob, state: _State, indexes: Column) -> Iterator[SampleSize]:
+    """Of the clips of these decisions: their video, and their sound and further annotations, if they have any."""
+    rows = state.account.decisions.row.take(indexes)
+    videos, sounds = (state.rows.column(name).take(rows) for name in ("size_bytes", "sound_size_bytes"))
+    names = state.account.decisions.name.take(indexes)
+    for video, sound, name in zip(videos, sounds, names, strict=True):
+        further = max_bytes(split.annotations_of(name))
+        yield video, further if sound is None else [sound, *further]
 
 
-def _staged_sound(row: Mapping[str, Any]) -> StagedBytes | None:
-    """Where the sound of a clip is in its part; `None` if it is no member of its own."""
-    if row["sound_size_bytes"] is None:
-        return None
-    return StagedBytes(row["part_offset"] + row["size_bytes"], row["sound_size_bytes"], row["sound_crc32"])
-
-
-def _one_or_none(size: int | None) -> list[int]:
-    return [] if size is None else [size]
-
-
-def _known(value: Number | None, unknown: Number) -> Number:
-    return unknown if value is None else value
+def _plan_sha256(split: SplitJob, state: _State, indexes: Column) -> str:
+    decisions = state.account.decisions
+    digests = state.rows.column("sha256").take(decisions.row.take(indexes))
+    return plan_digest(sample_keys(split.name, decisions.name.take(indexes)), digests, decisions.source.take(indexes))

@@ -131,7 +131,7 @@ def _encoding_core_seconds(encoding: Encoding, plans: Sequence[SplitPlan]) -> fl
     from kconvert.video.encoding.estimate import seconds_a_clip
 
     with VideoProcess() as process:
-        return seconds_a_clip(process, encoding) * sum(len(plan.annotations.labels) for plan in plans)
+        return seconds_a_clip(process, encoding) * sum(plan.annotations.num_clips for plan in plans)
 
 
 def _remember_refusal(conversion: Conversion, error: UsageError) -> None:
@@ -182,7 +182,7 @@ def _require_enough_clips(conversion: Conversion, plans: Sequence[SplitPlan]) ->
     """Raises `UsageError` if it is known before any archive is read that a split has too few clips."""
     for plan in plans:
         if plan.inputs.annotations.is_complete:
-            conversion.shard.require_enough(plan.info.name, len(plan.annotations.labels))
+            conversion.shard.require_enough(plan.info.name, plan.annotations.num_clips)
 
 
 def _oddities(conversion: Conversion, job: Job, plans: Sequence[SplitPlan]) -> list[str]:
@@ -345,9 +345,9 @@ def _fix_inputs(plans: Sequence[SplitPlan], journal: Journal, selection: Selecti
     """Fixes in the journal what new splits are made from."""
     for plan in plans:
         if plan.new is not None:
-            are_read, labels = plan.inputs.are_selected_read, plan.annotations.labels.items()
-            classes = set(selection.classes or plan.annotations.labels.values())
-            listed = [name for name, label in labels if (label in classes) == are_read]
+            are_read, pairs = plan.inputs.are_selected_read, plan.annotations.pairs()
+            classes = set(selection.classes or plan.annotations.texts.distinct())
+            listed = (name for name, label in pairs if (label in classes) == are_read)
             journal.split(plan.info.name).set_inputs(plan.inputs, plan.new.annotations, listed, plan.new.listing)
 
 

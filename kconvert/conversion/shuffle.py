@@ -8,24 +8,10 @@ themselves in seeded order, is mixed at a time; window 0 mixes a whole split.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
-
-class Decided(Protocol):
-    """What was decided about a clip, as far as shuffling needs it."""
-
-    @property
-    def status(self) -> str:
-        """`written` for those that are packed."""
-
-    @property
-    def name(self) -> str:
-        """What its place is drawn from."""
-
-
-_Decided = TypeVar("_Decided", bound=Decided)
+from kconvert.columns import Column
 
 
 @dataclass(frozen=True)
@@ -52,11 +38,9 @@ def windows(archives: Sequence[str], options: ShuffleOptions, split: str) -> lis
     return [tuple(sorted(group, key=lambda name: rank[name])) for group in groups]
 
 
-def shuffled(decisions: Iterable[_Decided], options: ShuffleOptions, split: str) -> list[_Decided]:
-    """The written ones of these decisions, in the order in which they are packed."""
-    written = [decision for decision in decisions if decision.status == "written"]
-    written.sort(key=lambda decision: (_draw(options.seed, split, decision.name), decision.name))
-    return written
+def shuffled(names: Column, options: ShuffleOptions, split: str) -> Column:
+    """The indexes of clips of these names, of which no two are the same, in the order in which they are packed."""
+    return names.rewritten(lambda name: _draw(options.seed, split, name), "draw").order()
 
 
 def _draw(seed: int, split: str, name: str) -> bytes:

@@ -16,7 +16,7 @@ from kconvert.conversion.plan import SplitPlan
 from kconvert.conversion.tasks import Failure, Tasks
 from kconvert.conversion.workers import Cores
 from kconvert.dataset.manifest import DamagedEntry, DamageHandling
-from kconvert.dataset.table import StagedRows
+from kconvert.dataset.staged_rows import StagedRows
 from kconvert.engines.engine import Work
 from kconvert.errors import disk_error
 from kconvert.events import Step

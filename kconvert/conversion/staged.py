@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Set
+from itertools import groupby
 
-from kconvert.conversion.account import Decision
+from kconvert.columns import Column
 from kconvert.conversion.split_job import SplitJob
-from kconvert.dataset.table import StagedRows
+from kconvert.dataset.staged_rows import StagedRows
 from kconvert.staging.part import StagedBytes, free_staged, is_freed
 from kconvert.storage.store import StorePath
 
@@ -23,32 +24,30 @@ class StagedParts:
         """Takes in that this run has read these archives."""
         self._read_now.update(names)
 
-    def lacking(self, decisions: Sequence[Decision], rows: StagedRows) -> list[str]:
-        """The archives some of whose clips are to be packed, and are staged no more; their parts are removed."""
-        archives = rows.archive_column()
-        needed = dict.fromkeys(archives[decision.row] for decision in decisions)
+    def lacking(self, indexes: Column, rows: StagedRows) -> list[str]:
+        """The archives of these rows, which are to be packed, that are not staged whole any more; their parts are
+        removed."""
+        needed = rows.archives.take(indexes).distinct()
         ids = self._split.ids
         receipts = self._split.receipts(needed)
         staged = self._split.journal.staged({ids[name]: receipt for name, receipt in receipts.items()})
         lacking = [name for name in needed if ids[name] not in staged]
         # Some disks take zeros for space that was given back: what was just staged is not asked about.
-        earlier = [name for name in needed if ids[name] in staged and name not in self._read_now]
-        return lacking + self._freed(earlier, decisions, rows)
+        earlier = {name for name in needed if ids[name] in staged and name not in self._read_now}
+        return lacking + self._freed(earlier, indexes, rows)
 
-    def _freed(self, names: Sequence[str], decisions: Sequence[Decision], rows: StagedRows) -> list[str]:
+    def _freed(self, names: Set[str], indexes: Column, rows: StagedRows) -> list[str]:
         """Those archives of whose clips some were freed once they were in a shard that is gone by now."""
-        if not names:
-            return []
-        clips = _clips_by_archive(decisions, rows)
-        freed = [name for name in names if is_freed(self._path(name), clips[name])]
+        of_names = indexes.where(rows.archives.take(indexes).is_in(Column.of(names)))
+        clips = _clips_by_archive(of_names, rows)
+        freed = [name for name, staged in clips if is_freed(self._path(name), staged)]
         self.remove(freed)
         return freed
 
-    def free(self, decisions: Sequence[Decision], rows: StagedRows) -> None:
+    def free(self, indexes: Column, rows: StagedRows) -> None:
         """Gives back the space of clips that are in a shard, as a run that was killed may not have come to do."""
-        shared = sharing_rows(rows)
-        own = [decision for decision in decisions if decision.row not in shared]
-        for name, clips in _clips_by_archive(own, rows).items():
+        own = indexes.where(~sharing_rows(rows).take(indexes))
+        for name, clips in _clips_by_archive(own, rows):
             free_staged(self._path(name), clips)
 
     def remove(self, names: Iterable[str]) -> None:
@@ -60,20 +59,17 @@ class StagedParts:
         return self._split.journal.part_path(self._split.ids[name])
 
 
-def sharing_rows(rows: StagedRows) -> frozenset[int]:
-    """The rows whose staged bytes another row has as well, as clips do that are hard links to each other."""
-    first: dict[tuple[str, int], int] = {}
-    shared: set[int] = set()
-    for row, where in enumerate(zip(rows.archive_column(), rows.column("part_offset"), strict=True)):
-        if where[1] >= 0 and (other := first.setdefault(where, row)) != row:
-            shared |= {row, other}
-    return frozenset(shared)
+def sharing_rows(rows: StagedRows) -> Column:
+    """Whether another row has the staged bytes of each as well, as clips do that are hard links to each other."""
+    offsets = rows.column("part_offset")
+    places = rows.archives.pairs(offsets)
+    return places.is_in(places.where(~places.is_first())) & ~offsets.equals(-1)
 
 
-def _clips_by_archive(decisions: Iterable[Decision], rows: StagedRows) -> dict[str, list[StagedBytes]]:
-    """Where clips are staged, by archive."""
-    archives, offsets, sizes = rows.archive_column(), rows.column("part_offset"), rows.sample_sizes()
-    clips: dict[str, list[StagedBytes]] = {}
-    for row in (decision.row for decision in decisions):
-        clips.setdefault(archives[row], []).append(StagedBytes(offsets[row], sizes[row], 0))
-    return clips
+def _clips_by_archive(indexes: Column, rows: StagedRows) -> Iterator[tuple[str, list[StagedBytes]]]:
+    """Where the clips of these rows are staged, an archive after the other."""
+    together = indexes.take(rows.archives.take(indexes).grouped())
+    columns = (rows.archives, rows.column("part_offset"), rows.sample_sizes())
+    clips = zip(*(column.take(together) for column in columns), strict=True)
+    for archive, group in groupby(clips, key=lambda clip: str(clip[0])):
+        yield archive, [StagedBytes(offset, size, 0) for _, offset, size in group]

@@ -33,6 +33,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from kconvert.catalog.release import AnnotationFile
@@ -46,6 +47,8 @@ from kconvert.storage.threads import at_once
 _REFUSAL_NAME = "refused"
 _LOCK_NAME = "lock"
 _NUMBER_NAME = "number"
+_BATCH_LINES = 1 << 16
+"""Of a long file, written at a time."""
 _LOOK_SECONDS = 10.0
 """How long a task works on before it looks again whether its conversion has the folder."""
 _BESIDE_THE_WORK = {_REFUSAL_NAME, _LOCK_NAME, f"{_LOCK_NAME}.lease"}
@@ -339,7 +342,10 @@ class SplitJournal:
         self.annotations_path.write_bytes(annotations)
         if listing:
             (self.folder / LISTING_NAME).write_bytes(listing)
-        self.selection_path.write_bytes("".join(f"{selection_line(name)}\n" for name in listed).encode())
+        with self.selection_path.write_whole_undigested() as file:
+            lines = (f"{selection_line(name)}\n" for name in listed)
+            while batch := "".join(islice(lines, _BATCH_LINES)):
+                file.write(batch.encode())
         _write(self.folder / "inputs.json", dataclasses.asdict(inputs))
 
     @property

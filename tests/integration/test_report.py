@@ -17,9 +17,10 @@ from selenium.webdriver.common.by import By
 
 from kconvert.catalog.shelf import load_release
 from kconvert.cli.report import expected_classes, flow, longest_run
+from kconvert.columns import Column
 from kconvert.conversion.finish import finish, labels_entry
 from kconvert.dataset.manifest import Manifest, ShardEntry, SplitCounts, TableEntry
-from kconvert.dataset.table import TABLE, write_table
+from kconvert.dataset.table import TABLE, columns_at, write_table
 from kconvert.storage.folders import local
 
 DESKTOP, PHONE = (1280, 900), (390, 844)
@@ -186,7 +187,8 @@ def made_release(out: Path, num_rows: int, detail: str) -> None:
         )
         columns.setdefault(name, [empty] * num_rows)
     (out / "metadata").mkdir(parents=True)
-    sha256 = write_table(local(out / "metadata" / "train.parquet"), columns.items())
+    made = {name: Column(pa.array(values, TABLE.field(name).type)) for name, values in columns.items()}
+    sha256 = write_table(local(out / "metadata" / "train.parquet"), made["key"], columns_at(made))
     shards = tuple(
         ShardEntry(
             f"train/{number:06d}.tar", "train", min(per_shard, len(written) - number * per_shard), 10**9, "0" * 64

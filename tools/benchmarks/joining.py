@@ -22,10 +22,11 @@ from smoke import parse
 from benchmarks.machine import existing_folder
 from benchmarks.material import encode
 from kconvert.catalog.shelf import load_release
+from kconvert.columns import Column
 from kconvert.conversion.moments import MomentsTask, frames_at
 from kconvert.dataset.supplements.open import open_supplement
 from kconvert.dataset.supplements.supplement import Material, Moments
-from kconvert.dataset.table import TABLE, FinalTable, write_table
+from kconvert.dataset.table import TABLE, FinalTable, columns_at, write_table
 from kconvert.sources.supplements import SupplementFiles
 from kconvert.storage.folders import local
 from kconvert.video.process import prepare
@@ -56,17 +57,17 @@ def _annotations(num_clips: int, num_boxes: int) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def _table(num_clips: int) -> dict[str, list[object]]:
-    columns: dict[str, list[object]] = {name: [None] * num_clips for name in TABLE.names}
+def _table(num_clips: int) -> dict[str, Column]:
+    columns = {name: Column.constant(None, num_clips, "index") for name in TABLE.names}
     starts = [number % 300 for number in range(num_clips)]
     names = [f"{_id(number)}_{start:06d}_{start + 10:06d}" for number, start in enumerate(starts)]
     columns |= {
-        "key": [f"train_{name}" for name in names],
-        "split": ["train"] * num_clips,
-        "youtube_id": [_id(number) for number in range(num_clips)],
-        "start_seconds": list(starts),
-        "end_seconds": [start + 10 for start in starts],
-        "status": ["written"] * num_clips,
+        "key": Column.of(f"train_{name}" for name in names),
+        "split": Column.constant("train", num_clips),
+        "youtube_id": Column.of(map(_id, range(num_clips))),
+        "start_seconds": Column.of(starts, "index"),
+        "end_seconds": Column.of((start + 10 for start in starts), "index"),
+        "status": Column.constant("written", num_clips),
     }
     return columns
 
@@ -119,7 +120,8 @@ def main(words: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         (folder / "rows").write_bytes(_annotations(options.clips, options.boxes))
-        write_table(local(folder / "train.parquet"), _table(options.clips).items())
+        columns = _table(options.clips)
+        write_table(local(folder / "train.parquet"), columns["key"], columns_at(columns))
         command = [sys.executable, "-m", "benchmarks", "join", "--folder", name, "--one"]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         rate = _frames(folder, options.frames)

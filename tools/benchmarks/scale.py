@@ -30,7 +30,7 @@ from kconvert.conversion.ingest import IngestTask
 from kconvert.conversion.pack import PackTask
 from kconvert.conversion.shuffle import ShuffleOptions
 from kconvert.dataset.formats.open import open_format
-from kconvert.dataset.table import StagedClip, staged_writer
+from kconvert.dataset.staged_rows import StagedClip, staged_writer
 from kconvert.engines.engine import Finished
 from kconvert.events import Emit, Silent
 from kconvert.staging.journal import ArchiveReceipt, ShardReceipt

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from kconvert.catalog.release import Release
+from kconvert.columns import Column
 from kconvert.dataset.croissant import Media
 from kconvert.dataset.formats.format import (
     SOUND_KINDS,
@@ -53,10 +54,8 @@ class Folder(Format):
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
         return f"lists/{split}-{number:06d}.csv"
 
-    def video_path(self, shard: str, split: str, name: str, label: str) -> str:
-        # Readers take each folder for a class: a clip that has none stands outside of them.
-        folder = f"{split}/{label_folder(label)}" if label else split
-        return f"{folder}/{name}.mp4"
+    def video_paths(self, shard: str, split: str, names: Column, labels: Column) -> Column:
+        return Column.of(_video_path(split, name, label) for name, label in zip(names, labels, strict=True))
 
     def video_files(self, out: StorePath, shard: str) -> Sequence[str]:
         return [path for path, _ in _entries((out / shard).read_bytes())]
@@ -90,7 +89,7 @@ class Folder(Format):
         lines = []
         for sample in samples:
             split, name = sample.metadata["split"], sample.key.partition("_")[2]
-            path = self.video_path(shard, split, name, sample.metadata["label"])
+            path = _video_path(split, name, sample.metadata["label"])
             (out / path).parent.make_folder()
             if sample.sound is not None:
                 # Before the video has its name, so that there is none without its sound.
@@ -193,3 +192,9 @@ def _entries(data: bytes) -> list[tuple[str, int]]:
             raise ValueError(f"line {number}: got {line[:100]!r}, expected PATH LABEL_ID")
         entries.append((path, int(label_id)))
     return entries
+
+
+def _video_path(split: str, name: str, label: str) -> str:
+    # Readers take each folder for a class: a clip that has none stands outside of them.
+    folder = f"{split}/{label_folder(label)}" if label else split
+    return f"{folder}/{name}.mp4"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, cast, get_args
 
 from kconvert.catalog.release import SUPPLEMENT_NAMES
+from kconvert.columns import Column
 from kconvert.dataset.layout import ExpectedSamples, Layout
 from kconvert.dataset.manifest import JOURNAL_FOLDER, Manifest
 from kconvert.errors import UsageError
@@ -111,9 +112,9 @@ class Format(Layout):
     def shard_path(self, release: str, split: str, number: int, num_shards: int | None) -> str:
         """The path of a shard; `num_shards` is how many the split has, where that is known before the last is cut."""
 
-    def video_path(self, shard: str, split: str, name: str, label: str) -> str:
-        """The path of the file that holds the video of a clip in that shard."""
-        return shard
+    def video_paths(self, shard: str, split: str, names: Column, labels: Column) -> Column:
+        """The paths of the files that hold the videos of the clips of that shard, by their safe names and labels."""
+        return Column.constant(shard, len(names))
 
     @abstractmethod
     def max_sample_bytes(self, video_bytes: int, annotation_bytes: Sequence[int] = ()) -> int:

@@ -18,23 +18,23 @@ def test_shards_have_no_gaps_none_is_empty_and_none_is_too_large(
     sizes: list[int], max_bytes: int, max_samples: int
 ) -> None:
     options = ShardOptions(ByteSize(max_bytes), max_samples)
-    cuts = list(cut(((number, size, ()) for number, size in enumerate(sizes)), options, LAYOUT, 5))
-    assert [item for planned in cuts for item in planned.items] == list(range(len(sizes)))
+    cuts = list(cut(((size, ()) for size in sizes), len(sizes), options, LAYOUT, 5))
+    assert [place for planned in cuts for place in range(planned.start, planned.stop)] == list(range(len(sizes)))
     assert [planned.number for planned in cuts] == list(range(5, 5 + len(cuts)))
     for planned in cuts:
-        assert 1 <= len(planned.items) <= max_samples
-        bound = LAYOUT.overhead_bytes + sum(LAYOUT.max_sample_bytes(sizes[item]) for item in planned.items)
-        assert bound <= max_bytes or len(planned.items) == 1
+        found = sizes[planned.start : planned.stop]
+        assert 1 <= len(found) <= max_samples
+        bound = LAYOUT.overhead_bytes + sum(map(LAYOUT.max_sample_bytes, found))
+        assert bound <= max_bytes or len(found) == 1
 
 
 @given(st.integers(1, 40), st.data())
 def test_so_many_shards_are_equal_within_one_clip(num_shards: int, data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.integers(0, 300_000), min_size=num_shards, max_size=200))
-    items = [(number, size, ()) for number, size in enumerate(sizes)]
-    cuts = list(cut(items, ShardOptions(num_shards=num_shards), LAYOUT, 0))
-    assert [item for planned in cuts for item in planned.items] == list(range(len(sizes)))
+    cuts = list(cut(((size, ()) for size in sizes), len(sizes), ShardOptions(num_shards=num_shards), LAYOUT, 0))
+    assert [place for planned in cuts for place in range(planned.start, planned.stop)] == list(range(len(sizes)))
     assert [planned.number for planned in cuts] == list(range(num_shards))
-    lengths = {len(planned.items) for planned in cuts}
+    lengths = {planned.stop - planned.start for planned in cuts}
     assert max(lengths) - min(lengths) <= 1
 
 
@@ -46,10 +46,10 @@ def test_a_split_with_fewer_clips_is_refused_with_the_numbers() -> None:
 
 
 def test_a_shard_that_a_format_cannot_hold_is_refused() -> None:
-    items = [(number, 3 << 30, ()) for number in range(3)]
+    sizes = [(3 << 30, ())] * 3
     with pytest.raises(UsageError, match="num_shards 2: shard 1 of .*: expected less than .*, as a file of the format"):
-        list(cut(items, ShardOptions(num_shards=2), MDS, 0))
-    assert len(list(cut(items, ShardOptions(num_shards=3), MDS, 0))) == 3
+        list(cut(sizes, 3, ShardOptions(num_shards=2), MDS, 0))
+    assert len(list(cut(sizes, 3, ShardOptions(num_shards=3), MDS, 0))) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
@@ -7,7 +8,9 @@ from zlib import crc32
 import pytest
 
 from kconvert.catalog.release import AnnotationFile
-from kconvert.conversion.pack import PackSample, PackTask, is_packed, pack, plan_digest
+from kconvert.columns import Column
+from kconvert.conversion.pack import PackTask, is_packed, pack, plan_digest
+from kconvert.conversion.samples import PackSample
 from kconvert.dataset.formats.webdataset import FORMAT
 from kconvert.errors import StagingError
 from kconvert.events import Advance
@@ -38,7 +41,13 @@ def make_task(tmp_path: Path, videos: list[bytes]) -> PackTask:
         }
         samples.append(PackSample(metadata, "000000", StagedBytes(offset, len(video), crc32(video))))
         offset += len(video)
-    return PackTask(3, "train/x-000003.tar", local(tmp_path), journal, "webdataset", tuple(samples))
+    return PackTask(3, "train/x-000003.tar", local(tmp_path), journal, "webdataset", samples, digest(samples))
+
+
+def digest(samples: Iterable[PackSample]) -> str:
+    """Of the lines that receipts have had since there are any: resumed runs compare them."""
+    found = ([str(sample.metadata[name]) for name in ("key", "sha256", "source")] for sample in samples)
+    return hashlib.sha256("".join(f"{' '.join(line)}\n" for line in found).encode()).hexdigest()
 
 
 def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
@@ -53,14 +62,16 @@ def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
         assert offset is not None
         assert shard[offset : offset + len(video)] == video
     assert sum(event.num_clips for event in told) == 3
-    planned = [(str(sample.metadata["key"]), str(sample.metadata["sha256"]), "") for sample in task.samples]
-    assert task.plan_sha256 == plan_digest(planned)
-    assert is_packed(receipt, local(tmp_path), task.path, FORMAT, plan_digest(planned))
-    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, plan_digest(planned[::-1]))
-    others = [(key, "other bytes", "") for key, _, _ in planned]
-    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, plan_digest(others))
+    columns = [Column.of(sample.metadata[name] for sample in task.samples) for name in ("key", "sha256", "source")]
+    planned = plan_digest(*columns)
+    assert task.plan_sha256 == planned
+    assert is_packed(receipt, local(tmp_path), task.path, FORMAT, planned)
+    backwards = plan_digest(*(Column.of(column.values[::-1]) for column in columns))
+    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, backwards)
+    others = plan_digest(columns[0], Column.constant("other bytes", 3), columns[2])
+    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, others)
     (tmp_path / task.path).write_bytes(b"short")
-    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, plan_digest(planned))
+    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, planned)
 
 
 def test_a_part_that_is_gone_or_cut_fails_the_shard_by_name(tmp_path: Path) -> None:
@@ -93,7 +104,7 @@ def test_every_spoilt_part_of_a_shard_is_given_up_at_once(tmp_path: Path) -> Non
         task.journal.part_path(name).write_bytes(data)
     samples = [replace(sample, archive_id=f"00000{number}") for number, sample in enumerate(task.samples)]
     with pytest.raises(StagingError, match="are not what was staged"):
-        pack(replace(task, samples=tuple(samples)), lambda event: None)
+        pack(replace(task, samples=samples), lambda event: None)
     assert [task.journal.part_path(f"00000{number}").exists() for number in range(3)] == [True, False, False]
 
 
@@ -104,7 +115,7 @@ def test_what_a_dead_worker_did_not_give_back_is_given_back_by_the_next(tmp_path
     receipt = pack(task, lambda event: None)
     part.write_bytes(data)
     assert pack(task, lambda event: None) == receipt
-    assert is_freed(local(part), [task.samples[0].staged])
+    assert is_freed(local(part), [sample.staged for sample in task.samples])
 
 
 def used(path: Path) -> int:
@@ -117,7 +128,8 @@ def test_what_is_in_a_shard_gives_its_space_back_and_nothing_else_does(tmp_path:
     task = make_task(tmp_path, videos)
     part = on_disk(task.journal.part_path("000000"))
     before, size = used(part), part.stat().st_size
-    chosen = (task.samples[0], task.samples[2])
+    first, _, third, _ = task.samples
+    chosen = [first, third]
     assert not is_freed(local(part), (sample.staged for sample in task.samples))
     pack(replace(task, samples=chosen), lambda event: None)
     assert part.stat().st_size == size

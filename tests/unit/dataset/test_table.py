@@ -5,7 +5,9 @@ import pyarrow.parquet as pq
 import pytest
 from harness import write_staged
 
-from kconvert.dataset.table import STAGED, TABLE, FinalTable, StagedClip, StagedRows, write_table
+from kconvert.columns import Column
+from kconvert.dataset.staged_rows import STAGED, StagedClip, StagedRows
+from kconvert.dataset.table import TABLE, FinalTable, columns_at, write_table
 from kconvert.storage.folders import local
 from kconvert.video.metadata import MediaMetadata
 
@@ -22,22 +24,31 @@ def test_staged_rows_come_back_in_order_with_their_archives(tmp_path: Path) -> N
         StagedRows.read({"c": local(tmp_path / "c")})
     )
     assert len(rows) == 3
-    assert rows.archive_column() == ["b", "b", "c"]
-    assert rows.column("name") == ["clip0", "clip1", "clip2"]
-    assert [row["part_offset"] for row in rows.take([2, 0])] == [2, 0]
-    assert dict(rows.gather([None, 1], ["width"]))["width"].to_pylist() == [None, 64]
+    assert rows.archives.values == ["b", "b", "c"]
+    assert rows.column("name").values == ["clip0", "clip1", "clip2"]
+    assert rows.column("sound_rate").values == [None] * 3
+    assert [row["part_offset"] for row in rows.take(Column.of([2, 0], "index")).rows()] == [2, 0]
+    found = rows.take(Column.of([None, 1], "index"), ["width", "sound_rate"])
+    assert found.rows() == [{"width": None, "sound_rate": None}, {"width": 64, "sound_rate": None}]
+    assert found.archives.values == [None, "b"]
     assert len(StagedRows.read({})) == 0
 
 
-def final_columns(keys: list[str]) -> dict[str, object]:
-    columns: dict[str, object] = {}
-    for field in TABLE:
-        columns[field.name] = pa.nulls(len(keys), field.type)
-    return columns | {"key": keys, "shard": ["s"] * len(keys), "sample_index": list(range(len(keys)))}
+def final_columns(keys: list[str]) -> dict[str, Column]:
+    columns = {field.name: Column(pa.nulls(len(keys), field.type)) for field in TABLE}
+    return columns | {
+        "key": Column.of(keys),
+        "shard": Column.constant("s", len(keys)),
+        "sample_index": Column.numbers(0, len(keys)),
+    }
+
+
+def write(path: Path, columns: dict[str, Column]) -> str:
+    return write_table(local(path), columns["key"], columns_at(columns))
 
 
 def test_a_table_is_sorted_by_key_and_its_strings_are_never_null(tmp_path: Path) -> None:
-    write_table(local(tmp_path / "x.parquet"), final_columns(["b", "a", "c", "a"]).items())
+    write(tmp_path / "x.parquet", final_columns(["b", "a", "c", "a"]))
     table = pq.read_table(tmp_path / "x.parquet")
     assert table.schema.equals(TABLE)
     assert table["key"].to_pylist() == ["a", "a", "b", "c"]
@@ -48,13 +59,14 @@ def test_a_table_is_sorted_by_key_and_its_strings_are_never_null(tmp_path: Path)
 
 
 def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
-    digests = {write_table(local(tmp_path / str(number)), final_columns(["b", "a"]).items()) for number in range(2)}
+    digests = {write(tmp_path / str(number), final_columns(["b", "a"])) for number in range(2)}
     assert len(digests) == 1
 
 
 def test_rows_are_given_by_shard_in_the_order_of_their_samples(tmp_path: Path) -> None:
-    columns = final_columns(["c", "b", "a", "d"]) | {"shard": ["2", "1", "1", ""], "sample_index": [0, 1, 0, None]}
-    write_table(local(tmp_path / "x"), columns.items())
+    columns = final_columns(["c", "b", "a", "d"])
+    columns |= {"shard": Column.of(["2", "1", "1", ""]), "sample_index": Column.of([0, 1, 0, None], "index")}
+    write(tmp_path / "x", columns)
     table = FinalTable.read(local(tmp_path / "x"))
     found = {shard: [row["key"] for row in table.take(places)] for shard, places in table.indexes_by_file().items()}
     assert found == {"1": ["a", "b"], "2": ["c"]}

@@ -1,0 +1,244 @@
+"""Columns: values of one kind, one a row, as Arrow holds them.
+
+A release has ten million rows, of each of which Python objects would take kilobytes. What is known of the clips of a
+split stays in columns from its annotations to its table; Python looks at some rows at a time, or at each value once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_BATCH_ROWS = 1 << 16
+"""That Python looks at at a time."""
+_KINDS: Mapping[str, pa.DataType] = {
+    "text": pa.string(),
+    "number": pa.int64(),
+    "index": pa.int32(),
+    "flag": pa.bool_(),
+    "texts": pa.list_(pa.string()),
+    "indexes": pa.list_(pa.int32()),
+    "draw": pa.binary(16),
+}
+Kind = Literal["text", "number", "index", "flag", "texts", "indexes", "draw"]
+
+
+class Column:
+    """Values of one kind, or `None`. A text that many rows have is held once where that was asked for."""
+
+    __slots__ = ("arrow",)
+
+    def __init__(self, arrow: pa.Array | pa.ChunkedArray) -> None:
+        self.arrow = arrow
+        """As Arrow has it."""
+
+    @classmethod
+    def of(cls, values: Iterable[Any], kind: Kind = "text") -> Column:
+        """A column of these values."""
+        return cls(pa.array(list(values), _KINDS[kind]))
+
+    @classmethod
+    def constant(cls, value: Any, length: int, kind: Kind = "text") -> Column:
+        """As many times the same value, which is held once if it is a text."""
+        if not length:
+            return cls(pa.array([], _KINDS[kind]))
+        if kind == "text":
+            return cls(pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), length), pa.array([value])))
+        return cls(pa.repeat(pa.scalar(value, _KINDS[kind]), length))
+
+    @classmethod
+    def numbers(cls, start: int, stop: int) -> Column:
+        """The numbers from `start` up to `stop`, without it."""
+        return cls(pa.array(range(start, stop), pa.int32()))
+
+    @classmethod
+    def joined(cls, columns: Sequence[Column], kind: Kind = "text") -> Column:
+        """The values of these columns, one after the other; without any, an empty one of that kind."""
+        chunks = [chunk for column in columns for chunk in column._chunks if len(chunk)]
+        if not chunks:
+            return columns[0] if columns else cls(pa.array([], _KINDS[kind]))
+        if len({chunk.type for chunk in chunks}) > 1:
+            chunks = [_plain(chunk) for chunk in chunks]
+        whole = pa.chunked_array(chunks)
+        return cls(_whole(whole.unify_dictionaries() if pa.types.is_dictionary(whole.type) else whole))
+
+    def __len__(self) -> int:
+        return len(self.arrow)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches():
+            yield from batch
+
+    def batches(self) -> Iterator[list[Any]]:
+        """The values, some at a time."""
+        for start in range(0, len(self), _BATCH_ROWS):
+            yield self.arrow.slice(start, _BATCH_ROWS).to_pylist()
+
+    def slice(self, start: int, stop: int | None = None) -> Column:
+        """The values from `start` up to `stop`, without a copy."""
+        return Column(self.arrow.slice(start, None if stop is None else stop - start))
+
+    @property
+    def values(self) -> list[Any]:
+        """All of them; of as many rows as Python may hold at a time."""
+        found: list[Any] = self.arrow.to_pylist()
+        return found
+
+    def take(self, indexes: Column) -> Column:
+        """The values at these indexes; `None` where an index is."""
+        return Column(_whole(self.arrow).take(_whole(indexes.arrow)))
+
+    def where(self, mask: Column) -> Column:
+        """The values where a flag is set."""
+        return Column(_whole(self.arrow.filter(mask.arrow)))
+
+    def indexes(self) -> Column:
+        """Where a flag of this column is set."""
+        return Column(pc.indices_nonzero(_whole(self.arrow)).cast(pa.int32()))
+
+    def find(self, values: Column) -> Column:
+        """Where each of the values is in this column for the first time; `None` where it is not."""
+        found = pc.index_in(_plain(values.arrow), value_set=_whole(_plain(self.arrow)), skip_nulls=True)
+        return Column(_whole(found).cast(pa.int32()))
+
+    def is_in(self, values: Column) -> Column:
+        """Whether each value is among others."""
+        return Column(_whole(pc.is_in(_plain(self.arrow), value_set=_whole(_plain(values.arrow)), skip_nulls=True)))
+
+    def is_first(self) -> Column:
+        """Whether no value before is the same."""
+        codes = _whole(_plain(self.arrow)).dictionary_encode().indices
+        # Codes are given in the order in which values come.
+        are_new = pc.greater(codes[1:], pc.cumulative_max(codes)[:-1])
+        return Column(pa.concat_arrays([pa.array([True] * bool(len(codes)), pa.bool_()), are_new]))
+
+    def is_known(self) -> Column:
+        """Whether each is a value."""
+        return Column(_whole(pc.is_valid(self.arrow)))
+
+    def are_filled(self) -> Column:
+        """Whether each list of texts has any."""
+        return Column(_whole(pc.greater(pc.list_value_length(self.arrow), 0)).fill_null(False))
+
+    def equals(self, other: Any) -> Column:
+        """Whether each is that value, or the one of another column; no `None` is."""
+        own = _plain(self.arrow)
+        found = pc.equal(own, _plain(other.arrow) if isinstance(other, Column) else pa.scalar(other, own.type))
+        return Column(_whole(found).fill_null(False))
+
+    def __and__(self, other: Column) -> Column:
+        return Column(pc.and_(_whole(self.arrow), _whole(other.arrow)))
+
+    def __or__(self, other: Column) -> Column:
+        return Column(pc.or_(_whole(self.arrow), _whole(other.arrow)))
+
+    def __invert__(self) -> Column:
+        return Column(pc.invert(_whole(self.arrow)))
+
+    def spread(self, mask: Column) -> Column:
+        """These values, one after the other, where a flag is set; `None` elsewhere."""
+        flags = _whole(mask.arrow)
+        places = pc.subtract(pc.cumulative_sum(flags.cast(pa.int32())), 1)
+        return self.take(Column(pc.if_else(flags, places, pa.scalar(None, pa.int32()))))
+
+    def matches(self, pattern: str) -> Column:
+        """Whether a pattern fits each whole text."""
+        return Column(_whole(pc.match_substring_regex(_plain(self.arrow), rf"\A(?:{pattern})\z")))
+
+    def behind(self, text: str) -> Column:
+        """Each text with another before it."""
+        return Column(pc.binary_join_element_wise(text, _whole(_plain(self.arrow)), ""))
+
+    def beside(self, *others: Column) -> Column:
+        """The texts of a row of these columns, with spaces between them."""
+        return Column(pc.binary_join_element_wise(*(_whole(_plain(one.arrow)) for one in (self, *others)), " "))
+
+    def pairs(self, numbers: Column) -> Column:
+        """A number for each different pair of a text and a number below 2**40."""
+        codes = _encoded(_whole(self.arrow)).indices.cast(pa.int64())
+        return Column(pc.add(pc.multiply(codes, 1 << 40), _whole(numbers.arrow)))
+
+    def grouped(self) -> Column:
+        """The indexes that bring equal values together, in their order otherwise."""
+        return Column(pc.sort_indices(_encoded(_whole(self.arrow)).indices).cast(pa.int32()))
+
+    def shifted(self, by: int) -> Column:
+        """Each index with a number added."""
+        return Column(pc.add(self.arrow, pa.scalar(by, pa.int32())))
+
+    def plus(self, other: Column) -> Column:
+        """The sums of numbers; `None` counts as 0."""
+        return Column(pc.add(_whole(self.arrow), _whole(other.arrow.cast(pa.int64())).fill_null(0)))
+
+    def choose(self, yes: Column, no: Column) -> Column:
+        """The values of the one column where a flag of this is set, else those of the other."""
+        first, second = _whole(yes.arrow), _whole(no.arrow)
+        if not pa.types.is_dictionary(first.type) and not pa.types.is_dictionary(second.type):
+            return Column(pc.if_else(_whole(self.arrow), first, second))
+        # Of two dictionaries, one is made.
+        both = pa.chunked_array([_encoded(first), _encoded(second)]).unify_dictionaries()
+        codes = pc.if_else(_whole(self.arrow), both.chunk(0).indices, both.chunk(1).indices)
+        return Column(pa.DictionaryArray.from_arrays(codes, both.chunk(0).dictionary))
+
+    def or_else(self, other: Column) -> Column:
+        """The values of another column where these are `None`."""
+        return self.is_known().choose(self, other)
+
+    def each(self, function: Callable[[Any], Any], kind: Kind = "text") -> Column:
+        """What a function makes of each different value; each text that it makes is held once."""
+        encoded = _encoded(_whole(self.arrow))
+        known = list(map(function, encoded.dictionary.to_pylist()))
+        made = pa.array(known, _KINDS[kind])
+        if kind != "text":
+            return Column(made.take(encoded.indices))
+        again = made.dictionary_encode()
+        return Column(pa.DictionaryArray.from_arrays(again.indices.take(encoded.indices), again.dictionary))
+
+    def rewritten(self, function: Callable[[Any], Any], kind: Kind = "text") -> Column:
+        """What a function makes of each value; for what hardly any two rows have in common."""
+        made = [pa.array(list(map(function, batch)), _KINDS[kind]) for batch in self.batches()]
+        return Column(pa.concat_arrays(made) if made else pa.array([], _KINDS[kind]))
+
+    def encoded(self) -> Column:
+        """The same, of which each text is held once."""
+        return Column(_encoded(_whole(self.arrow)))
+
+    def order(self) -> Column:
+        """The indexes that sort the values."""
+        return Column(pc.sort_indices(_whole(self.arrow)).cast(pa.int32()))
+
+    def distinct(self) -> list[Any]:
+        """Each value once, in the order in which they come."""
+        found: list[Any] = pc.unique(_plain(self.arrow)).to_pylist()
+        return found
+
+    def counts(self) -> dict[Any, int]:
+        """How often each value is there, in the order in which they come."""
+        found = pc.value_counts(_plain(_whole(self.arrow)))
+        values, counts = found.field("values").to_pylist(), found.field("counts").to_pylist()
+        return dict(zip(values, counts, strict=True))
+
+    def sum(self) -> int:
+        """Of numbers, or of flags that are set."""
+        return int(pc.sum(self.arrow).as_py() or 0)
+
+    @property
+    def _chunks(self) -> list[pa.Array]:
+        return self.arrow.chunks if isinstance(self.arrow, pa.ChunkedArray) else [self.arrow]
+
+
+def _whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _plain(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """With each text as often as it is there."""
+    return array.cast(array.type.value_type) if pa.types.is_dictionary(array.type) else array
+
+
+def _encoded(array: pa.Array) -> pa.Array:
+    """With each text once."""
+    return array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
