@@ -22,7 +22,8 @@ from kconvert.catalog.row_list import rows
 from kconvert.catalog.rows import LINE_END, csv_rows, lines_of
 from kconvert.catalog.rule import Rule
 from kconvert.catalog.spellings import Spellings
-from kconvert.columns import Column
+from kconvert.columns.column import Column
+from kconvert.columns.combining import are_first
 from kconvert.errors import AnnotationError, Problem
 
 _MAY_GO_ON = re.compile(r",\s*0(?:\.0)?,\s*1$")
@@ -176,7 +177,7 @@ class _Collector:
         """All rows, of which the first counts of those that name the same clip; to be called once."""
         self._flush()
         names, texts = (Column.joined(columns) for columns in zip(*self._batches, strict=True))
-        is_first = names.is_first()
+        is_first = are_first(names)
         repeated = tuple(names.where(~is_first))
         if repeated:
             names, texts = names.where(is_first), texts.where(is_first)

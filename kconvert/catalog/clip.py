@@ -10,16 +10,12 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from kconvert.columns import Column
 
 _NAME = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]{6})_([0-9]{6})")
 YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
-_PLAIN_TEXT = "[A-Za-z0-9_-]{1,72}"
-"""A pattern of names that are keys as they are."""
-_PLAIN = re.compile(_PLAIN_TEXT)
+PLAIN_NAME = "[A-Za-z0-9_-]{1,72}"
+"""Of names that are keys as they are; RE2 and Python read it alike."""
+_PLAIN = re.compile(PLAIN_NAME)
 _ODD = re.compile(rb"[^A-Za-z0-9_-]")
 _MAX_ESCAPED_CHARS, _KEPT_CHARS, _DIGEST_CHARS = 72, 54, 16
 MAX_SECONDS = 999_999
@@ -70,18 +66,6 @@ def clip_name(youtube_id: str, start_seconds: int, end_seconds: int) -> str:
 def sample_key(split: str, name: str) -> str:
     """The sample key of a clip's name: unique over all splits, and never beginning with `-`, `.` or `__`."""
     return f"{split}_{safe_name(name)}"
-
-
-def sample_keys(split: str, names: Column) -> Column:
-    """See `sample_key`."""
-    return safe_names(names).behind(f"{split}_")
-
-
-def safe_names(names: Column) -> Column:
-    """See `safe_name`."""
-    are_odd = ~names.matches(_PLAIN_TEXT)
-    odd = names.where(are_odd)
-    return odd.rewritten(safe_name).spread(are_odd).or_else(names) if len(odd) else names
 
 
 def safe_name(name: str) -> str:

@@ -14,7 +14,7 @@ from kconvert.catalog.annotation import Annotations
 from kconvert.catalog.names import Names
 from kconvert.catalog.release import AnnotationFile, SplitInfo
 from kconvert.catalog.spellings import Spellings
-from kconvert.columns import Column
+from kconvert.columns.column import Column
 
 UnlabelledPolicy = Literal["keep", "drop"]
 """What becomes of a clip that has no label."""
@@ -31,6 +31,11 @@ class Labels:
     """`""` for one that has none."""
     sources: Column
     """What says so, a `LabelSource`; `""` where nothing does."""
+
+    @classmethod
+    def of_annotations(cls, texts: Column) -> Labels:
+        """Those that annotations say."""
+        return cls(texts, texts.each(_says("annotation")))
 
 
 @dataclass(frozen=True)

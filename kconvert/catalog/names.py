@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kconvert.catalog.patterns import checked_pattern
-from kconvert.columns import Column
+from kconvert.columns.column import Column
 
 VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".3gp", ".flv", ".mpg", ".mpeg", ".wmv")
 """Of what may be a clip, in small letters."""

@@ -7,7 +7,8 @@ if that is annotated once, no clip of the annotated name is there, and no other 
 from __future__ import annotations
 
 from kconvert.catalog.names import Names
-from kconvert.columns import Column
+from kconvert.columns.column import Column
+from kconvert.columns.combining import are_first, spread
 from kconvert.conversion.decisions import Decisions
 
 
@@ -21,7 +22,7 @@ class Claims:
         self._ids, self._places = Column.of([]), Column.of([], "index")
         if names is not None:
             ids = annotated.rewritten(self._id)
-            are_once = ~ids.is_in(ids.where(~ids.is_first()))
+            are_once = ~ids.is_in(ids.where(~are_first(ids)))
             self._ids, self._places = ids.where(are_once), are_once.indexes()
         self._reserved = Column.of([], "index")
         self._present: list[Column] = []
@@ -43,8 +44,8 @@ class Claims:
             return annotations
         found = self._places.take(self._ids.find(names.where(are_unnamed).rewritten(self._id)))
         is_free = found.is_known() & ~found.is_in(Column.joined([self._reserved, *self._present]))
-        free = found.where(is_free).spread(is_free).spread(are_unnamed)
-        return annotations.or_else(free)
+        free = is_free.choose(found, Column.constant(None, len(found), "index"))
+        return annotations.or_else(spread(free, are_unnamed))
 
     def settled(self, proposed: Column, decisions: Decisions) -> Column:
         """The annotation that each clip of a window has, as the first that is written takes it; `decisions` are those

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from kconvert.catalog.labelling import LabelSource
-from kconvert.columns import Column, Kind
+from kconvert.columns.column import Column, Kind
 
 Status = Literal["written", "rejected", "missing"]
 ClipSource = Literal["original", "replacement", ""]
@@ -44,18 +44,28 @@ _KINDS: dict[str, Kind] = {"row": "index", "original": "index", "excluded_by": "
 
 @dataclass(frozen=True)
 class Decisions:
-    """What becomes of some clips: each column has the values that `Decision` explains."""
+    """What becomes of some clips, a row each."""
 
     name: Column
+    """See `Decision.name`."""
     status: Column
+    """See `Decision.status`."""
     reason: Column
+    """See `Decision.reason`."""
     label: Column
+    """See `Decision.label`."""
     label_source: Column
+    """See `Decision.label_source`."""
     row: Column
+    """See `Decision.row`."""
     source: Column
+    """See `Decision.source`."""
     original: Column
+    """See `Decision.original`."""
     excluded_by: Column
+    """See `Decision.excluded_by`."""
     annotation: Column
+    """See `Decision.annotation`."""
 
     @classmethod
     def joined(cls, parts: Sequence[Decisions]) -> Decisions:
@@ -69,7 +79,7 @@ class Decisions:
         return len(self.name)
 
     def __iter__(self) -> Iterator[Decision]:
-        return map(Decision._make, zip(*self._columns(), strict=True))
+        return (Decision(*row) for row in zip(*self._columns(), strict=True))
 
     def take(self, indexes: Column) -> Decisions:
         """Those at these indexes."""

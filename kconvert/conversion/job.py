@@ -11,7 +11,6 @@ from typing import Any
 
 from kconvert.catalog.labelling import MatchBy, UnlabelledPolicy
 from kconvert.catalog.release import Release
-from kconvert.conversion.account import Policy
 from kconvert.conversion.config import (
     Conversion,
     asked_supplements,
@@ -25,6 +24,7 @@ from kconvert.conversion.exclusions import Exclusions, read_exclusions
 from kconvert.conversion.folder import require_ours
 from kconvert.conversion.given_annotations import read_given
 from kconvert.conversion.ingest import ClipSelection
+from kconvert.conversion.judgement import Policy
 from kconvert.conversion.members import Members
 from kconvert.conversion.open import open_strategy
 from kconvert.conversion.plan import OriginChoice, Selection, SplitPlan

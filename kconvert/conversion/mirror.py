@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from kconvert.catalog.clip import sample_keys
-from kconvert.columns import Column
+from kconvert.catalog.keys import sample_keys
+from kconvert.columns.column import Column
+from kconvert.columns.combining import order
 from kconvert.conversion.damaged import DamagedPolicy
 from kconvert.conversion.decisions import Decisions
 from kconvert.conversion.ingest import IngestTask, read_archive
@@ -157,7 +158,7 @@ class _KeptArchive:
 def _kept_archives(split: SplitJob, decisions: Decisions, rows: StagedRows) -> Iterator[_KeptArchive]:
     """Each archive that holds written clips, in the order of the archives."""
     written = decisions.are_written.indexes()
-    written = written.take(decisions.row.take(written).order())
+    written = written.take(order(decisions.row.take(written)))
     start = 0
     for number, (archive, group) in enumerate(groupby(rows.archives.take(decisions.row.take(written)))):
         indexes = written.slice(start, start + sum(1 for _ in group))

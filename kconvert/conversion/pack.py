@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from kconvert.columns import Column
+from kconvert.columns.column import Column
+from kconvert.columns.combining import side_by_side
 from kconvert.conversion.members import with_frames
 from kconvert.conversion.samples import PackSample, Samples
 from kconvert.dataset.formats.format import Format, Sample, Sound
@@ -53,7 +54,7 @@ class PackTask:
 
 def plan_digest(keys: Column, sha256: Column, sources: Column) -> str:
     """What identifies the plan of a shard: the key, the video's sha256 and the source of each sample."""
-    lines = "".join(f"{line}\n" for line in keys.beside(sha256, sources))
+    lines = "".join(f"{line}\n" for line in side_by_side(keys, sha256, sources))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 

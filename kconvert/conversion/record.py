@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kconvert.catalog.clip import sample_keys
-from kconvert.columns import Column, Kind
+from kconvert.catalog.keys import sample_keys
+from kconvert.columns.column import Column, Kind
+from kconvert.columns.combining import order, spread
 from kconvert.conversion.account import Account
 from kconvert.conversion.decisions import Decisions
 from kconvert.conversion.split_job import SplitJob
@@ -89,14 +90,14 @@ class Placements:
             sample_indexes.append(Column.of(found, "index"))
             num_before += len(shard.indexes)
         # From the order of packing to that of the decisions.
-        order = Column.joined([shard.indexes for shard in made.shards], "index").order()
+        place = order(Column.joined([shard.indexes for shard in made.shards], "index"))
         columns = (
             Column.joined([shard.files for shard in made.shards]),
             Column.joined(sample_indexes, "index"),
             Column.joined([shard.offsets for shard in made.shards], "number"),
         )
         are_written = made.account.decisions.are_written
-        return cls(*(column.take(order).spread(are_written) for column in columns))
+        return cls(*(spread(column.take(place), are_written) for column in columns))
 
 
 def record_split(split: SplitJob, layout: Layout, made: MadeSplit) -> SplitRecord:

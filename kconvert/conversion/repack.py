@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kconvert.catalog.clip import safe_names, sample_keys
-from kconvert.columns import Column
+from kconvert.catalog.keys import safe_names, sample_keys
+from kconvert.columns.column import Column
+from kconvert.columns.combining import shifted
 from kconvert.conversion.account import Account
 from kconvert.conversion.cutting import SampleSize, ShardOptions, cut
 from kconvert.conversion.damaged import DamagedPolicy
@@ -108,7 +109,7 @@ class Repack(Strategy):
     def _plan(self, split: SplitJob, state: _State, first: int, is_only: bool) -> list[_PlannedShard]:
         """The shards of a window, whose decisions begin at `first`; how many the split has is known in time if it is
         the only one."""
-        written = state.account.decisions.slice(first).are_written.indexes().shifted(first)
+        written = shifted(state.account.decisions.slice(first).are_written.indexes(), first)
         names = state.account.decisions.name.take(written)
         order = written.take(shuffled(names, self.shuffle, split.name))
         self.shard.require_enough(split.name, len(order))

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from kconvert.catalog.clip import sample_key
 from kconvert.catalog.release import Release
-from kconvert.columns import Column
+from kconvert.columns.column import Column
 from kconvert.conversion.decisions import Decision, Decisions
 from kconvert.conversion.members import Annotations
 from kconvert.dataset.staged_rows import StagedRows

@@ -11,7 +11,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kconvert.columns import Column
+from kconvert.columns.column import Column
+from kconvert.columns.combining import order
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def windows(archives: Sequence[str], options: ShuffleOptions, split: str) -> lis
 
 def shuffled(names: Column, options: ShuffleOptions, split: str) -> Column:
     """The indexes of clips of these names, of which no two are the same, in the order in which they are packed."""
-    return names.rewritten(lambda name: _draw(options.seed, split, name), "draw").order()
+    return order(names.rewritten(lambda name: _draw(options.seed, split, name), "draw"))
 
 
 def _draw(seed: int, split: str, name: str) -> bytes:

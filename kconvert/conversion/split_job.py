@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from kconvert.catalog.labelling import Labelling
 from kconvert.catalog.release import Release
-from kconvert.conversion.account import Account, MissingReason, Policy
+from kconvert.conversion.account import Account
 from kconvert.conversion.damaged import DamagedPolicy, is_accepted
 from kconvert.conversion.ingest import ClipSelection, IngestTask
+from kconvert.conversion.judgement import MissingReason, Policy
 from kconvert.conversion.members import Annotations
 from kconvert.conversion.plan import SplitPlan
 from kconvert.conversion.tasks import Failure, Tasks

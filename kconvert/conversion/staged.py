@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Set
 from itertools import groupby
 
-from kconvert.columns import Column
+from kconvert.columns.column import Column
+from kconvert.columns.combining import are_first, pairs, together
 from kconvert.conversion.split_job import SplitJob
 from kconvert.dataset.staged_rows import StagedRows
 from kconvert.staging.part import StagedBytes, free_staged, is_freed
@@ -62,14 +63,14 @@ class StagedParts:
 def sharing_rows(rows: StagedRows) -> Column:
     """Whether another row has the staged bytes of each as well, as clips do that are hard links to each other."""
     offsets = rows.column("part_offset")
-    places = rows.archives.pairs(offsets)
-    return places.is_in(places.where(~places.is_first())) & ~offsets.equals(-1)
+    places = pairs(rows.archives, offsets)
+    return places.is_in(places.where(~are_first(places))) & ~offsets.equals(-1)
 
 
 def _clips_by_archive(indexes: Column, rows: StagedRows) -> Iterator[tuple[str, list[StagedBytes]]]:
     """Where the clips of these rows are staged, an archive after the other."""
-    together = indexes.take(rows.archives.take(indexes).grouped())
+    ordered = indexes.take(together(rows.archives.take(indexes)))
     columns = (rows.archives, rows.column("part_offset"), rows.sample_sizes())
-    clips = zip(*(column.take(together) for column in columns), strict=True)
+    clips = zip(*(column.take(ordered) for column in columns), strict=True)
     for archive, group in groupby(clips, key=lambda clip: str(clip[0])):
         yield archive, [StagedBytes(offset, size, 0) for _, offset, size in group]

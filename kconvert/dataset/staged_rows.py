@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kconvert.columns import Column
+from kconvert.columns.column import Column
+from kconvert.columns.combining import joined_lists, sums
 from kconvert.dataset.clip_columns import ENCODING, METADATA, SOUND, SOUND_COLUMNS, SOURCE, SOURCE_COLUMNS, STRINGS
 from kconvert.storage.digests import DigestingFile
 from kconvert.storage.store import StorePath
@@ -145,11 +145,11 @@ class StagedRows:
 
     def defects(self) -> Column:
         """The defects of each, with commas between them."""
-        return Column(pc.binary_join(self.column("defects").arrow, ",")).encoded()
+        return joined_lists(self.column("defects"))
 
     def sample_sizes(self) -> Column:
         """The bytes of each video, and of its sound where that is a member of its own: as many as are staged."""
-        return self.column("size_bytes").plus(self.column("sound_size_bytes"))
+        return sums(self.column("size_bytes"), self.column("sound_size_bytes"))
 
     def take(self, indexes: Column, names: Iterable[str] = STAGED.names) -> StagedRows:
         """These columns of the rows at these indexes; unknown where an index is `None`."""

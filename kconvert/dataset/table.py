@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kconvert.columns import Column
+from kconvert.columns.column import Column
+from kconvert.columns.combining import order
 from kconvert.dataset.clip_columns import ENCODING, METADATA, SOUND, SOUND_COLUMNS, SOURCE, STRINGS
 from kconvert.dataset.manifest import table_path
 from kconvert.errors import ManifestError
@@ -92,12 +93,12 @@ def write_table(path: StorePath, keys: Column, rows: ColumnsAt) -> str:
 
     Columns are asked for a row group at a time. Returns the file's sha256.
     """
-    order = keys.order()
-    first = _group(rows(order.slice(0, _GROUP_ROWS)))
+    places = order(keys)
+    first = _group(rows(places.slice(0, _GROUP_ROWS)))
     with path.write_whole() as file, pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
         writer.write_table(first)
-        for start in range(_GROUP_ROWS, len(order), _GROUP_ROWS):
-            writer.write_table(_group(rows(order.slice(start, start + _GROUP_ROWS))))
+        for start in range(_GROUP_ROWS, len(places), _GROUP_ROWS):
+            writer.write_table(_group(rows(places.slice(start, start + _GROUP_ROWS))))
     return file.sha256
 
 

@@ -309,6 +309,14 @@ def selection_line(name: str) -> str:
 
 
 @dataclass(frozen=True)
+def _write_lines(path: StorePath, lines: Iterable[str]) -> None:
+    """Of a file that may have millions."""
+    ended = (f"{line}\n" for line in lines)
+    with path.write_whole_undigested() as file:
+        while batch := "".join(islice(ended, _BATCH_LINES)):
+            file.write(batch.encode())
+
+
 class SplitJournal:
     """The journal of one split. Only whole receipts count; any other file may be there or not."""
 
@@ -342,10 +350,7 @@ class SplitJournal:
         self.annotations_path.write_bytes(annotations)
         if listing:
             (self.folder / LISTING_NAME).write_bytes(listing)
-        with self.selection_path.write_whole_undigested() as file:
-            lines = (f"{selection_line(name)}\n" for name in listed)
-            while batch := "".join(islice(lines, _BATCH_LINES)):
-                file.write(batch.encode())
+        _write_lines(self.selection_path, map(selection_line, listed))
         _write(self.folder / "inputs.json", dataclasses.asdict(inputs))
 
     @property

@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 
 from kconvert.catalog.shelf import load_release
 from kconvert.cli.report import expected_classes, flow, longest_run
-from kconvert.columns import Column
+from kconvert.columns.column import Column
 from kconvert.conversion.finish import finish, labels_entry
 from kconvert.dataset.manifest import Manifest, ShardEntry, SplitCounts, TableEntry
 from kconvert.dataset.table import TABLE, columns_at, write_table

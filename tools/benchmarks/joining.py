@@ -22,7 +22,7 @@ from smoke import parse
 from benchmarks.machine import existing_folder
 from benchmarks.material import encode
 from kconvert.catalog.shelf import load_release
-from kconvert.columns import Column
+from kconvert.columns.column import Column
 from kconvert.conversion.moments import MomentsTask, frames_at
 from kconvert.dataset.supplements.open import open_supplement
 from kconvert.dataset.supplements.supplement import Material, Moments

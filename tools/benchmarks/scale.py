@@ -1,4 +1,5 @@
-"""A whole release without the bytes: planning, account, shuffle, tables and manifest of k700-2020's 650,000 rows.
+"""A whole release without the bytes: planning, account, shuffle, tables and manifest, of as many rows as k700-2020 has,
+a tenth, and fifteen times as many.
 
 An engine that moves no bytes takes the place of the local one: it writes the rows of made clips and shards that are
 holes of the right size. Its own time is left out.
@@ -15,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,36 +50,55 @@ def _name(split: str, number: int) -> str:
     return f"{split[:2]}{number:09d}_{number % 300:06d}_{number % 300 + 10:06d}"
 
 
-def _origin(root: Path, share: float) -> dict[str, list[str]]:
-    """Path lists and annotations; returns the clips of each archive."""
+@dataclass(frozen=True)
+class _Held:
+    """What an archive holds: every so many of the clips of its split."""
+
+    split: str
+    """Its name."""
+    numbers: range
+    """Of the clips."""
+
+    def __iter__(self) -> Iterator[str]:
+        return (_name(self.split, number) for number in self.numbers)
+
+
+def _origin(root: Path, share: float) -> dict[str, _Held]:
+    """Path lists and annotations; returns what each archive holds."""
     release = load_release("k700-2020")
-    archives: dict[str, list[str]] = {}
+    archives: dict[str, _Held] = {}
     for split, total in _CLIPS.items():
-        num_clips, num_rows = round(total * share), round(_ROWS[split] * share)
-        folder = f"700_2020/{split}"
+        num_clips = round(total * share)
         is_test = split == "test"
-        prefix = f"{folder}/k700_{split}_"
+        prefix = f"700_2020/{split}/k700_{split}_"
         num = _NUM_TEST_ARCHIVES if is_test else len(release.labels)
         names = [f"{prefix}{place + 1:03d}.tar.gz" for place in range(num)]
-        lines = ["youtube_id,time_start,time_end,split"] if is_test else ["label,youtube_id,time_start,time_end,split"]
-        for number in range(num_rows):
-            name = _name(split, number)
-            row = f"{name[:11]},{int(name[12:18])},{int(name[19:25])},{split}"
-            label = release.labels[number % num] if not is_test else ""
-            lines.append(row if is_test else f"{label},{row}")
-            if number < num_clips:
-                archives.setdefault(names[number % num], []).append(name)
-        write(root / folder / f"k700_2020_{split}_path.txt", "".join(f"{OFFICIAL}{name}\n" for name in names).encode())
-        write(root / f"700_2020/annotations/{split}.csv", ("\n".join(lines) + "\n").encode())
-        for name in names:
+        listed = "".join(f"{OFFICIAL}{name}\n" for name in names)
+        write(root / f"700_2020/{split}/k700_2020_{split}_path.txt", listed.encode())
+        _annotate(root / f"700_2020/annotations/{split}.csv", split, share, () if is_test else release.labels)
+        for place, name in enumerate(names):
+            archives[name] = _Held(split, range(place, num_clips, num))
             write(root / name, gzip.compress(b""))
     return archives
+
+
+def _annotate(path: Path, split: str, share: float, labels: Sequence[str]) -> None:
+    """The annotations of a split, line by line: its own memory is not to be taken for that of the product."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        file.write(
+            "label,youtube_id,time_start,time_end,split\n" if labels else "youtube_id,time_start,time_end,split\n"
+        )
+        for number in range(round(_ROWS[split] * share)):
+            name = _name(split, number)
+            row = f"{name[:11]},{int(name[12:18])},{int(name[19:25])},{split}\n"
+            file.write(f"{labels[number % len(labels)]},{row}" if labels else row)
 
 
 class _NoBytes:
     """An engine whose tasks take no time to speak of."""
 
-    def __init__(self, clips: dict[str, list[str]]) -> None:
+    def __init__(self, clips: Mapping[str, _Held]) -> None:
         self._clips = clips
         self.seconds = 0.0
 
@@ -95,16 +116,16 @@ class _NoBytes:
             yield Finished(task, result)
 
     def _ingest(self, task: IngestTask) -> ArchiveReceipt:
-        journal, names = task.journal, self._clips.get(task.name, [])
+        journal, held = task.journal, self._clips[task.name]
         with staged_writer(journal.rows_path(task.archive_id)) as rows:
-            for place, name in enumerate(names):
+            for place, name in enumerate(held):
                 sha256 = f"{hash(name) & 0xFFFFFFFF:08x}" * 8
                 member = f"label/{name}.mp4"
                 rows.add(StagedClip(name, member, (), "", _CLIP_BYTES, sha256, _METADATA, place * _CLIP_BYTES, 1))
             digest = rows.finish()
         journal.part_path(task.archive_id).write_bytes(b"")
-        os.truncate(str(journal.part_path(task.archive_id)), len(names) * _CLIP_BYTES)
-        num = len(names)
+        num = len(held.numbers)
+        os.truncate(str(journal.part_path(task.archive_id)), num * _CLIP_BYTES)
         receipt = ArchiveReceipt(task.name, 1, "", num, 0, 0, 0, num, (), (), num * _CLIP_BYTES, digest)
         journal.set_archive_receipt(task.archive_id, receipt)
         return receipt
@@ -129,8 +150,8 @@ class _NoBytes:
         pass
 
 
-def _measure(share: float, folder: Path) -> None:
-    clips = _origin(folder / "origin", share)
+def _measure(num_rows: int, folder: Path) -> None:
+    clips = _origin(folder / "origin", num_rows / sum(_ROWS.values()))
     engine = _NoBytes(clips)
     vars(product).update(require_space=lambda use: None)
     conversion = Conversion(
@@ -154,16 +175,16 @@ def _measure(share: float, folder: Path) -> None:
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="tools/bench scale", description=__doc__)
     parser.add_argument("--folder", type=existing_folder, default=Path("/dev/shm"))
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.25, 0.5, 1.0])
-    parser.add_argument("--one", type=float, help=argparse.SUPPRESS)
-    options = parse(parser, words, shares=[0.001])
+    parser.add_argument("--rows", type=int, nargs="+", default=[65_000, 650_000, 10_000_000], help="annotated")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parse(parser, words, rows=[650])
     if options.one:
         _measure(options.one, options.folder)
         return 0
     print("| rows | seconds | µs a row | peak memory |\n|--:|--:|--:|--:|")
-    for share in options.shares:
+    for num_rows in options.rows:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            command = [sys.executable, "-m", "benchmarks", "scale", "--folder", folder, "--one", str(share)]
+            command = [sys.executable, "-m", "benchmarks", "scale", "--folder", folder, "--one", str(num_rows)]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         rows, seconds = found["rows"], found["seconds"]
         print(f"| {rows:,} | {seconds:.1f} | {seconds / rows * 1e6:.1f} | {found['peak'] / 1e6:,.0f} MB |", flush=True)

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from kconvert.catalog.release import Release
-from kconvert.columns import Column
+from kconvert.columns.column import Column
 from kconvert.dataset.croissant import Media
 from kconvert.dataset.formats.format import (
     SOUND_KINDS,

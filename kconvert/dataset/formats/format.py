@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, cast, get_args
 
 from kconvert.catalog.release import SUPPLEMENT_NAMES
-from kconvert.columns import Column
+from kconvert.columns.column import Column
 from kconvert.dataset.layout import ExpectedSamples, Layout
 from kconvert.dataset.manifest import JOURNAL_FOLDER, Manifest
 from kconvert.errors import UsageError

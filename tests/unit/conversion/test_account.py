@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from kconvert.catalog.annotation import Annotations
 from kconvert.catalog.labelling import Labelling
 from kconvert.catalog.shelf import load_release
-from kconvert.columns import Column
-from kconvert.conversion.account import Account, Policy
+from kconvert.columns.column import Column
+from kconvert.conversion.account import Account
 from kconvert.conversion.decisions import Decision
+from kconvert.conversion.judgement import Policy
 from kconvert.dataset.staged_rows import StagedClip, StagedRows
 from kconvert.storage.folders import local
 from kconvert.video.metadata import MediaMetadata

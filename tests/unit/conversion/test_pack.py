@@ -8,7 +8,7 @@ from zlib import crc32
 import pytest
 
 from kconvert.catalog.release import AnnotationFile
-from kconvert.columns import Column
+from kconvert.columns.column import Column
 from kconvert.conversion.pack import PackTask, is_packed, pack, plan_digest
 from kconvert.conversion.samples import PackSample
 from kconvert.dataset.formats.webdataset import FORMAT

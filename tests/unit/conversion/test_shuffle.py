@@ -3,7 +3,7 @@ import subprocess
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kconvert.columns import Column
+from kconvert.columns.column import Column
 from kconvert.conversion.shuffle import ShuffleOptions, shuffled, windows
 
 ARCHIVES = tuple(f"part_{number}" for number in range(20))

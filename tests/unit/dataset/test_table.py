@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from harness import write_staged
 
-from kconvert.columns import Column
+from kconvert.columns.column import Column
 from kconvert.dataset.staged_rows import STAGED, StagedClip, StagedRows
 from kconvert.dataset.table import TABLE, FinalTable, columns_at, write_table
 from kconvert.storage.folders import local

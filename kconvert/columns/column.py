@@ -1,8 +1,4 @@
-"""Columns: values of one kind, one a row, as Arrow holds them.
-
-A release has ten million rows, of each of which Python objects would take kilobytes. What is known of the clips of a
-split stays in columns from its annotations to its table; Python looks at some rows at a time, or at each value once.
-"""
+"""The column: values of one kind, one a row."""
 
 from __future__ import annotations
 
@@ -57,13 +53,15 @@ class Column:
     @classmethod
     def joined(cls, columns: Sequence[Column], kind: Kind = "text") -> Column:
         """The values of these columns, one after the other; without any, an empty one of that kind."""
-        chunks = [chunk for column in columns for chunk in column._chunks if len(chunk)]
+        if len(columns) == 1:
+            return columns[0]
+        chunks = [chunk for column in columns for chunk in _chunks(column) if len(chunk)]
         if not chunks:
             return columns[0] if columns else cls(pa.array([], _KINDS[kind]))
         if len({chunk.type for chunk in chunks}) > 1:
-            chunks = [_plain(chunk) for chunk in chunks]
-        whole = pa.chunked_array(chunks)
-        return cls(_whole(whole.unify_dictionaries() if pa.types.is_dictionary(whole.type) else whole))
+            chunks = [plain(chunk) for chunk in chunks]
+        joined = pa.chunked_array(chunks)
+        return cls(whole(joined.unify_dictionaries() if pa.types.is_dictionary(joined.type) else joined))
 
     def __len__(self) -> int:
         return len(self.arrow)
@@ -89,98 +87,52 @@ class Column:
 
     def take(self, indexes: Column) -> Column:
         """The values at these indexes; `None` where an index is."""
-        return Column(_whole(self.arrow).take(_whole(indexes.arrow)))
+        return Column(whole(self.arrow).take(whole(indexes.arrow)))
 
     def where(self, mask: Column) -> Column:
         """The values where a flag is set."""
-        return Column(_whole(self.arrow.filter(mask.arrow)))
+        return Column(whole(self.arrow.filter(mask.arrow)))
 
     def indexes(self) -> Column:
         """Where a flag of this column is set."""
-        return Column(pc.indices_nonzero(_whole(self.arrow)).cast(pa.int32()))
+        return Column(pc.indices_nonzero(whole(self.arrow)).cast(pa.int32()))
 
     def find(self, values: Column) -> Column:
         """Where each of the values is in this column for the first time; `None` where it is not."""
-        found = pc.index_in(_plain(values.arrow), value_set=_whole(_plain(self.arrow)), skip_nulls=True)
-        return Column(_whole(found).cast(pa.int32()))
+        found = pc.index_in(plain(values.arrow), value_set=whole(plain(self.arrow)), skip_nulls=True)
+        return Column(whole(found).cast(pa.int32()))
 
     def is_in(self, values: Column) -> Column:
         """Whether each value is among others."""
-        return Column(_whole(pc.is_in(_plain(self.arrow), value_set=_whole(_plain(values.arrow)), skip_nulls=True)))
-
-    def is_first(self) -> Column:
-        """Whether no value before is the same."""
-        codes = _whole(_plain(self.arrow)).dictionary_encode().indices
-        # Codes are given in the order in which values come.
-        are_new = pc.greater(codes[1:], pc.cumulative_max(codes)[:-1])
-        return Column(pa.concat_arrays([pa.array([True] * bool(len(codes)), pa.bool_()), are_new]))
+        return Column(whole(pc.is_in(plain(self.arrow), value_set=whole(plain(values.arrow)), skip_nulls=True)))
 
     def is_known(self) -> Column:
         """Whether each is a value."""
-        return Column(_whole(pc.is_valid(self.arrow)))
-
-    def are_filled(self) -> Column:
-        """Whether each list of texts has any."""
-        return Column(_whole(pc.greater(pc.list_value_length(self.arrow), 0)).fill_null(False))
+        return Column(whole(pc.is_valid(self.arrow)))
 
     def equals(self, other: Any) -> Column:
         """Whether each is that value, or the one of another column; no `None` is."""
-        own = _plain(self.arrow)
-        found = pc.equal(own, _plain(other.arrow) if isinstance(other, Column) else pa.scalar(other, own.type))
-        return Column(_whole(found).fill_null(False))
+        own = plain(self.arrow)
+        found = pc.equal(own, plain(other.arrow) if isinstance(other, Column) else pa.scalar(other, own.type))
+        return Column(whole(found).fill_null(False))
 
     def __and__(self, other: Column) -> Column:
-        return Column(pc.and_(_whole(self.arrow), _whole(other.arrow)))
+        return Column(pc.and_(whole(self.arrow), whole(other.arrow)))
 
     def __or__(self, other: Column) -> Column:
-        return Column(pc.or_(_whole(self.arrow), _whole(other.arrow)))
+        return Column(pc.or_(whole(self.arrow), whole(other.arrow)))
 
     def __invert__(self) -> Column:
-        return Column(pc.invert(_whole(self.arrow)))
-
-    def spread(self, mask: Column) -> Column:
-        """These values, one after the other, where a flag is set; `None` elsewhere."""
-        flags = _whole(mask.arrow)
-        places = pc.subtract(pc.cumulative_sum(flags.cast(pa.int32())), 1)
-        return self.take(Column(pc.if_else(flags, places, pa.scalar(None, pa.int32()))))
-
-    def matches(self, pattern: str) -> Column:
-        """Whether a pattern fits each whole text."""
-        return Column(_whole(pc.match_substring_regex(_plain(self.arrow), rf"\A(?:{pattern})\z")))
-
-    def behind(self, text: str) -> Column:
-        """Each text with another before it."""
-        return Column(pc.binary_join_element_wise(text, _whole(_plain(self.arrow)), ""))
-
-    def beside(self, *others: Column) -> Column:
-        """The texts of a row of these columns, with spaces between them."""
-        return Column(pc.binary_join_element_wise(*(_whole(_plain(one.arrow)) for one in (self, *others)), " "))
-
-    def pairs(self, numbers: Column) -> Column:
-        """A number for each different pair of a text and a number below 2**40."""
-        codes = _encoded(_whole(self.arrow)).indices.cast(pa.int64())
-        return Column(pc.add(pc.multiply(codes, 1 << 40), _whole(numbers.arrow)))
-
-    def grouped(self) -> Column:
-        """The indexes that bring equal values together, in their order otherwise."""
-        return Column(pc.sort_indices(_encoded(_whole(self.arrow)).indices).cast(pa.int32()))
-
-    def shifted(self, by: int) -> Column:
-        """Each index with a number added."""
-        return Column(pc.add(self.arrow, pa.scalar(by, pa.int32())))
-
-    def plus(self, other: Column) -> Column:
-        """The sums of numbers; `None` counts as 0."""
-        return Column(pc.add(_whole(self.arrow), _whole(other.arrow.cast(pa.int64())).fill_null(0)))
+        return Column(pc.invert(whole(self.arrow)))
 
     def choose(self, yes: Column, no: Column) -> Column:
         """The values of the one column where a flag of this is set, else those of the other."""
-        first, second = _whole(yes.arrow), _whole(no.arrow)
+        first, second = whole(yes.arrow), whole(no.arrow)
         if not pa.types.is_dictionary(first.type) and not pa.types.is_dictionary(second.type):
-            return Column(pc.if_else(_whole(self.arrow), first, second))
+            return Column(pc.if_else(whole(self.arrow), first, second))
         # Of two dictionaries, one is made.
-        both = pa.chunked_array([_encoded(first), _encoded(second)]).unify_dictionaries()
-        codes = pc.if_else(_whole(self.arrow), both.chunk(0).indices, both.chunk(1).indices)
+        both = pa.chunked_array([encoded(first), encoded(second)]).unify_dictionaries()
+        codes = pc.if_else(whole(self.arrow), both.chunk(0).indices, both.chunk(1).indices)
         return Column(pa.DictionaryArray.from_arrays(codes, both.chunk(0).dictionary))
 
     def or_else(self, other: Column) -> Column:
@@ -189,13 +141,13 @@ class Column:
 
     def each(self, function: Callable[[Any], Any], kind: Kind = "text") -> Column:
         """What a function makes of each different value; each text that it makes is held once."""
-        encoded = _encoded(_whole(self.arrow))
-        known = list(map(function, encoded.dictionary.to_pylist()))
+        found = encoded(whole(self.arrow))
+        known = list(map(function, found.dictionary.to_pylist()))
         made = pa.array(known, _KINDS[kind])
         if kind != "text":
-            return Column(made.take(encoded.indices))
+            return Column(made.take(found.indices))
         again = made.dictionary_encode()
-        return Column(pa.DictionaryArray.from_arrays(again.indices.take(encoded.indices), again.dictionary))
+        return Column(pa.DictionaryArray.from_arrays(again.indices.take(found.indices), again.dictionary))
 
     def rewritten(self, function: Callable[[Any], Any], kind: Kind = "text") -> Column:
         """What a function makes of each value; for what hardly any two rows have in common."""
@@ -204,41 +156,32 @@ class Column:
 
     def encoded(self) -> Column:
         """The same, of which each text is held once."""
-        return Column(_encoded(_whole(self.arrow)))
-
-    def order(self) -> Column:
-        """The indexes that sort the values."""
-        return Column(pc.sort_indices(_whole(self.arrow)).cast(pa.int32()))
+        return Column(encoded(whole(self.arrow)))
 
     def distinct(self) -> list[Any]:
         """Each value once, in the order in which they come."""
-        found: list[Any] = pc.unique(_plain(self.arrow)).to_pylist()
+        found: list[Any] = pc.unique(plain(self.arrow)).to_pylist()
         return found
-
-    def counts(self) -> dict[Any, int]:
-        """How often each value is there, in the order in which they come."""
-        found = pc.value_counts(_plain(_whole(self.arrow)))
-        values, counts = found.field("values").to_pylist(), found.field("counts").to_pylist()
-        return dict(zip(values, counts, strict=True))
 
     def sum(self) -> int:
         """Of numbers, or of flags that are set."""
         return int(pc.sum(self.arrow).as_py() or 0)
 
-    @property
-    def _chunks(self) -> list[pa.Array]:
-        return self.arrow.chunks if isinstance(self.arrow, pa.ChunkedArray) else [self.arrow]
 
-
-def _whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+def whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """In one piece."""
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
-def _plain(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """With each text as often as it is there."""
     return array.cast(array.type.value_type) if pa.types.is_dictionary(array.type) else array
 
 
-def _encoded(array: pa.Array) -> pa.Array:
+def encoded(array: pa.Array) -> pa.Array:
     """With each text once."""
     return array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+
+
+def _chunks(column: Column) -> list[pa.Array]:
+    return column.arrow.chunks if isinstance(column.arrow, pa.ChunkedArray) else [column.arrow]

@@ -1,0 +1,84 @@
+"""Combining: what is made of the values of columns together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kconvert.columns.column import Column, encoded, plain, whole
+
+_MAX_NUMBER = 1 << 40
+
+
+def are_first(values: Column) -> Column:
+    """Whether no value before is the same."""
+    codes = whole(plain(values.arrow)).dictionary_encode().indices
+    # Codes are given in the order in which values come.
+    are_new = pc.greater(codes[1:], pc.cumulative_max(codes)[:-1])
+    return Column(pa.concat_arrays([pa.array([True] * bool(len(codes)), pa.bool_()), are_new]))
+
+
+def order(values: Column) -> Column:
+    """The indexes that sort values; those of equal ones stay in their order."""
+    return Column(pc.sort_indices(whole(values.arrow)).cast(pa.int32()))
+
+
+def counts(values: Column) -> dict[Any, int]:
+    """How often each value is there, in the order in which they come."""
+    found = pc.value_counts(plain(whole(values.arrow)))
+    return dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True))
+
+
+def are_matched(texts: Column, pattern: str) -> Column:
+    """Whether a pattern, of RE2's syntax, fits each whole text."""
+    return Column(whole(pc.match_substring_regex(plain(texts.arrow), rf"\A(?:{pattern})\z")))
+
+
+def behind(prefix: str, texts: Column) -> Column:
+    """Each text with a prefix."""
+    return Column(pc.binary_join_element_wise(prefix, whole(plain(texts.arrow)), ""))
+
+
+def side_by_side(*texts: Column) -> Column:
+    """The texts of each row of these columns, with spaces between them."""
+    return Column(pc.binary_join_element_wise(*(whole(plain(one.arrow)) for one in texts), " "))
+
+
+def joined_lists(lists: Column) -> Column:
+    """The texts of each list with commas between them; what many rows have is held once."""
+    return Column(pc.binary_join(whole(lists.arrow), ",")).encoded()
+
+
+def are_filled(lists: Column) -> Column:
+    """Whether each list has any texts."""
+    return Column(whole(pc.greater(pc.list_value_length(lists.arrow), 0)).fill_null(False))
+
+
+def pairs(texts: Column, numbers: Column) -> Column:
+    """A number for each different pair of a text and a number below 2**40."""
+    codes = encoded(whole(texts.arrow)).indices.cast(pa.int64())
+    return Column(pc.add(pc.multiply(codes, _MAX_NUMBER), whole(numbers.arrow)))
+
+
+def sums(numbers: Column, others: Column) -> Column:
+    """The sums of numbers; `None` of the others counts as 0."""
+    return Column(pc.add(whole(numbers.arrow), whole(others.arrow.cast(pa.int64())).fill_null(0)))
+
+
+def shifted(indexes: Column, by: int) -> Column:
+    """Each index with a number added."""
+    return Column(pc.add(indexes.arrow, pa.scalar(by, pa.int32())))
+
+
+def spread(values: Column, mask: Column) -> Column:
+    """Values, one after the other, where a flag is set; `None` elsewhere."""
+    flags = whole(mask.arrow)
+    places = pc.subtract(pc.cumulative_sum(flags.cast(pa.int32())), 1)
+    return values.take(Column(pc.if_else(flags, places, pa.scalar(None, pa.int32()))))
+
+
+def together(texts: Column) -> Column:
+    """The indexes that bring equal texts together, in their order otherwise."""
+    return Column(pc.sort_indices(encoded(whole(texts.arrow)).indices).cast(pa.int32()))
