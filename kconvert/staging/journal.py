@@ -308,7 +308,6 @@ def selection_line(name: str) -> str:
     return name.encode("unicode_escape", "surrogateescape").decode("ascii")
 
 
-@dataclass(frozen=True)
 def _write_lines(path: StorePath, lines: Iterable[str]) -> None:
     """Of a file that may have millions."""
     ended = (f"{line}\n" for line in lines)
@@ -317,6 +316,7 @@ def _write_lines(path: StorePath, lines: Iterable[str]) -> None:
             file.write(batch.encode())
 
 
+@dataclass(frozen=True)
 class SplitJournal:
     """The journal of one split. Only whole receipts count; any other file may be there or not."""
 
