@@ -55,16 +55,15 @@ class Labelling:
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of labels."""
 
-    def of(self, annotated: Column, archives: Column, members: Column) -> Labels:
-        """The labels of clips, given by where they are among the annotations (`None` if nowhere), of these members of
-        these archives."""
+    def of(self, annotated: Column, archives: Column, folders: Column) -> Labels:
+        """The labels of clips, given by where they are among the annotations (`None` if nowhere), that are in these
+        archives, and whose paths there say these labels (see `folder_labels`)."""
         is_annotated = annotated.is_known()
         own = self.annotations.texts.take(annotated)
         of_archive = archives.each(lambda archive: self.info.label_of(archive, self.labels))
-        of_folder = self.folder_labels(members)
         none = Column.constant("", len(annotated))
-        texts = is_annotated.choose(own, of_archive.or_else(of_folder).or_else(none))
-        elsewhere = of_archive.each(_says("archive")).or_else(of_folder.each(_says("folder"))).or_else(none)
+        texts = is_annotated.choose(own, of_archive.or_else(folders).or_else(none))
+        elsewhere = of_archive.each(_says("archive")).or_else(folders.each(_says("folder"))).or_else(none)
         return Labels(texts, is_annotated.choose(own.each(_says("annotation")), elsewhere))
 
     def folder_labels(self, members: Column) -> Column:

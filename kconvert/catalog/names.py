@@ -98,15 +98,15 @@ class Names:
             return _NOTHING
         of_id, start, end = self._places
         return NameParts(
-            match[of_id] or "", _seconds(match[start]) if start else -1, _seconds(match[end]) if end else -1
+            match[of_id] or "", _seconds(match[start] if start else None), _seconds(match[end] if end else None)
         )
 
     def columns(self, names: Column) -> Iterator[tuple[str, Column]]:
         """The columns that names say: `youtube_id`, `start_seconds`, `end_seconds`."""
-        parts = [self.parts(name) for name in names]
-        yield "youtube_id", Column.of(one.youtube_id for one in parts)
-        yield "start_seconds", Column.of((one.start_seconds for one in parts), "index")
-        yield "end_seconds", Column.of((one.end_seconds for one in parts), "index")
+        ids, starts, ends = zip(*map(self.parts, names), strict=True) if len(names) else ((), (), ())
+        yield "youtube_id", Column.of(ids)
+        yield "start_seconds", Column.of(starts, "index")
+        yield "end_seconds", Column.of(ends, "index")
 
     @functools.cached_property
     def _member(self) -> re.Pattern[str]:
@@ -131,5 +131,6 @@ class Names:
         return re.compile(self.source) if self.source else None
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def _seconds(text: str | None) -> int:
     return int(text) if text and text.isdecimal() and len(text) <= _MAX_DIGITS else -1

@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 
 _BATCH_ROWS = 1 << 16
 """That Python looks at at a time."""
+_MANY = 8
+"""Times as many values as others are many of them."""
 _KINDS: Mapping[str, pa.DataType] = {
     "text": pa.string(),
     "number": pa.int64(),
@@ -38,7 +40,9 @@ class Column:
 
     @classmethod
     def constant(cls, value: Any, length: int, kind: Kind = "text") -> Column:
-        """As many times the same value, which is held once if it is a text."""
+        """As many times the same value: a text is held once, and `None` takes no memory."""
+        if value is None:
+            return cls(pa.nulls(length))
         if not length:
             return cls(pa.array([], _KINDS[kind]))
         if kind == "text":
@@ -58,9 +62,7 @@ class Column:
         chunks = [chunk for column in columns for chunk in _chunks(column) if len(chunk)]
         if not chunks:
             return columns[0] if columns else cls(pa.array([], _KINDS[kind]))
-        if len({chunk.type for chunk in chunks}) > 1:
-            chunks = [plain(chunk) for chunk in chunks]
-        joined = pa.chunked_array(chunks)
+        joined = pa.chunked_array(_of_one_kind(chunks))
         return cls(whole(joined.unify_dictionaries() if pa.types.is_dictionary(joined.type) else joined))
 
     def __len__(self) -> int:
@@ -87,7 +89,7 @@ class Column:
 
     def take(self, indexes: Column) -> Column:
         """The values at these indexes; `None` where an index is."""
-        return Column(whole(self.arrow).take(whole(indexes.arrow)))
+        return Column(whole(self.arrow).take(whole(indexes.arrow).cast(pa.int32())))
 
     def where(self, mask: Column) -> Column:
         """The values where a flag is set."""
@@ -99,11 +101,16 @@ class Column:
 
     def find(self, values: Column) -> Column:
         """Where each of the values is in this column for the first time; `None` where it is not."""
-        found = pc.index_in(plain(values.arrow), value_set=whole(plain(self.arrow)), skip_nulls=True)
-        return Column(whole(found).cast(pa.int32()))
+        if len(values) * _MANY > len(self):
+            return _find(self, values)
+        # A table of a few values takes less time and memory than one of many.
+        places = self.is_in(values).indexes()
+        return places.take(_find(self.take(places), values))
 
     def is_in(self, values: Column) -> Column:
         """Whether each value is among others."""
+        if len(self) * _MANY < len(values):
+            values = values.where(values.is_in(self))
         return Column(whole(pc.is_in(plain(self.arrow), value_set=whole(plain(values.arrow)), skip_nulls=True)))
 
     def is_known(self) -> Column:
@@ -127,7 +134,7 @@ class Column:
 
     def choose(self, yes: Column, no: Column) -> Column:
         """The values of the one column where a flag of this is set, else those of the other."""
-        first, second = whole(yes.arrow), whole(no.arrow)
+        first, second = _alike(whole(yes.arrow), whole(no.arrow))
         if not pa.types.is_dictionary(first.type) and not pa.types.is_dictionary(second.type):
             return Column(pc.if_else(whole(self.arrow), first, second))
         # Of two dictionaries, one is made.
@@ -166,6 +173,27 @@ class Column:
     def sum(self) -> int:
         """Of numbers, or of flags that are set."""
         return int(pc.sum(self.arrow).as_py() or 0)
+
+
+def _of_one_kind(chunks: list[pa.Array]) -> list[pa.Array]:
+    """The same, however they hold their texts; what is `None` throughout has no kind."""
+    if len({chunk.type for chunk in chunks}) == 1:
+        return chunks
+    plain_chunks = [plain(chunk) for chunk in chunks]
+    known = next(chunk.type for chunk in plain_chunks if not pa.types.is_null(chunk.type))
+    return [chunk.cast(known) for chunk in plain_chunks]
+
+
+def _alike(first: pa.Array, second: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """The same, of one kind where one of them has none, as it is `None` throughout."""
+    if pa.types.is_null(first.type):
+        return pa.nulls(len(first), second.type), second
+    return first, pa.nulls(len(second), first.type) if pa.types.is_null(second.type) else second
+
+
+def _find(among: Column, values: Column) -> Column:
+    found = pc.index_in(plain(values.arrow), value_set=whole(plain(among.arrow)), skip_nulls=True)
+    return Column(whole(found).cast(pa.int32()))
 
 
 def whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:

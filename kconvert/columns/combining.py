@@ -53,7 +53,16 @@ def joined_lists(lists: Column) -> Column:
 
 def are_filled(lists: Column) -> Column:
     """Whether each list has any texts."""
+    if pa.types.is_null(lists.arrow.type):
+        return Column.constant(False, len(lists), "flag")
     return Column(whole(pc.greater(pc.list_value_length(lists.arrow), 0)).fill_null(False))
+
+
+def values_of(lists: Column) -> Column:
+    """The texts of all lists, one after the other."""
+    if pa.types.is_null(lists.arrow.type):
+        return Column.of([])
+    return Column(whole(pc.list_flatten(lists.arrow)))
 
 
 def pairs(texts: Column, numbers: Column) -> Column:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from kconvert.catalog.labelling import Labelling, Labels
 from kconvert.columns.column import Column
-from kconvert.columns.combining import are_first, counts
+from kconvert.columns.combining import are_first, counts, values_of
 from kconvert.conversion.claims import Claims
 from kconvert.conversion.decisions import Decisions
 from kconvert.conversion.judgement import Judge, MissingReason, Policy, Window
@@ -29,8 +29,8 @@ class Account:
         self._claims = Claims(self._annotated, labelling.names if policy.match == "id" else None)
         self._names: list[Column] = []
         """Of the clips of each window."""
-        self._defects: list[Column] = []
-        """Of all staged rows, with commas between them."""
+        self._defects = Column.of([])
+        """Of all staged rows so far, with commas between them."""
         self._replacements = Column.of([])
         self._decided: list[Decisions] = []
         self.other_folders: list[str] = []
@@ -51,13 +51,13 @@ class Account:
     def add_replacements(self, rows: StagedRows) -> None:
         """Takes in the rows of the replacement archive; before any archive is admitted."""
         self._replacements = rows.column("name")
-        self._defects.append(rows.defects())
+        self._defects = rows.defects()
         self._judge.add_replacements(rows)
         self._claims.reserve(self._annotated.find(self._judge.good_replacements))
 
-    def admit(self, rows: StagedRows) -> None:
-        """Decides on the clips of a window, in their order."""
-        window = self._window(rows)
+    def admit(self, rows: StagedRows, first: int) -> None:
+        """Decides on the clips of a window, in their order, which are the rows from `first` on of all rows so far."""
+        window = self._window(rows, first)
         # Of one name, or of one annotation, there is one clip.
         are_repeated = ~are_first(window.names) | window.names.is_in(self._hosted())
         are_duplicates = are_repeated | self._claims.are_taken(window.annotations)
@@ -76,17 +76,16 @@ class Account:
         self._claims.close()
         self._decided.append(self._judge.absent((~self._claims.are_claimed()).indexes(), reason_for_missing))
 
-    def _window(self, rows: StagedRows) -> Window:
-        names, defects = rows.column("name"), rows.defects()
-        first = sum(map(len, self._defects))
-        self._defects.append(defects)
+    def _window(self, rows: StagedRows, first: int) -> Window:
+        self._defects = rows.defects()
+        names, members = rows.column("name").slice(first), rows.column("member").slice(first)
         return Window(
             names=names,
             annotations=self._annotated.find(names),
-            archives=rows.archives,
-            members=rows.column("member"),
-            rows=Column.numbers(first, first + len(names)),
-            defects=defects,
+            archives=rows.archives.slice(first),
+            folders=self._labelling.folder_labels(members),
+            rows=Column.numbers(first, len(rows)),
+            defects=self._defects.slice(first),
         )
 
     def unmatched_replacements(self) -> list[str]:
@@ -97,8 +96,8 @@ class Account:
 
     def other_times(self) -> list[str]:
         """Clips that no annotation names, of videos that are annotated with other times and are missing."""
-        admitted = self._hosted()
-        unnamed = set(admitted.where(~admitted.is_in(self._annotated))) - self._claims.claimers()
+        decisions = self.decisions
+        unnamed = set(decisions.name.where(~decisions.annotation.is_known())) - self._claims.claimers()
         parts = self._labelling.names.parts
         ids = {parts(name).youtube_id for name in unnamed}
         if not ids:
@@ -113,9 +112,8 @@ class Account:
         return Column.joined(self._names)
 
     def _list_other_folders(self, window: Window, labels: Labels) -> None:
-        of_folder = self._labelling.folder_labels(window.members)
-        differs = of_folder.is_known() & ~of_folder.equals(labels.texts) & ~labels.texts.equals("")
-        columns = (column.where(differs) for column in (window.names, labels.texts, of_folder))
+        differs = window.folders.is_known() & ~window.folders.equals(labels.texts) & ~labels.texts.equals("")
+        columns = (column.where(differs) for column in (window.names, labels.texts, window.folders))
         for name, text, other in zip(*columns, strict=True):
             self.other_folders.append(f"{name}, {text}, in the folder of {other}")
 
@@ -125,7 +123,7 @@ class Account:
         written = decisions.where(decisions.are_written)
         missing = decisions.reason.where(decisions.status.equals("missing"))
         rejected = counts(decisions.reason.where(decisions.status.equals("rejected")))
-        defects = counts(Column.joined(self._defects).take(written.row))
+        defects = counts(self._defects.take(written.row))
         flags: Counter[str] = Counter()
         for found, number in defects.items():
             flags.update(dict.fromkeys(found.split(","), number))
@@ -147,7 +145,7 @@ class Account:
             num_replacement_only=(decisions.source.equals("replacement") & ~decisions.original.is_known()).sum(),
             num_unmatched_replacements=len(self.unmatched_replacements()),
             num_rejected=dict(sorted(rejected.items())),
-            num_excluded_by=dict(sorted(Counter(by for found in decisions.excluded_by for by in found).items())),
+            num_excluded_by=dict(sorted(counts(values_of(decisions.excluded_by)).items())),
             num_missing=len(missing),
             num_missing_in_damaged=(~missing.equals("")).sum(),
             num_shards=num_shards,

@@ -33,8 +33,8 @@ class Decision(NamedTuple):
     """Where its bytes are from; `""` if it is missing."""
     original: int | None
     """The staged row of the original that a replacement was taken for; `None` if there is none."""
-    excluded_by: Sequence[str]
-    """The lists that it is excluded by; none if it is not."""
+    excluded_by: Sequence[str] | None
+    """The lists that it is excluded by; none, or `None`, if it is not."""
     annotation: int | None
     """Where its name is among the annotations; `None` if it is not."""
 

@@ -42,8 +42,8 @@ class Window:
     """Where the names are among the annotations; `None` where they are not."""
     archives: Column
     """That the clips are in."""
-    members: Column
-    """Their paths there."""
+    folders: Column
+    """The labels that their paths there say; `None` where they say none."""
     rows: Column
     """Theirs among all staged rows."""
     defects: Column
@@ -75,7 +75,7 @@ class Judge:
     def hosted(self, window: Window, annotated: Column, are_duplicates: Column) -> tuple[Decisions, Labels]:
         """The decisions on clips that are there, and their labels; `annotated` says which annotation each has."""
         number = len(window.names)
-        labels = self._labelling.of(annotated, window.archives, window.members)
+        labels = self._labelling.of(annotated, window.archives, window.folders)
         excluded_by = self._excluded_by(window.names, ~are_duplicates)
         are_excluded = are_filled(excluded_by)
         better = self._replacing(window.names)
@@ -85,6 +85,7 @@ class Judge:
         reason = are_unlabelled.choose(Column.constant("unlabelled", number), reason)
         reason = are_excluded.choose(Column.constant("excluded", number), reason)
         reason = are_duplicates.choose(Column.constant("duplicate", number), reason)
+        nothing = Column.constant(None, number, "index")
         source = are_replaced.choose(Column.constant("replacement", number), Column.constant("original", number))
         decisions = Decisions(
             name=window.names,
@@ -94,7 +95,7 @@ class Judge:
             label_source=labels.sources,
             row=are_replaced.choose(better, window.rows),
             source=source,
-            original=are_replaced.choose(window.rows, Column.constant(None, number, "index")),
+            original=are_replaced.choose(window.rows, nothing) if are_replaced.sum() else nothing,
             excluded_by=excluded_by,
             annotation=window.annotations,
         )
@@ -134,7 +135,7 @@ class Judge:
         """The lists that exclude clips, of those that are asked about."""
         of = self._policy.excluded_by
         if of is None:
-            return Column.constant([], len(names), "texts")
+            return Column.constant(None, len(names), "texts")
         pairs = zip(names, are_asked, strict=True)
         return Column.of([of(name) if is_asked else () for name, is_asked in pairs], "texts")
 

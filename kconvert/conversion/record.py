@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kconvert.catalog.keys import sample_keys
+from kconvert.catalog.keys import safe_names, sample_keys
 from kconvert.columns.column import Column, Kind
 from kconvert.columns.combining import order, spread
 from kconvert.conversion.account import Account
@@ -179,7 +179,7 @@ def _write_table(split: SplitJob, made: MadeSplit, placements: Placements) -> Ta
         yield "sample_index", placements.sample_indexes.take(indexes)
         yield "offset_bytes", placements.offsets.take(indexes)
 
-    sha256 = write_table(path, sample_keys(split.name, decisions.name), columns)
+    sha256 = write_table(path, safe_names(decisions.name), columns)
     return TableEntry(table_path(split.name), len(decisions), path.size_bytes() or 0, sha256)
 
 

@@ -36,6 +36,9 @@ from kconvert.sources.archive_cache import ArchiveCache
 from kconvert.staging.journal import Inputs
 from kconvert.storage.store import StorePath
 
+_BATCH_ROWS = 1 << 16
+"""That are looked at at a time."""
+
 
 @dataclass(frozen=True)
 class Repack(Strategy):
@@ -138,18 +141,20 @@ class Repack(Strategy):
         rows = state.rows_of(unpacked)
         if lacking := parts.lacking(rows, state.rows):
             _read_again(lacking, split, parts, tasks)
-        parts.free(state.rows_of([shard for shard in planned if is_packed[shard.number]]), state.rows)
+        are_shared = sharing_rows(state.rows)
+        parts.free(state.rows_of([shard for shard in planned if is_packed[shard.number]]), state.rows, are_shared)
         text = f"{split.name}: packing {len(unpacked):,} shard{'s' * (len(unpacked) != 1)}"
         step = Step(split.name, "packing", text, None, len(rows))
-        tasks.run(step, pack, self._pack_tasks(split, state, unpacked))
+        tasks.run(step, pack, self._pack_tasks(split, state, unpacked, are_shared))
 
     def _is_packed(self, split: SplitJob, shard: _PlannedShard) -> bool:
         """Whether a shard is in place."""
         receipt = split.journal.shard_receipt(shard.number)
         return is_packed(receipt, split.out, shard.path, self.format, shard.plan_sha256)
 
-    def _pack_tasks(self, split: SplitJob, state: _State, shards: Sequence[_PlannedShard]) -> Iterator[PackTask]:
-        are_shared = sharing_rows(state.rows)
+    def _pack_tasks(
+        self, split: SplitJob, state: _State, shards: Sequence[_PlannedShard], are_shared: Column
+    ) -> Iterator[PackTask]:
         for shard in shards:
             decisions = state.account.decisions.take(shard.indexes)
             rows = state.rows.take(decisions.row, STAGED_COLUMNS)
@@ -200,8 +205,9 @@ class _State:
 
     def admit(self, rows: StagedRows) -> None:
         """Decides on the clips of a window."""
+        first = len(self.rows)
         self.rows = self.rows.followed_by(rows)
-        self.account.admit(rows)
+        self.account.admit(self.rows, first)
 
     def rows_of(self, shards: Sequence[_PlannedShard]) -> Column:
         """The staged rows of the clips of these shards."""
@@ -250,15 +256,15 @@ def _read_again(names: Sequence[str], split: SplitJob, parts: StagedParts, tasks
 
 def _sample_sizes(split: SplitJob, state: _State, indexes: Column) -> Iterator[SampleSize]:
     """Of the clips of these decisions: their video, and their sound and further annotations, if they have any."""
-    rows = state.account.decisions.row.take(indexes)
-    videos, sounds = (state.rows.column(name).take(rows) for name in ("size_bytes", "sound_size_bytes"))
-    names = state.account.decisions.name.take(indexes)
-    for video, sound, name in zip(videos, sounds, names, strict=True):
-        further = max_bytes(split.annotations_of(name))
-        yield video, further if sound is None else [sound, *further]
+    for start in range(0, len(indexes), _BATCH_ROWS):
+        decisions = state.account.decisions.take(indexes.slice(start, start + _BATCH_ROWS))
+        videos, sounds = (state.rows.column(name).take(decisions.row) for name in ("size_bytes", "sound_size_bytes"))
+        for video, sound, name in zip(videos, sounds, decisions.name, strict=True):
+            further = max_bytes(split.annotations_of(name))
+            yield video, further if sound is None else [sound, *further]
 
 
 def _plan_sha256(split: SplitJob, state: _State, indexes: Column) -> str:
     decisions = state.account.decisions
-    digests = state.rows.column("sha256").take(decisions.row.take(indexes))
+    digests = state.rows.take(decisions.row.take(indexes), ["sha256"]).column("sha256")
     return plan_digest(sample_keys(split.name, decisions.name.take(indexes)), digests, decisions.source.take(indexes))

@@ -166,8 +166,11 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
         if conversion.overwrite:
             clear(job.journal, job.release.splits)
         supplements = read.keep(job.journal)
-        del read
+        del read, use
         _note_all(observer, clear_temporaries(job.journal, job.release.splits))
+        if plans:
+            job.journal.set_identity(job.identity)
+            plans = _fixed(plans, job.journal, job.selection)
         made, failures = _make_all(job, state, plans, opened, observer) if plans else ({}, [])
         planned = {plan.info.name for plan in plans}
         done = {**{split: record for split, record in state.finished.items() if split not in planned}, **made}
@@ -341,14 +344,16 @@ def _note_odd_annotations(plan: SplitPlan, note: Note) -> None:
         )
 
 
-def _fix_inputs(plans: Sequence[SplitPlan], journal: Journal, selection: Selection) -> None:
-    """Fixes in the journal what new splits are made from."""
+def _fixed(plans: Sequence[SplitPlan], journal: Journal, selection: Selection) -> list[SplitPlan]:
+    """Fixes in the journal what new splits are made from; their plans without what is kept there."""
     for plan in plans:
         if plan.new is not None:
-            are_read, pairs = plan.inputs.are_selected_read, plan.annotations.pairs()
-            classes = set(selection.classes or plan.annotations.texts.distinct())
-            listed = (name for name, label in pairs if (label in classes) == are_read)
+            are_read, annotations = plan.inputs.are_selected_read, plan.annotations
+            classes = set(selection.classes or annotations.texts.distinct())
+            are_listed = annotations.texts.each(lambda label: (label in classes) == are_read, "flag")  # noqa: B023
+            listed = annotations.names.where(are_listed)
             journal.split(plan.info.name).set_inputs(plan.inputs, plan.new.annotations, listed, plan.new.listing)
+    return [replace(plan, new=None) for plan in plans]
 
 
 def _make_all(
@@ -357,8 +362,6 @@ def _make_all(
     """Makes splits, one after the other; those that are made, and what failed."""
     made: dict[str, SplitRecord] = {}
     failures: list[Failure] = []
-    job.journal.set_identity(job.identity)
-    _fix_inputs(plans, job.journal, job.selection)
     doubtful = _doubtful_archives(job, state)
     state.forget_records([plan.info.name for plan in plans if plan.info.name not in doubtful])
     with SnapshotWriter(job.journal, observer) as watched, checked_nodes(engine, *job.shared_folders()):

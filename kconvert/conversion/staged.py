@@ -39,15 +39,18 @@ class StagedParts:
 
     def _freed(self, names: Set[str], indexes: Column, rows: StagedRows) -> list[str]:
         """Those archives of whose clips some were freed once they were in a shard that is gone by now."""
+        if not names:
+            return []
         of_names = indexes.where(rows.archives.take(indexes).is_in(Column.of(names)))
         clips = _clips_by_archive(of_names, rows)
         freed = [name for name, staged in clips if is_freed(self._path(name), staged)]
         self.remove(freed)
         return freed
 
-    def free(self, indexes: Column, rows: StagedRows) -> None:
-        """Gives back the space of clips that are in a shard, as a run that was killed may not have come to do."""
-        own = indexes.where(~sharing_rows(rows).take(indexes))
+    def free(self, indexes: Column, rows: StagedRows, are_shared: Column) -> None:
+        """Gives back the space of clips that are in a shard, as a run that was killed may not have come to do, and are
+        not shared."""
+        own = indexes.where(~are_shared.take(indexes))
         for name, clips in _clips_by_archive(own, rows):
             free_staged(self._path(name), clips)
 

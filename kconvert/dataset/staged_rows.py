@@ -38,6 +38,7 @@ STAGED = pa.schema(
 )
 _REPEATED = ["pix_fmt", "video_codec", "audio_codec", "sample_aspect_ratio", "encoding", "detail"]
 """Texts that many rows have in common, which are held once."""
+_DIGEST = "sha256"
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,7 @@ class StagedRows:
                 table = file.read(use_threads=False)
             archives.append(Column.constant(archive, table.num_rows))
             for name, column in zip(table.column_names, table.columns, strict=True):
-                # Most clips have neither a sound of their own nor another source: what nobody knows takes no memory.
-                is_unknown = column.null_count == len(column) > 0
-                chunks[name].append(pa.nulls(len(column)) if is_unknown else column.combine_chunks())
+                chunks[name].append(_packed(name, column))
         return cls(chunks, Column.joined(archives))
 
     def followed_by(self, others: StagedRows) -> StagedRows:
@@ -138,6 +137,10 @@ class StagedRows:
 
     def column(self, name: str) -> Column:
         """A column of `STAGED`."""
+        column = self._held(name)
+        return column.rewritten(_hex) if name == _DIGEST else column
+
+    def _held(self, name: str) -> Column:
         chunks = self._chunks[name]
         if len(chunks) != 1:
             self._chunks[name] = chunks = [_joined(chunks, STAGED.field(name).type)]
@@ -153,7 +156,7 @@ class StagedRows:
 
     def take(self, indexes: Column, names: Iterable[str] = STAGED.names) -> StagedRows:
         """These columns of the rows at these indexes; unknown where an index is `None`."""
-        taken = {name: [self.column(name).take(indexes).arrow] for name in names}
+        taken = {name: [self._held(name).take(indexes).arrow] for name in names}
         return StagedRows(taken, self.archives.take(indexes))
 
     def columns(self) -> Iterator[tuple[str, Column]]:
@@ -164,6 +167,20 @@ class StagedRows:
         """The rows, as dictionaries by column name."""
         values = [column.values for _, column in self.columns()]
         return [dict(zip(self._chunks, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def _packed(name: str, column: pa.ChunkedArray) -> pa.Array:
+    """A column of an archive as it is held: most clips have neither a sound of their own nor another source, and what
+    nobody knows takes no memory; digests are bytes, half as many as digits."""
+    if column.null_count == len(column) > 0:
+        return pa.nulls(len(column))
+    if name == _DIGEST:
+        return pa.array(map(bytes.fromhex, column.to_pylist()), pa.binary())
+    return column.combine_chunks()
+
+
+def _hex(digest: bytes | None) -> str | None:
+    return None if digest is None else digest.hex()
 
 
 def _joined(chunks: Sequence[pa.Array], kind: pa.DataType) -> pa.Array:

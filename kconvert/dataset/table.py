@@ -89,7 +89,7 @@ def columns_at(columns: Mapping[str, Column]) -> ColumnsAt:
 
 
 def write_table(path: StorePath, keys: Column, rows: ColumnsAt) -> str:
-    """Writes a final table, sorted by key and then by the given order; strings are never null.
+    """Writes a final table, sorted by key, or what stands for it, and then by the given order; strings are never null.
 
     Columns are asked for a row group at a time. Returns the file's sha256.
     """

@@ -305,6 +305,8 @@ class Journal:
 
 def selection_line(name: str) -> str:
     """A clip's name as a line of the file of selected clips has it, whatever it holds."""
+    if name.isascii() and name.isprintable() and "\\" not in name:
+        return name
     return name.encode("unicode_escape", "surrogateescape").decode("ascii")
 
 

@@ -117,6 +117,20 @@ def test_one_value_for_all_rows(value: object, kind: Kind, length: int) -> None:
     assert Column.joined([column, Column.of([value], kind)]).values == [value] * (length + 1)
 
 
+def test_what_is_unknown_throughout_goes_with_anything() -> None:
+    nothing, texts = Column.constant(None, 2), Column.of(["a", "b"])
+    mask = Column.of([True, False], "flag")
+    assert texts.take(nothing).values == [None, None]
+    assert nothing.take(Column.of([1, None, 0], "index")).values == [None] * 3
+    assert nothing.where(mask).values == [None]
+    for form in (texts, texts.encoded()):
+        assert mask.choose(form, nothing).values == ["a", None]
+        assert mask.choose(nothing, form).values == [None, "b"]
+        assert nothing.or_else(form).values == ["a", "b"]
+        assert Column.joined([nothing, form, nothing]).values == [None, None, "a", "b", None, None]
+    assert Column.joined([nothing, nothing]).values == [None] * 4
+
+
 def test_more_rows_than_python_looks_at_at_a_time() -> None:
     column = Column.numbers(0, 200_000)
     assert list(column) == list(range(200_000))
