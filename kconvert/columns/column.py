@@ -8,8 +8,10 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_BATCH_ROWS = 1 << 16
+BATCH_ROWS = 1 << 16
 """That Python looks at at a time."""
+_TABLE_ROWS = 1 << 20
+"""That others are looked up in at a time: a table of them takes a hundred bytes a row."""
 _MANY = 8
 """Times as many values as others are many of them."""
 _KINDS: Mapping[str, pa.DataType] = {
@@ -74,8 +76,8 @@ class Column:
 
     def batches(self) -> Iterator[list[Any]]:
         """The values, some at a time."""
-        for start in range(0, len(self), _BATCH_ROWS):
-            yield self.arrow.slice(start, _BATCH_ROWS).to_pylist()
+        for start in range(0, len(self), BATCH_ROWS):
+            yield self.arrow.slice(start, BATCH_ROWS).to_pylist()
 
     def slice(self, start: int, stop: int | None = None) -> Column:
         """The values from `start` up to `stop`, without a copy."""
@@ -102,16 +104,20 @@ class Column:
     def find(self, values: Column) -> Column:
         """Where each of the values is in this column for the first time; `None` where it is not."""
         if len(values) * _MANY > len(self):
-            return _find(self, values)
+            return _found(self, values)
         # A table of a few values takes less time and memory than one of many.
         places = self.is_in(values).indexes()
-        return places.take(_find(self.take(places), values))
+        return places.take(_found(self.take(places), values))
 
     def is_in(self, values: Column) -> Column:
         """Whether each value is among others."""
         if len(self) * _MANY < len(values):
             values = values.where(values.is_in(self))
-        return Column(whole(pc.is_in(plain(self.arrow), value_set=whole(plain(values.arrow)), skip_nulls=True)))
+        own = whole(plain(self.arrow))
+        found = pa.repeat(False, len(own))
+        for _, some in _tables(values):
+            found = pc.or_(found, pc.is_in(own, value_set=some, skip_nulls=True))
+        return Column(found)
 
     def is_known(self) -> Column:
         """Whether each is a value."""
@@ -134,13 +140,7 @@ class Column:
 
     def choose(self, yes: Column, no: Column) -> Column:
         """The values of the one column where a flag of this is set, else those of the other."""
-        first, second = _alike(whole(yes.arrow), whole(no.arrow))
-        if not pa.types.is_dictionary(first.type) and not pa.types.is_dictionary(second.type):
-            return Column(pc.if_else(whole(self.arrow), first, second))
-        # Of two dictionaries, one is made.
-        both = pa.chunked_array([encoded(first), encoded(second)]).unify_dictionaries()
-        codes = pc.if_else(whole(self.arrow), both.chunk(0).indices, both.chunk(1).indices)
-        return Column(pa.DictionaryArray.from_arrays(codes, both.chunk(0).dictionary))
+        return Column(_chosen(whole(self.arrow), *_alike(whole(yes.arrow), whole(no.arrow))))
 
     def or_else(self, other: Column) -> Column:
         """The values of another column where these are `None`."""
@@ -191,9 +191,29 @@ def _alike(first: pa.Array, second: pa.Array) -> tuple[pa.Array, pa.Array]:
     return first, pa.nulls(len(second), first.type) if pa.types.is_null(second.type) else second
 
 
-def _find(among: Column, values: Column) -> Column:
-    found = pc.index_in(plain(values.arrow), value_set=whole(plain(among.arrow)), skip_nulls=True)
-    return Column(whole(found).cast(pa.int32()))
+def _chosen(flags: pa.Array, first: pa.Array, second: pa.Array) -> pa.Array:
+    if not pa.types.is_dictionary(first.type) and not pa.types.is_dictionary(second.type):
+        return pc.if_else(flags, first, second)
+    # Of two dictionaries, one is made.
+    both = pa.chunked_array([encoded(first), encoded(second)]).unify_dictionaries()
+    codes = pc.if_else(flags, both.chunk(0).indices, both.chunk(1).indices)
+    return pa.DictionaryArray.from_arrays(codes, both.chunk(0).dictionary)
+
+
+def _tables(values: Column) -> Iterator[tuple[int, pa.Array]]:
+    """Values, not too many at a time to look others up in them, each with the index of the first."""
+    for start in range(0, len(values), _TABLE_ROWS):
+        yield start, plain(whole(values.arrow.slice(start, _TABLE_ROWS)))
+
+
+def _found(among: Column, values: Column) -> Column:
+    """Where each value is among others."""
+    own = whole(plain(values.arrow))
+    found = pa.nulls(len(own), pa.int32())
+    for start, some in _tables(among):
+        places = pc.add(pc.index_in(own, value_set=some, skip_nulls=True), pa.scalar(start, pa.int32()))
+        found = pc.coalesce(found, places)
+    return Column(found)
 
 
 def whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:

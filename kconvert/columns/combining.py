@@ -7,17 +7,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kconvert.columns.column import Column, encoded, plain, whole
+from kconvert.columns.column import BATCH_ROWS, Column, encoded, plain, whole
 
 _MAX_NUMBER = 1 << 40
 
 
 def are_first(values: Column) -> Column:
-    """Whether no value before is the same."""
-    codes = whole(plain(values.arrow)).dictionary_encode().indices
-    # Codes are given in the order in which values come.
-    are_new = pc.greater(codes[1:], pc.cumulative_max(codes)[:-1])
-    return Column(pa.concat_arrays([pa.array([True] * bool(len(codes)), pa.bool_()), are_new]))
+    """Whether no value before is the same; of what is `None`, no value is."""
+    # Sorting takes a tenth of the memory of a table of all values.
+    found = whole(plain(values.arrow))
+    places = order(Column(found))
+    again: list[Column] = []
+    for start in range(0, len(found), BATCH_ROWS):
+        near = places.slice(start, start + BATCH_ROWS + 1)
+        sorted_values = found.take(near.arrow)
+        is_same = pc.equal(sorted_values[1:], sorted_values[:-1]).fill_null(False)
+        again.append(near.slice(1).where(Column(is_same)))
+    return ~Column.numbers(0, len(found)).is_in(Column.joined(again, "index"))
 
 
 def order(values: Column) -> Column:

@@ -27,8 +27,6 @@ class Account:
         self._annotated = labelling.annotations.names
         self._judge = Judge(labelling, policy)
         self._claims = Claims(self._annotated, labelling.names if policy.match == "id" else None)
-        self._names: list[Column] = []
-        """Of the clips of each window."""
         self._defects = Column.of([])
         """Of all staged rows so far, with commas between them."""
         self._replacements = Column.of([])
@@ -40,7 +38,7 @@ class Account:
     def decisions(self) -> Decisions:
         """All decisions so far; their order is that of admission."""
         if len(self._decided) != 1:
-            self._decided = [Decisions.joined(self._decided)]
+            self._decided = [Decisions.merged(self._decided)]
         return self._decided[0]
 
     @property
@@ -55,13 +53,12 @@ class Account:
         self._judge.add_replacements(rows)
         self._claims.reserve(self._annotated.find(self._judge.good_replacements))
 
-    def admit(self, rows: StagedRows, first: int) -> None:
-        """Decides on the clips of a window, in their order, which are the rows from `first` on of all rows so far."""
-        window = self._window(rows, first)
+    def admit(self, rows: StagedRows) -> None:
+        """Decides on the clips of a window, in their order; their rows are taken to follow those so far."""
+        window = self._window(rows)
         # Of one name, or of one annotation, there is one clip.
-        are_repeated = ~are_first(window.names) | window.names.is_in(self._hosted())
+        are_repeated = ~are_first(window.names) | window.names.is_in(self.decisions.name)
         are_duplicates = are_repeated | self._claims.are_taken(window.annotations)
-        self._names.append(window.names)
         proposed = self._claims.proposed(window.names, window.annotations)
         decisions, labels = self._judge.hosted(window, proposed, are_duplicates)
         annotated = self._claims.settled(proposed, decisions)
@@ -76,22 +73,22 @@ class Account:
         self._claims.close()
         self._decided.append(self._judge.absent((~self._claims.are_claimed()).indexes(), reason_for_missing))
 
-    def _window(self, rows: StagedRows, first: int) -> Window:
-        self._defects = rows.defects()
-        names, members = rows.column("name").slice(first), rows.column("member").slice(first)
+    def _window(self, rows: StagedRows) -> Window:
+        names, defects, first = rows.column("name"), rows.defects(), len(self._defects)
+        self._defects = Column.joined([self._defects, defects])
         return Window(
             names=names,
             annotations=self._annotated.find(names),
-            archives=rows.archives.slice(first),
-            folders=self._labelling.folder_labels(members),
-            rows=Column.numbers(first, len(rows)),
-            defects=self._defects.slice(first),
+            archives=rows.archives,
+            folders=self._labelling.folder_labels(rows.column("member")),
+            rows=Column.numbers(first, first + len(names)),
+            defects=defects,
         )
 
     def unmatched_replacements(self) -> list[str]:
         """Replacements of clips that are neither annotated nor hosted."""
         found = self._replacements
-        is_known = found.is_in(self._annotated) | found.is_in(self._hosted())
+        is_known = found.is_in(self._annotated) | found.is_in(self.decisions.name)
         return list(dict.fromkeys(found.where(~is_known)))
 
     def other_times(self) -> list[str]:
@@ -107,10 +104,6 @@ class Account:
         pairs = [(name, absent[found]) for name in unnamed if (found := parts(name).youtube_id) in absent]
         return [f"{name}, annotated as {other}" for name, other in sorted(pairs)]
 
-    def _hosted(self) -> Column:
-        """The names of all clips so far."""
-        return Column.joined(self._names)
-
     def _list_other_folders(self, window: Window, labels: Labels) -> None:
         differs = window.folders.is_known() & ~window.folders.equals(labels.texts) & ~labels.texts.equals("")
         columns = (column.where(differs) for column in (window.names, labels.texts, window.folders))
@@ -120,10 +113,10 @@ class Account:
     def counts(self, members: Mapping[str, int], num_shards: int, num_bytes: int) -> SplitCounts:
         """The counts for the manifest; `members` are those that the receipts of the split's archives add up to."""
         decisions, annotations = self.decisions, self._labelling.annotations
-        written = decisions.where(decisions.are_written)
+        are_written = decisions.are_written
         missing = decisions.reason.where(decisions.status.equals("missing"))
         rejected = counts(decisions.reason.where(decisions.status.equals("rejected")))
-        defects = counts(self._defects.take(written.row))
+        defects = counts(self._defects.take(decisions.row.where(are_written)))
         flags: Counter[str] = Counter()
         for found, number in defects.items():
             flags.update(dict.fromkeys(found.split(","), number))
@@ -137,11 +130,11 @@ class Account:
             num_unread_annotations=annotations.num_clips - num_named,
             num_unannotated=is_read.sum() - num_named,
             **members,
-            num_written=len(written),
-            num_flagged=len(written) - defects.get("", 0),
+            num_written=are_written.sum(),
+            num_flagged=are_written.sum() - defects.get("", 0),
             num_short=flags["short"],
             num_few_frames=flags["few_frames"],
-            num_replaced=written.source.equals("replacement").sum(),
+            num_replaced=(are_written & decisions.source.equals("replacement")).sum(),
             num_replacement_only=(decisions.source.equals("replacement") & ~decisions.original.is_known()).sum(),
             num_unmatched_replacements=len(self.unmatched_replacements()),
             num_rejected=dict(sorted(rejected.items())),

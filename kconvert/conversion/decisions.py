@@ -68,12 +68,12 @@ class Decisions:
     """See `Decision.annotation`."""
 
     @classmethod
-    def joined(cls, parts: Sequence[Decisions]) -> Decisions:
-        """The decisions of these parts, one after the other."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(
-            *(Column.joined([getattr(part, name) for part in parts], _KINDS.get(name, "text")) for name in names)
-        )
+    def merged(cls, parts: list[Decisions]) -> Decisions:
+        """The decisions of these parts, one after the other; the list is empty then, so that no more than one column is
+        in memory twice."""
+        columns = {field.name: [getattr(part, field.name) for part in parts] for field in dataclasses.fields(cls)}
+        parts.clear()
+        return cls(**{name: Column.joined(columns.pop(name), _KINDS.get(name, "text")) for name in list(columns)})
 
     def __len__(self) -> int:
         return len(self.name)

@@ -205,9 +205,8 @@ class _State:
 
     def admit(self, rows: StagedRows) -> None:
         """Decides on the clips of a window."""
-        first = len(self.rows)
+        self.account.admit(rows)
         self.rows = self.rows.followed_by(rows)
-        self.account.admit(self.rows, first)
 
     def rows_of(self, shards: Sequence[_PlannedShard]) -> Column:
         """The staged rows of the clips of these shards."""

@@ -128,8 +128,8 @@ class StagedRows:
         return cls(chunks, Column.joined(archives))
 
     def followed_by(self, others: StagedRows) -> StagedRows:
-        """These rows, and after them the others."""
-        chunks = {name: [*of_name, *others._chunks[name]] for name, of_name in self._chunks.items()}
+        """These rows, and after them the others, without their names: the decisions on them have these."""
+        chunks = {name: [*self._chunks[name], *others._chunks[name]] for name in STAGED.names if name != "name"}
         return StagedRows(chunks, Column.joined([self.archives, others.archives]))
 
     def __len__(self) -> int:

@@ -65,23 +65,6 @@ def labelling(annotated: dict[str, str], split: str = "k400/train", number: int 
     return Labelling(Annotations.of(annotated), info.annotations[number], info, found.labels, found.names)
 
 
-class Windows:
-    """The rows of a split as they come, window by window, into its account."""
-
-    def __init__(self, account: Account) -> None:
-        self.account = account
-        self.rows = StagedRows.read({})
-
-    def replace(self, rows: StagedRows) -> None:
-        self.rows = rows
-        self.account.add_replacements(rows)
-
-    def admit(self, rows: StagedRows) -> None:
-        first = len(self.rows)
-        self.rows = self.rows.followed_by(rows)
-        self.account.admit(self.rows, first)
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     archives,
@@ -104,10 +87,9 @@ def test_the_account_closes(
 ) -> None:
     folder = tmp_path_factory.mktemp("rows")
     account = Account(labelling(annotated), policy(short, unlabelled, covered, excluded=excluded))
-    windows = Windows(account)
-    windows.replace(staged(folder, "better", better))
+    account.add_replacements(staged(folder, "better", better))
     for number, archive in enumerate(contents):
-        windows.admit(staged(folder, f"archive {number}", archive))
+        account.admit(staged(folder, f"archive {number}", archive))
     account.close(lambda label: "archive_skipped" if label == "zumba" else "")
 
     hosted = [name for archive in contents for name, _ in archive]
@@ -151,9 +133,8 @@ def decide(folder: Path, contents: list[tuple[str, tuple[str, ...]]], **options:
     better = options.pop("better", [])
     annotated = options.pop("annotated", {NAMES[0]: "zumba"})
     account = Account(labelling(annotated), policy(**options))  # type: ignore[arg-type]
-    windows = Windows(account)
-    windows.replace(staged(folder, "better", better))  # type: ignore[arg-type]
-    windows.admit(staged(folder, "archive", contents))
+    account.add_replacements(staged(folder, "better", better))  # type: ignore[arg-type]
+    account.admit(staged(folder, "archive", contents))
     account.close(lambda label: "")
     return list(account.decisions)
 
@@ -186,9 +167,8 @@ def test_a_duplicate_is_told_before_a_defect_and_a_defect_before_a_missing_label
 
 def test_a_replacement_that_matches_nothing_is_listed(tmp_path: Path) -> None:
     account = Account(labelling({NAMES[0]: "zumba"}), policy())
-    windows = Windows(account)
-    windows.replace(staged(tmp_path, "better", [(NAMES[0], ()), (NAMES[1], ()), (NAMES[2], ())]))
-    windows.admit(staged(tmp_path, "archive", [(NAMES[1], ())]))
+    account.add_replacements(staged(tmp_path, "better", [(NAMES[0], ()), (NAMES[1], ()), (NAMES[2], ())]))
+    account.admit(staged(tmp_path, "archive", [(NAMES[1], ())]))
     account.close(lambda label: "")
     assert account.unmatched_replacements() == [NAMES[2]]
     assert account.counts(MEMBERS, 0, 0).num_unmatched_replacements == 1
@@ -221,9 +201,8 @@ def test_an_unannotated_clip_is_written_where_the_annotations_are_known_to_lack_
     tmp_path: Path, split: str, number: int, is_complete: bool, unlabelled: str
 ) -> None:
     account = Account(labelling({NAMES[0]: "zumba"}, split, number), policy(unlabelled=unlabelled))
-    windows = Windows(account)
-    windows.admit(staged(tmp_path, "600/val/abseiling.tar.gz", [(NAMES[0], ()), (NAMES[1], ())]))
-    windows.admit(staged(tmp_path, "600/val/nothing known.tar.gz", [(NAMES[2], ())]))
+    account.admit(staged(tmp_path, "600/val/abseiling.tar.gz", [(NAMES[0], ()), (NAMES[1], ())]))
+    account.admit(staged(tmp_path, "600/val/nothing known.tar.gz", [(NAMES[2], ())]))
     found = [(row.label, row.label_source, row.status) for row in account.decisions]
     second = "rejected" if is_complete and unlabelled == "drop" else "written"
     third = "rejected" if unlabelled == "drop" else "written"
@@ -259,9 +238,8 @@ def test_by_id_a_clip_has_the_only_annotation_of_its_video(
     tmp_path: Path, annotated: list[str], hosted: list[str], expected: dict[str, tuple[str, str, str]]
 ) -> None:
     account = Account(labelling(dict.fromkeys(annotated, "zumba")), policy(match="id"))
-    windows = Windows(account)
-    windows.replace(staged(tmp_path, "better", []))
-    windows.admit(staged(tmp_path, "archive", [(name, ()) for name in hosted]))
+    account.add_replacements(staged(tmp_path, "better", []))
+    account.admit(staged(tmp_path, "archive", [(name, ()) for name in hosted]))
     account.close(lambda label: "")
     assert {row.name: (row.status, row.reason, row.label) for row in account.decisions} == expected
     counts = account.counts({**MEMBERS, "num_members": len(hosted), "num_clip_members": len(hosted)}, 0, 0)
@@ -275,8 +253,7 @@ def test_by_id_a_clip_that_is_rejected_has_the_annotation_only_if_no_other_has(t
         ([bad], {LATER: ("rejected", "truncated")}),
     ):
         account = Account(labelling({ONE: "zumba"}), policy(match="id"))
-        windows = Windows(account)
-        windows.admit(staged(tmp_path, "archive", contents))
+        account.admit(staged(tmp_path, "archive", contents))
         account.close(lambda label: "")
         assert {row.name: (row.status, row.reason) for row in account.decisions} == expected
         assert {row.label for row in account.decisions} == {"zumba"}
@@ -286,9 +263,8 @@ def test_by_id_a_clip_that_is_rejected_has_the_annotation_only_if_no_other_has(t
 
 def test_by_id_an_official_replacement_has_its_annotation(tmp_path: Path) -> None:
     account = Account(labelling({ONE: "zumba"}), policy(match="id"))
-    windows = Windows(account)
-    windows.replace(staged(tmp_path, "better", [(ONE, ())]))
-    windows.admit(staged(tmp_path, "archive", [(LATER, ())]))
+    account.add_replacements(staged(tmp_path, "better", [(ONE, ())]))
+    account.admit(staged(tmp_path, "archive", [(LATER, ())]))
     account.close(lambda label: "")
     found = {row.name: (row.status, row.reason, row.source) for row in account.decisions}
     assert found == {LATER: ("rejected", "unlabelled", "original"), ONE: ("written", "", "replacement")}
@@ -296,8 +272,7 @@ def test_by_id_an_official_replacement_has_its_annotation(tmp_path: Path) -> Non
 
 def test_clips_of_other_times_are_listed_with_what_is_annotated(tmp_path: Path) -> None:
     account = Account(labelling(dict.fromkeys([ONE, OTHER], "zumba")), policy())
-    windows = Windows(account)
-    windows.replace(staged(tmp_path, "better", []))
-    windows.admit(staged(tmp_path, "archive", [(LATER, ()), (OTHER, ())]))
+    account.add_replacements(staged(tmp_path, "better", []))
+    account.admit(staged(tmp_path, "archive", [(LATER, ()), (OTHER, ())]))
     account.close(lambda label: "")
     assert account.other_times() == [f"{LATER}, annotated as {ONE}"]

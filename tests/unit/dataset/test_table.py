@@ -25,7 +25,7 @@ def test_staged_rows_come_back_in_order_with_their_archives(tmp_path: Path) -> N
     )
     assert len(rows) == 3
     assert rows.archives.values == ["b", "b", "c"]
-    assert rows.column("name").values == ["clip0", "clip1", "clip2"]
+    assert rows.column("member").values == ["./0.mp4", "./1.mp4", "./2.mp4"]
     assert rows.column("sound_rate").values == [None] * 3
     assert [row["part_offset"] for row in rows.take(Column.of([2, 0], "index")).rows()] == [2, 0]
     found = rows.take(Column.of([None, 1], "index"), ["width", "sound_rate"])
