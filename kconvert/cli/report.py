@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import hashlib
+import heapq
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +20,7 @@ from typing import Any
 
 from kconvert.cli.report_encoding import encoding_shown
 from kconvert.cli.report_supplements import supplements_shown
+from kconvert.columns.combining import counts
 from kconvert.dataset.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, SplitCounts, finished_manifest, release_of
 from kconvert.dataset.open import open_layout
 from kconvert.dataset.table import FinalTable, read_split_table
@@ -155,17 +158,17 @@ def _rate(fps: float | None) -> str:
 
 def _per_class(rows: FinalTable, num_labels: int) -> list[int]:
     """Clips of each label, by label id."""
-    counts = Counter(rows.column("label_id"))
-    return [counts[label_id] for label_id in range(num_labels)]
+    found = counts(rows.column("label_id"))
+    return [found.get(label_id, 0) for label_id in range(num_labels)]
 
 
 def _shards(manifest: Manifest, split: str, rows: FinalTable) -> Iterator[dict[str, Any]]:
     """How large each shard of a split is, and how well classes are mixed in it."""
-    label_ids = rows.column("label_id")
-    of_class = Counter(label_ids)
-    start = 0
+    label_ids, start = rows.column("label_id"), 0
+    sizes = counts(label_ids).values()
+    expected = functools.cache(lambda num_drawn: round(expected_classes(sizes, num_drawn), 2))
     for entry in (entry for entry in manifest.shards if entry.split == split):
-        inside = label_ids[start : start + entry.num_samples]
+        inside = label_ids.slice(start, start + entry.num_samples).values
         start += entry.num_samples
         yield {
             "path": entry.path,
@@ -173,7 +176,7 @@ def _shards(manifest: Manifest, split: str, rows: FinalTable) -> Iterator[dict[s
             "num_samples": entry.num_samples,
             "size_bytes": entry.size_bytes,
             "num_classes": len(set(inside)),
-            "expected_classes": round(expected_classes(of_class.values(), entry.num_samples), 2),
+            "expected_classes": expected(entry.num_samples),
             "longest_run": longest_run(inside),
         }
 
@@ -205,14 +208,15 @@ def longest_run(values: Sequence[int]) -> int:
 
 def _flagged(tables: Mapping[str, FinalTable]) -> tuple[list[list[str]], int]:
     """The rows of clips that something was found in, those that were rejected first, and how many are left out."""
-    found = []
-    for split, table in tables.items():
-        for row in table.flagged().rows(_FLAGGED_COLUMNS):
-            texts = [" ".join(value) if isinstance(value, list) else value for value in row]
-            texts[5] = texts[5][:_MAX_DETAIL_CHARS]
-            found.append([split, *texts])
-    found.sort(key=lambda row: (row[3] != "rejected", row[4], row[0], row[1]))
-    return found[:_MAX_FLAGGED], max(0, len(found) - _MAX_FLAGGED)
+    flagged = {split: table.flagged() for split, table in tables.items()}
+    found = (
+        [split, *(" ".join(value) if isinstance(value, list) else value for value in row)]
+        for split, table in flagged.items()
+        for row in table.rows(_FLAGGED_COLUMNS)
+    )
+    first = heapq.nsmallest(_MAX_FLAGGED, found, key=lambda row: (row[3] != "rejected", row[4], row[0], row[1]))
+    shown = [[*row[:6], row[6][:_MAX_DETAIL_CHARS], *row[7:]] for row in first]
+    return shown, max(0, sum(map(len, flagged.values())) - _MAX_FLAGGED)
 
 
 def _sheets(out: StorePath, written: Mapping[str, FinalTable]) -> dict[str, Any]:
@@ -225,14 +229,14 @@ def _sheets(out: StorePath, written: Mapping[str, FinalTable]) -> dict[str, Any]
 
 def _sheet(out: StorePath, tables: Mapping[str, FinalTable], process: VideoProcess) -> list[dict[str, Any]]:
     """Stills of some clips: always the same ones, drawn by a digest of their keys."""
-    drawn = sorted(
+    digests = (
         (hashlib.sha256(key.encode()).digest(), split, index)
         for split, table in tables.items()
         if table.has_offsets()
         for index, key in enumerate(table.column("key"))
     )
     sheet: list[dict[str, Any]] = []
-    for _, split, index in drawn[: 4 * _NUM_SAMPLED]:
+    for _, split, index in heapq.nsmallest(4 * _NUM_SAMPLED, digests):
         row = tables[split].row(index)
         video = Videos(out).read(row)
         try:

@@ -59,7 +59,7 @@ class Column:
     @classmethod
     def joined(cls, columns: Sequence[Column], kind: Kind = "text") -> Column:
         """The values of these columns, one after the other; without any, an empty one of that kind."""
-        if len(columns) == 1:
+        if len(columns) == 1 and isinstance(columns[0].arrow, pa.Array):
             return columns[0]
         chunks = [chunk for column in columns for chunk in _chunks(column) if len(chunk)]
         if not chunks:

@@ -8,13 +8,14 @@ file is missing or stands where only shards and tables belong.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from kconvert.columns.column import Column
+from kconvert.columns.combining import are_sorted, counts, joined_lists, side_by_side, values_of
 from kconvert.conversion.finish import labels_entry, whole_files
 from kconvert.dataset.layout import ExpectedSamples, Layout
 from kconvert.dataset.manifest import (
@@ -73,8 +74,10 @@ class ShardTask:
     """What the manifest says of it."""
     format: str
     """What `--to` calls it."""
-    expected: ExpectedSamples
-    """What table and manifest say of its samples."""
+    rows: FinalTable | None
+    """Of its samples, in their order; `None` if the table cannot be read."""
+    num_before: int
+    """How many samples the shards of the split have that come before this one."""
 
     @property
     def name(self) -> str:
@@ -86,15 +89,14 @@ def shard_tasks(out: StorePath, manifest: Manifest, unreadable: set[str]) -> Ite
     for split in manifest.splits:
         is_readable = table_path(split) not in unreadable
         table = FinalTable.read(out / table_path(split)) if is_readable else None
-        indexes = table.indexes_by_file() if table is not None else {}
+        places = {} if table is None else table.indexes_by_file()
         num_before = 0
         for entry in (shard for shard in manifest.shards if shard.split == split):
             rows = None
             if table is not None:
-                names = _video_files(out, manifest, entry)
-                rows = tuple(table.take([index for name in names for index in indexes.get(name, ())]))
-            expected = ExpectedSamples(rows, entry.num_samples, num_before)
-            yield ShardTask(out, entry, manifest.format, expected)
+                found = [places[name] for name in _video_files(out, manifest, entry) if name in places]
+                rows = table.take(Column.joined(found, "index"))
+            yield ShardTask(out, entry, manifest.format, rows, num_before)
             num_before += entry.num_samples
 
 
@@ -105,8 +107,10 @@ def verify_shard(task: ShardTask, emit: Emit) -> tuple[Difference, ...]:
         return (Difference(entry.path, "is missing"),)
     if layout.library is not None:
         with_arrays()
+    rows = None if task.rows is None else tuple(task.rows.dicts())
+    expected = ExpectedSamples(rows, entry.num_samples, task.num_before)
     with path.digested() as file:
-        problems = layout.sample_problems(task.out, entry.path, file, task.expected, lambda: emit(Advance(num_clips=1)))
+        problems = layout.sample_problems(task.out, entry.path, file, expected, lambda: emit(Advance(num_clips=1)))
         inside = tuple(Difference(entry.path, problem) for problem in problems)
         sha256 = file.finish()
     emit(Advance(num_bytes=entry.size_bytes))
@@ -134,12 +138,12 @@ def folder_differences(out: StorePath, manifest: Manifest) -> Iterator[Differenc
                 yield Difference(entry.path, str(error))
             else:
                 yield from _table_differences(out, entry, table, manifest)
-                archives |= set(table.column("archive")) - {""}
+                archives |= set(table.column("archive").distinct()) - {""}
                 sounds |= _sound_files(table, manifest)
     for file in (file for entry in manifest.supplements for file in entry.files):
         yield from _file_differences(out / file.path, file.path, file.size_bytes, file.sha256)
-    for split, counts in manifest.splits.items():
-        yield from (Difference(MANIFEST_NAME, f"{split}: {problem}") for problem in counts.contradictions())
+    for split, found in manifest.splits.items():
+        yield from (Difference(MANIFEST_NAME, f"{split}: {problem}") for problem in found.contradictions())
     layout = open_layout(manifest.format)
     kept = layout.archive_files(archives)
     # Those that are shards are looked for anyway.
@@ -183,48 +187,51 @@ def _table_differences(
     if len(table) != entry.num_rows:
         yield Difference(entry.path, f"{len(table):,} rows, the manifest says {entry.num_rows:,}")
     split = PurePosixPath(entry.path).stem
-    counts = manifest.splits[split]
+    expected_counts = manifest.splits[split]
     entries = [shard for shard in manifest.shards if shard.split == split]
-    in_file = Counter(shard for shard in table.column("shard") if shard)
+    in_file = {shard: number for shard, number in counts(table.column("shard")).items() if shard}
     in_shard = {
         shard.path: sum(in_file.pop(name, 0) for name in _video_files(out, manifest, shard)) for shard in entries
     }
-    sizes = zip(table.column("status"), table.sample_sizes(), strict=True)
-    written_bytes = sum(size for status, size in sizes if status == "written")
+    written_bytes = table.sample_sizes().where(table.column("status").equals("written")).sum()
     found = _counts(table) | {
-        "samples of the shards": in_shard | dict(in_file),
+        "samples of the shards": in_shard | in_file,
         "num_shards": len({shard.path for shard in entries}),
         "num_bytes": open_layout(manifest.format).split_bytes(
             sum(shard.size_bytes for shard in entries), written_bytes
         ),
     }
-    expected = dataclasses.asdict(counts) | {
+    expected = dataclasses.asdict(expected_counts) | {
         "samples of the shards": {shard.path: shard.num_samples for shard in entries}
     }
     for name, one in found.items():
         if one != expected[name]:
             yield Difference(entry.path, f"{name}: the rows say {one}, the manifest {expected[name]}")
-    keys = table.column("key")
-    if any(first > second for first, second in itertools.pairwise(keys)):
+    if not are_sorted(table.column("key")):
         yield Difference(entry.path, "its rows are not sorted by key")
 
 
 def _counts(table: FinalTable) -> dict[str, Any]:
     """What the rows of a split say of what became of its clips, by the names that the manifest has."""
-    reasons = Counter(table.rows(("status", "reason")))
-    columns = table.rows(("status", "source", "defects"))
-    written = [(source, defects) for status, source, defects in columns if status == "written"]
-    num_missing = sum(num for (status, _), num in reasons.items() if status == "missing")
+    status, source, defects = (table.column(name) for name in ("status", "source", "defects"))
+    reasons = counts(side_by_side(status, table.column("reason")))
+    are_written = status.equals("written")
+    flagged = counts(joined_lists(defects.where(are_written)))
+    flags = Counter(dict.fromkeys(("short", "few_frames"), 0))
+    for found, number in flagged.items():
+        flags.update(dict.fromkeys(found.split(","), number))
+    num_missing = status.equals("missing").sum()
+    rejected = {key.removeprefix("rejected "): num for key, num in reasons.items() if key.startswith("rejected ")}
     return {
-        "num_written": len(written),
-        "num_flagged": sum(bool(defects) for _, defects in written),
-        "num_short": sum("short" in defects for _, defects in written),
-        "num_few_frames": sum("few_frames" in defects for _, defects in written),
-        "num_replaced": sum(source == "replacement" for source, _ in written),
-        "num_rejected": {reason: num for (status, reason), num in reasons.items() if status == "rejected"},
-        "num_excluded_by": dict(Counter(by for lists in table.column("excluded_by") for by in lists)),
+        "num_written": are_written.sum(),
+        "num_flagged": are_written.sum() - flagged.get("", 0),
+        "num_short": flags["short"],
+        "num_few_frames": flags["few_frames"],
+        "num_replaced": (are_written & source.equals("replacement")).sum(),
+        "num_rejected": rejected,
+        "num_excluded_by": counts(values_of(table.column("excluded_by"))),
         "num_missing": num_missing,
-        "num_missing_in_damaged": num_missing - reasons["missing", ""],
+        "num_missing_in_damaged": num_missing - reasons.get("missing ", 0),
     }
 
 

@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from kconvert.columns.column import Column
+from kconvert.columns.combining import order_by
 from kconvert.dataset.manifest import table_path
 from kconvert.dataset.table import kind_of, table_schema
 from kconvert.errors import ManifestError
@@ -96,20 +98,9 @@ class SplitColumns:
 
 def _sorted(table: pa.Table, order: Sequence[str]) -> pa.Array:
     """The indexes of the written rows, sorted."""
-    keys = {name: _ranked(table.column(name).combine_chunks()) for name in order}
-    keys["index"] = pa.array(range(len(table)), pa.int32())
-    is_written = pc.equal(table.column("status").cast(pa.string()), "written")
-    rows = pa.table(keys).filter(is_written)
-    return rows.sort_by([(name, "ascending") for name in order]).column("index").combine_chunks()
-
-
-def _ranked(column: pa.Array) -> pa.Array:
-    """Numbers in the order of a column's values: a fifth of the time that texts take to be sorted."""
-    if not pa.types.is_dictionary(column.type):
-        return column
-    values = column.dictionary.to_pylist()
-    ranks = dict(zip(sorted(values), range(len(values)), strict=True))
-    return pa.array([ranks[value] for value in values], pa.int32()).take(column.indices)
+    written = Column(pc.equal(table.column("status").cast(pa.string()), "written")).indexes()
+    columns = (Column(table.column(name)).take(written) for name in order)
+    return written.take(order_by(*columns)).arrow
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ class StagedRows:
         """The bytes of each video, and of its sound where that is a member of its own: as many as are staged."""
         return sums(self.column("size_bytes"), self.column("sound_size_bytes"))
 
-    def take(self, indexes: Column, names: Iterable[str] = STAGED.names) -> StagedRows:
+    def take(self, indexes: Column, names: Iterable[str]) -> StagedRows:
         """These columns of the rows at these indexes; unknown where an index is `None`."""
         taken = {name: [self._held(name).take(indexes).arrow] for name in names}
         return StagedRows(taken, self.archives.take(indexes))

@@ -9,11 +9,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kconvert.columns.column import Column
-from kconvert.columns.combining import order
+from kconvert.columns.combining import are_filled, counts, order, order_by, sums
 from kconvert.dataset.clip_columns import ENCODING, METADATA, SOUND, SOUND_COLUMNS, SOURCE, STRINGS
 from kconvert.dataset.manifest import table_path
 from kconvert.errors import ManifestError
@@ -116,89 +115,101 @@ def _without_nulls(array: pa.Array, kind: pa.DataType) -> pa.Array:
     return array
 
 
-class FinalTable:
-    """A final table that was read."""
+_REPEATED = [
+    "split", "label", "label_source", "status", "reason", "detail", "source", "archive", "pix_fmt", "video_codec",
+    "audio_codec", "sample_aspect_ratio", "shard", "encoding", "source_video_codec", "source_audio_codec",
+]  # fmt: skip
+"""Columns of texts that many rows have in common, and which are held once."""
 
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
+
+class FinalTable:
+    """A final table that was read, or some of its rows, a column at a time."""
+
+    def __init__(self, columns: Mapping[str, Column], indexes: Column | None = None) -> None:
+        """`indexes` are those of the rows; `None` for all. What is pickled is these rows alone."""
+        self._columns = columns
+        self._indexes = indexes
 
     @classmethod
     def read(cls, path: StorePath) -> FinalTable:
         """Reads a table. Raises `ValueError` if it is not one of format 2."""
         try:
-            table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read()
+            data = pa.BufferReader(path.read_bytes())
+            schema = pq.read_metadata(data).schema.to_arrow_schema()
+            table = pq.ParquetFile(data, read_dictionary=sorted({*_REPEATED} & {*schema.names})).read()
             table.validate(full=True)
         except FileNotFoundError as error:
             raise ValueError("is missing") from error
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ValueError(f"not a Parquet file that can be read ({error})") from error
-        if not table.schema.equals(table_schema(table.column_names)):
+        if not schema.equals(table_schema(schema.names)):
             raise ValueError("its columns are not those of format 2")
-        return cls(table)
+        return cls({name: Column.joined([Column(table.column(name))]) for name in schema.names})
 
     def __len__(self) -> int:
-        return int(self._table.num_rows)
+        return len(self._columns["key"] if self._indexes is None else self._indexes)
 
-    def column(self, name: str) -> list[Any]:
+    def __reduce__(self) -> tuple[type[FinalTable], tuple[Mapping[str, Column]]]:
+        return FinalTable, ({name: self.column(name) for name in self._columns},)
+
+    def column(self, name: str) -> Column:
         """A column. Raises `KeyError` if there is none of that name."""
-        values: list[Any] = self._table.column(name).to_pylist()
-        return values
+        column = self._columns[name]
+        return column if self._indexes is None else column.take(self._indexes)
 
     def row(self, index: int) -> dict[str, Any]:
         """One row."""
-        return {
-            name: column[index].as_py()
-            for name, column in zip(self._table.column_names, self._table.columns, strict=True)
-        }
+        return self.take(Column.of([index], "index")).dicts()[0]
 
-    def written(self, order: Sequence[str]) -> FinalTable:
-        """The rows of the clips that were written, in the order of packing: sorted by these columns of the layout's."""
-        rows = self._table.filter(pc.field("status") == "written")
-        return FinalTable(rows.sort_by([(name, "ascending") for name in order]).combine_chunks())
-
-    def flagged(self) -> FinalTable:
-        """The rows of clips that something was found in, or that were rejected."""
-        has_defect = pc.list_value_length(pc.field("defects")) + pc.list_value_length(pc.field("original_defects")) > 0
-        return FinalTable(self._table.filter(has_defect | (pc.field("status") == "rejected")).combine_chunks())
+    def dicts(self) -> list[dict[str, Any]]:
+        """The rows, as dictionaries by column name."""
+        return [dict(zip(self._columns, row, strict=True)) for row in self.rows(tuple(self._columns))]
 
     def rows(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """Some columns of every row."""
         return zip(*(self.column(name) for name in names), strict=True)
 
-    def sample_sizes(self) -> list[int]:
+    def take(self, indexes: Column) -> FinalTable:
+        """The rows at these indexes."""
+        return FinalTable(self._columns, indexes if self._indexes is None else self._indexes.take(indexes))
+
+    def written(self, order: Sequence[str]) -> FinalTable:
+        """The rows of the clips that were written, in the order of packing: sorted by these columns of the layout's."""
+        rows = self.take(self.column("status").equals("written").indexes())
+        return rows.take(order_by(*(rows.column(name) for name in order)))
+
+    def flagged(self) -> FinalTable:
+        """The rows of clips that something was found in, or that were rejected."""
+        has_defect = are_filled(self.column("defects")) | are_filled(self.column("original_defects"))
+        return self.take((has_defect | self.column("status").equals("rejected")).indexes())
+
+    def sample_sizes(self) -> Column:
         """The bytes of each video, and of its sound where that is a member of its own."""
-        if SOUND_COLUMNS[0] not in self._table.column_names:
-            return self.column("size_bytes")
-        return [video + (sound or 0) for video, sound in self.rows(("size_bytes", SOUND_COLUMNS[0]))]
+        sizes = self.column("size_bytes")
+        return sums(sizes, self.column(SOUND_COLUMNS[0])) if SOUND_COLUMNS[0] in self._columns else sizes
 
     def has_offsets(self) -> bool:
         """Whether every row says where its video is."""
-        return bool(self._table["offset_bytes"].null_count == 0)
+        return self.column("offset_bytes").is_known().sum() == len(self)
 
     def where(self, values: Mapping[str, Any]) -> FinalTable:
-        """The rows whose columns have these values, or one of those in a list."""
-        rows = self._table
+        """The rows whose columns, of texts, have these values, or one of those in a list."""
+        rows = self
         for name, value in values.items():
-            wanted = value if isinstance(value, list) else [value]
-            rows = rows.filter(pc.field(name).isin(pa.array(wanted, rows.field(name).type)))
-        return FinalTable(rows.combine_chunks())
-
-    def indexes_by_file(self) -> dict[str, list[int]]:
-        """The indexes of the rows whose videos are in each file, in the order of their samples."""
-        order = pc.sort_indices(
-            self._table, [("shard", "ascending"), ("sample_index", "ascending"), ("key", "ascending")]
-        ).to_pylist()
-        shards = self._table.column("shard").to_pylist()
-        found: dict[str, list[int]] = {}
-        for index in order:
-            if shards[index]:
-                found.setdefault(shards[index], []).append(index)
-        return found
-
-    def take(self, indexes: Sequence[int]) -> list[dict[str, Any]]:
-        """Some rows, as dictionaries by column name."""
-        rows: list[dict[str, Any]] = self._table.take(pa.array(indexes, pa.int64())).to_pylist()
+            wanted = Column.of(value if isinstance(value, list) else [value])
+            rows = rows.take(rows.column(name).is_in(wanted).indexes())
         return rows
+
+    def indexes_by_file(self) -> dict[str, Column]:
+        """The indexes of the rows whose videos are in each file, in the order of their samples."""
+        places = (~self.column("shard").equals("")).indexes()
+        shards = self.column("shard").take(places)
+        places = places.take(order_by(shards, self.column("sample_index").take(places)))
+        found, start = {}, 0
+        for shard, number in counts(self.column("shard").take(places)).items():
+            found[shard] = places.slice(start, start + number)
+            start += number
+        return found
 
 
 def read_split_table(out: StorePath, split: str) -> FinalTable:

@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,7 +28,7 @@ def test_staged_rows_come_back_in_order_with_their_archives(tmp_path: Path) -> N
     assert rows.archives.values == ["b", "b", "c"]
     assert rows.column("member").values == ["./0.mp4", "./1.mp4", "./2.mp4"]
     assert rows.column("sound_rate").values == [None] * 3
-    assert [row["part_offset"] for row in rows.take(Column.of([2, 0], "index")).rows()] == [2, 0]
+    assert [row["part_offset"] for row in rows.take(Column.of([2, 0], "index"), ["part_offset"]).rows()] == [2, 0]
     found = rows.take(Column.of([None, 1], "index"), ["width", "sound_rate"])
     assert found.rows() == [{"width": None, "sound_rate": None}, {"width": 64, "sound_rate": None}]
     assert found.archives.values == [None, "b"]
@@ -68,8 +69,20 @@ def test_rows_are_given_by_shard_in_the_order_of_their_samples(tmp_path: Path) -
     columns |= {"shard": Column.of(["2", "1", "1", ""]), "sample_index": Column.of([0, 1, 0, None], "index")}
     write(tmp_path / "x", columns)
     table = FinalTable.read(local(tmp_path / "x"))
-    found = {shard: [row["key"] for row in table.take(places)] for shard, places in table.indexes_by_file().items()}
+    places = table.indexes_by_file()
+    found = {shard: [row["key"] for row in table.take(places[shard]).dicts()] for shard in places}
     assert found == {"1": ["a", "b"], "2": ["c"]}
+
+
+def test_some_rows_of_a_table_are_pickled_without_the_others(tmp_path: Path) -> None:
+    keys = [f"key-{number:05d}" for number in range(5000)]
+    write(tmp_path / "x", final_columns(keys))
+    table = FinalTable.read(local(tmp_path / "x"))
+    some = table.take(Column.of([4321, 7], "index"))
+    data = pickle.dumps(some)
+    assert len(data) < len(pickle.dumps(table)) / 10
+    assert [row["key"] for row in pickle.loads(data).dicts()] == ["key-04321", "key-00007"]
+    assert some.row(1) == table.row(7)
 
 
 def test_what_is_no_table_of_this_format_is_refused(tmp_path: Path) -> None:
