@@ -23,6 +23,8 @@ _KINDS: Mapping[str, pa.DataType] = {
     "indexes": pa.list_(pa.int32()),
     "draw": pa.binary(16),
 }
+_CODES = ((pa.int8(), 1 << 7), (pa.int16(), 1 << 15), (pa.int32(), 1 << 31))
+"""Kinds of codes of texts that are held once, and of how many at most."""
 Kind = Literal["text", "number", "index", "flag", "texts", "indexes", "draw"]
 
 
@@ -65,7 +67,8 @@ class Column:
         if not chunks:
             return columns[0] if columns else cls(pa.array([], _KINDS[kind]))
         joined = pa.chunked_array(_of_one_kind(chunks))
-        return cls(whole(joined.unify_dictionaries() if pa.types.is_dictionary(joined.type) else joined))
+        is_encoded = pa.types.is_dictionary(joined.type)
+        return cls(_narrow(whole(joined.unify_dictionaries())) if is_encoded else whole(joined))
 
     def __len__(self) -> int:
         return len(self.arrow)
@@ -113,7 +116,9 @@ class Column:
         """Whether each value is among others."""
         if len(self) * _MANY < len(values):
             values = values.where(values.is_in(self))
-        own = whole(plain(self.arrow))
+        if pa.types.is_dictionary(self.arrow.type):
+            return _by_text(self, lambda texts: texts.is_in(values))
+        own = whole(self.arrow)
         found = pa.repeat(False, len(own))
         for _, some in _tables(values):
             found = pc.or_(found, pc.is_in(own, value_set=some, skip_nulls=True))
@@ -125,6 +130,8 @@ class Column:
 
     def equals(self, other: Any) -> Column:
         """Whether each is that value, or the one of another column; no `None` is."""
+        if pa.types.is_dictionary(self.arrow.type) and not isinstance(other, Column):
+            return _by_text(self, lambda texts: texts.equals(other))
         own = plain(self.arrow)
         found = pc.equal(own, plain(other.arrow) if isinstance(other, Column) else pa.scalar(other, own.type))
         return Column(whole(found).fill_null(False))
@@ -162,12 +169,12 @@ class Column:
         return Column(pa.concat_arrays(made) if made else pa.array([], _KINDS[kind]))
 
     def encoded(self) -> Column:
-        """The same, of which each text is held once."""
-        return Column(encoded(whole(self.arrow)))
+        """The same, of which each text is held once, in as little memory as can be."""
+        return Column(_narrow(encoded(whole(self.arrow))))
 
     def distinct(self) -> list[Any]:
         """Each value once, in the order in which they come."""
-        found: list[Any] = pc.unique(plain(self.arrow)).to_pylist()
+        found: list[Any] = pc.unique(self.arrow).to_pylist()
         return found
 
     def sum(self) -> int:
@@ -177,6 +184,8 @@ class Column:
 
 def _of_one_kind(chunks: list[pa.Array]) -> list[pa.Array]:
     """The same, however they hold their texts; what is `None` throughout has no kind."""
+    if all(pa.types.is_dictionary(chunk.type) for chunk in chunks):
+        return [encoded(chunk) for chunk in chunks]
     if len({chunk.type for chunk in chunks}) == 1:
         return chunks
     plain_chunks = [plain(chunk) for chunk in chunks]
@@ -216,6 +225,13 @@ def _found(among: Column, values: Column) -> Column:
     return Column(found)
 
 
+def give_back() -> None:
+    """Gives memory back to the system that no column takes any more; a few milliseconds."""
+    pa.default_memory_pool().release_unused()
+    # Of the C library, too.
+    pa.system_memory_pool().release_unused()
+
+
 def whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     """In one piece."""
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
@@ -227,8 +243,24 @@ def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 
 
 def encoded(array: pa.Array) -> pa.Array:
-    """With each text once."""
-    return array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+    """With each text once, by codes of one kind."""
+    if not pa.types.is_dictionary(array.type):
+        return array.dictionary_encode()
+    if array.type.index_type == pa.int32():
+        return array
+    return pa.DictionaryArray.from_arrays(array.indices.cast(pa.int32()), array.dictionary)
+
+
+def _narrow(array: pa.Array) -> pa.Array:
+    """Texts that are held once, by codes that take as little memory as can be."""
+    kind = next(kind for kind, most in _CODES if len(array.dictionary) <= most)
+    return pa.DictionaryArray.from_arrays(array.indices.cast(kind), array.dictionary)
+
+
+def _by_text(texts: Column, function: Callable[[Column], Column]) -> Column:
+    """The flags that a function gives each text that is held once; none for `None`."""
+    found = whole(texts.arrow)
+    return Column(function(Column(found.dictionary)).arrow.take(found.indices).fill_null(False))
 
 
 def _chunks(column: Column) -> list[pa.Array]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from kconvert.catalog.labelling import Labelling, Labels
-from kconvert.columns.column import Column
+from kconvert.columns.column import Column, give_back
 from kconvert.columns.combining import are_first, counts, values_of
 from kconvert.conversion.claims import Claims
 from kconvert.conversion.decisions import Decisions
@@ -66,6 +66,7 @@ class Account:
             decisions, labels = self._judge.hosted(window, annotated, are_duplicates)
         self._list_other_folders(window, labels)
         self._decided.append(decisions)
+        give_back()
 
     def close(self, reason_for_missing: Callable[[str], MissingReason]) -> None:
         """Decides, after all archives, on the annotated clips that none of them holds. The reason is asked for with a

@@ -89,12 +89,12 @@ class Judge:
         source = are_replaced.choose(Column.constant("replacement", number), Column.constant("original", number))
         decisions = Decisions(
             name=window.names,
-            status=reason.each(_status),
-            reason=reason,
-            label=labels.texts,
-            label_source=labels.sources,
+            status=reason.each(_status).encoded(),
+            reason=reason.encoded(),
+            label=labels.texts.encoded(),
+            label_source=labels.sources.encoded(),
             row=are_replaced.choose(better, window.rows),
-            source=source,
+            source=source.encoded(),
             original=are_replaced.choose(window.rows, nothing) if are_replaced.sum() else nothing,
             excluded_by=excluded_by,
             annotation=window.annotations,

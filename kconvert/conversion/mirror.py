@@ -78,7 +78,7 @@ class Mirror(Strategy):
         rows = replacements.followed_by(own)
         kept = list(_kept_archives(split, account.decisions, rows))
         _digest([archive.task for archive in kept if not archive.task.is_done], split.name, tasks)
-        made = MadeSplit(account, rows, [_made(split, archive) for archive in kept])
+        made = MadeSplit.of(LAYOUT, account, rows, [_made(split, archive) for archive in kept])
         return record_split(split, LAYOUT, made)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kconvert.catalog.keys import safe_names, sample_keys
-from kconvert.columns.column import Column, Kind
+from kconvert.columns.column import Column, Kind, give_back
 from kconvert.columns.combining import order, spread
 from kconvert.conversion.account import Account
 from kconvert.conversion.decisions import Decisions
@@ -53,24 +53,6 @@ class MadeShard:
 
 
 @dataclass(frozen=True)
-class MadeSplit:
-    """A split whose shards are all in place."""
-
-    account: Account
-    """Closed."""
-    rows: StagedRows
-    """That its decisions are on."""
-    shards: Sequence[MadeShard]
-    """In their order."""
-
-    @property
-    def videos_bytes(self) -> int:
-        """Of the written clips, with their sound where that is a member of its own."""
-        decisions = self.account.decisions
-        return self.rows.sample_sizes().take(decisions.row.where(decisions.are_written)).sum()
-
-
-@dataclass(frozen=True)
 class Placements:
     """Where the samples of clips are; `None` of clips that are in none."""
 
@@ -82,22 +64,47 @@ class Placements:
     """Of the video's first byte in the file; `None` also if that cannot be said."""
 
     @classmethod
-    def of(cls, layout: Layout, made: MadeSplit) -> Placements:
+    def of(cls, layout: Layout, are_written: Column, shards: Sequence[MadeShard]) -> Placements:
         """Of all clips that there are decisions on, in their order."""
         sample_indexes, num_before = [], 0
-        for shard in made.shards:
+        for shard in shards:
             found = (layout.sample_index(num_before, index) for index in range(len(shard.indexes)))
             sample_indexes.append(Column.of(found, "index"))
             num_before += len(shard.indexes)
         # From the order of packing to that of the decisions.
-        place = order(Column.joined([shard.indexes for shard in made.shards], "index"))
+        place = order(Column.joined([shard.indexes for shard in shards], "index"))
         columns = (
-            Column.joined([shard.files for shard in made.shards]),
+            Column.joined([shard.files for shard in shards]),
             Column.joined(sample_indexes, "index"),
-            Column.joined([shard.offsets for shard in made.shards], "number"),
+            Column.joined([shard.offsets for shard in shards], "number"),
         )
-        are_written = made.account.decisions.are_written
         return cls(*(spread(column.take(place), are_written) for column in columns))
+
+
+@dataclass(frozen=True)
+class MadeSplit:
+    """A split whose shards are all in place."""
+
+    account: Account
+    """Closed."""
+    rows: StagedRows
+    """That its decisions are on."""
+    entries: Sequence[ShardEntry]
+    """Of its shards, in their order."""
+    placements: Placements
+    """Of its clips."""
+
+    @classmethod
+    def of(cls, layout: Layout, account: Account, rows: StagedRows, shards: Sequence[MadeShard]) -> MadeSplit:
+        """The split of these shards."""
+        placements = Placements.of(layout, account.decisions.are_written, shards)
+        return cls(account, rows, [shard.entry for shard in shards], placements)
+
+    @property
+    def videos_bytes(self) -> int:
+        """Of the written clips, with their sound where that is a member of its own."""
+        decisions = self.account.decisions
+        return self.rows.sample_sizes().take(decisions.row.where(decisions.are_written)).sum()
 
 
 def record_split(split: SplitJob, layout: Layout, made: MadeSplit) -> SplitRecord:
@@ -105,12 +112,11 @@ def record_split(split: SplitJob, layout: Layout, made: MadeSplit) -> SplitRecor
 
     Raises: `StagingError` if the account does not close.
     """
-    placements = Placements.of(layout, made)
-    entries = [shard.entry for shard in made.shards]
+    entries = made.entries
     _remove_obsolete(split, layout, {entry.path for entry in entries}, len(entries))
-    layout.remove_orphans(split.out, split.name, set(placements.files.distinct()))
+    layout.remove_orphans(split.out, split.name, set(made.placements.files.distinct()))
     (split.out / split.name).remove_empty()
-    table = _write_table(split, made, placements)
+    table = _write_table(split, made)
     num_bytes = layout.split_bytes(sum(entry.size_bytes for entry in entries), made.videos_bytes)
     counts = made.account.counts(_member_counts(split), len(entries), num_bytes)
     _require_closed(split, counts)
@@ -166,10 +172,11 @@ def _require_closed(split: SplitJob, counts: SplitCounts) -> None:
         )
 
 
-def _write_table(split: SplitJob, made: MadeSplit, placements: Placements) -> TableEntry:
+def _write_table(split: SplitJob, made: MadeSplit) -> TableEntry:
     path = split.out / table_path(split.name)
     path.parent.make_folder()
-    decisions = made.account.decisions
+    give_back()
+    decisions, placements = made.account.decisions, made.placements
 
     def columns(indexes: Column) -> Iterator[tuple[str, Column]]:
         found = decisions.take(indexes)

@@ -106,7 +106,9 @@ class Repack(Strategy):
             state.shards += planned
             parts.remove(group)
         parts.remove(split.replacements)
-        made = MadeSplit(state.account, state.rows, [self._made(split, state, shard) for shard in state.shards])
+        shards = [self._made(split, state, shard) for shard in state.shards]
+        made = MadeSplit.of(self.format, state.account, state.rows, shards)
+        del shards
         return record_split(split, self.format, made)
 
     def _plan(self, split: SplitJob, state: _State, first: int, is_only: bool) -> list[_PlannedShard]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kconvert.columns.column import Column
+from kconvert.columns.column import Column, give_back
 from kconvert.columns.combining import order_by
 from kconvert.dataset.manifest import table_path
 from kconvert.dataset.table import kind_of, table_schema
@@ -49,7 +49,7 @@ class SplitColumns:
         self._sha256 = sha256
         self._columns: dict[str, pa.Array] = {}
         self._order = _sorted(self._read(["status", *order]), order)
-        pa.default_memory_pool().release_unused()
+        give_back()
 
     def __len__(self) -> int:
         return len(self._order)
@@ -72,7 +72,7 @@ class SplitColumns:
         missing = [name for name in names if name not in self._columns]
         if missing:
             self._columns |= self._ordered(self._read(missing))
-            pa.default_memory_pool().release_unused()
+            give_back()
 
     def _ordered(self, table: pa.Table) -> dict[str, pa.Array]:
         return {name: table.column(name).combine_chunks().take(self._order) for name in table.column_names}

@@ -175,12 +175,12 @@ def _packed(name: str, column: pa.ChunkedArray) -> pa.Array:
     if column.null_count == len(column) > 0:
         return pa.nulls(len(column))
     if name == _DIGEST:
-        return pa.array(map(bytes.fromhex, column.to_pylist()), pa.binary())
+        return pa.array((bytes.fromhex(text) if text else None for text in column.to_pylist()), pa.binary(32))
     return column.combine_chunks()
 
 
-def _hex(digest: bytes | None) -> str | None:
-    return None if digest is None else digest.hex()
+def _hex(digest: bytes | None) -> str:
+    return "" if digest is None else digest.hex()
 
 
 def _joined(chunks: Sequence[pa.Array], kind: pa.DataType) -> pa.Array:

@@ -131,6 +131,18 @@ def test_what_is_unknown_throughout_goes_with_anything() -> None:
     assert Column.joined([nothing, nothing]).values == [None] * 4
 
 
+@pytest.mark.parametrize("number", [2, 200, 40_000])
+def test_however_many_texts_are_held_once(number: int) -> None:
+    texts = [f"text {place}" for place in range(number)]
+    parts = [Column.of(texts[start : start + 100]).encoded() for start in range(0, number, 100)]
+    joined = Column.joined(parts)
+    assert joined.values == joined.encoded().values == texts
+    assert joined.equals("text 1").sum() == joined.is_in(Column.of(["text 0", "x"])).sum() == 1
+    mask = Column.of([place % 2 == 0 for place in range(number)], "flag")
+    assert mask.choose(joined, Column.constant("y", number)).values[:2] == ["text 0", "y"]
+    assert joined.each(len, "index").values == list(map(len, texts))
+
+
 def test_more_rows_than_python_looks_at_at_a_time() -> None:
     column = Column.numbers(0, 200_000)
     assert list(column) == list(range(200_000))
