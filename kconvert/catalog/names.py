@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from kconvert.catalog.patterns import checked_pattern
-from kconvert.columns.column import Column
 
 VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".3gp", ".flv", ".mpg", ".mpeg", ".wmv")
 """Of what may be a clip, in small letters."""
@@ -100,13 +98,6 @@ class Names:
         return NameParts(
             match[of_id] or "", _seconds(match[start] if start else None), _seconds(match[end] if end else None)
         )
-
-    def columns(self, names: Column) -> Iterator[tuple[str, Column]]:
-        """The columns that names say: `youtube_id`, `start_seconds`, `end_seconds`."""
-        ids, starts, ends = zip(*map(self.parts, names), strict=True) if len(names) else ((), (), ())
-        yield "youtube_id", Column.of(ids)
-        yield "start_seconds", Column.of(starts, "index")
-        yield "end_seconds", Column.of(ends, "index")
 
     @functools.cached_property
     def _member(self) -> re.Pattern[str]:

@@ -31,8 +31,6 @@ Kind = Literal["text", "number", "index", "flag", "texts", "indexes", "draw"]
 class Column:
     """Values of one kind, or `None`. A text that many rows have is held once where that was asked for."""
 
-    __slots__ = ("arrow",)
-
     def __init__(self, arrow: pa.Array | pa.ChunkedArray) -> None:
         self.arrow = arrow
         """As Arrow has it."""

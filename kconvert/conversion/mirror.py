@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from kconvert.catalog.keys import sample_keys
+from kconvert.catalog.many_names import sample_keys
 from kconvert.columns.column import Column
 from kconvert.columns.combining import order
 from kconvert.conversion.damaged import DamagedPolicy

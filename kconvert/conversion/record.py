@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kconvert.catalog.keys import safe_names, sample_keys
+from kconvert.catalog.many_names import name_columns, safe_names, sample_keys
 from kconvert.columns.column import Column, Kind, give_back
 from kconvert.columns.combining import order, spread
 from kconvert.conversion.account import Account
@@ -195,7 +195,7 @@ def _columns_of_clips(split: SplitJob, decisions: Decisions) -> Iterator[tuple[s
     names, release = decisions.name, split.release
     yield "key", sample_keys(split.name, names)
     yield "split", Column.constant(split.name, len(names))
-    yield from release.names.columns(names)
+    yield from name_columns(release.names, names)
     if not release.names.are_keys:
         yield "name", names
     carried = split.plan.annotations.carried

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kconvert.catalog.keys import safe_names, sample_keys
+from kconvert.catalog.many_names import safe_names, sample_keys
 from kconvert.columns.column import Column
 from kconvert.columns.combining import shifted
 from kconvert.conversion.account import Account

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kconvert.catalog.clip import safe_name
-from kconvert.catalog.keys import safe_names, sample_keys
+from kconvert.catalog.many_names import safe_names, sample_keys
 from kconvert.columns.column import Column
 from kconvert.columns.combining import (
     are_filled,
