@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kconvert.catalog.clip import Clip, clip_name
 from kconvert.catalog.names import Names
@@ -21,15 +21,15 @@ from kconvert.catalog.release import AnnotationFile
 from kconvert.catalog.row_list import rows
 from kconvert.catalog.rows import LINE_END, csv_rows, lines_of
 from kconvert.catalog.rule import Rule
-from kconvert.catalog.spellings import Spellings
-from kconvert.columns.column import Column
-from kconvert.columns.combining import are_first
+from kconvert.catalog.spellings import SPLIT_SPELLINGS, Spellings
 from kconvert.errors import AnnotationError, Problem
+
+if TYPE_CHECKING:
+    from kconvert.columns.column import Column
 
 _MAY_GO_ON = re.compile(r",\s*0(?:\.0)?,\s*1$")
 """What is left of a clip of the first ten seconds, the only one whose times still make sense without the last digit."""
 _TOTAL = re.compile(r"total [0-9.,]+[KMGT]?")
-SPLIT_SPELLINGS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Annotations:
     @classmethod
     def of(cls, labels: Mapping[str, str], **further: Any) -> Annotations:
         """Those of a few clips, from name to label."""
+        from kconvert.columns.column import Column
+
         return cls(Column.of(labels), Column.of(labels.values()).encoded(), **further)
 
     @functools.cached_property
@@ -170,11 +172,16 @@ class _Collector:
             self._flush()
 
     def _flush(self) -> None:
+        from kconvert.columns.column import Column
+
         self._batches.append((Column.of(self._names), Column.of(self._labels).encoded()))
         self._names, self._labels = [], []
 
     def annotations(self) -> Annotations:
         """All rows, of which the first counts of those that name the same clip; to be called once."""
+        from kconvert.columns.column import Column
+        from kconvert.columns.combining import are_first
+
         self._flush()
         names, texts = (Column.joined(columns) for columns in zip(*self._batches, strict=True))
         is_first = are_first(names)

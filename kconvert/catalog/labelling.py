@@ -8,19 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from kconvert.catalog.annotation import Annotations
+from kconvert.catalog.joining import LabelSource
 from kconvert.catalog.names import Names
 from kconvert.catalog.release import AnnotationFile, SplitInfo
 from kconvert.catalog.spellings import Spellings
 from kconvert.columns.column import Column
-
-UnlabelledPolicy = Literal["keep", "drop"]
-"""What becomes of a clip that has no label."""
-MatchBy = Literal["name", "id"]
-"""What joins a clip and its annotation: the whole name, or the video's id where that is annotated once."""
-LabelSource = Literal["annotation", "archive", "folder", ""]
 
 
 @dataclass(frozen=True)

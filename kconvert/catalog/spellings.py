@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from kconvert.catalog.clip import letters
 
+SPLIT_SPELLINGS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
+"""How files spell the names of splits."""
+
 
 class Spellings:
     """The labels of a release, as people spell them: exactly, by another name, or by letters and digits alone where

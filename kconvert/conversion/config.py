@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kconvert.catalog.labelling import MatchBy, UnlabelledPolicy
+from kconvert.catalog.joining import MatchBy, UnlabelledPolicy
 from kconvert.catalog.overlap import OverlapBy
 from kconvert.catalog.release import OFFICIAL_BASE, SPLIT_SYNONYMS, SUPPLEMENT_NAMES, Release
 from kconvert.catalog.shelf import RELEASE_NAMES, load_release, open_release
 from kconvert.conversion.cutting import ShardOptions
 from kconvert.conversion.damaged import DamagedPolicy
-from kconvert.conversion.plan import Selection
+from kconvert.conversion.selection import Selection
 from kconvert.conversion.shuffle import ShuffleOptions
 from kconvert.dataset.manifest import FormatName
 from kconvert.dataset.open import open_layout

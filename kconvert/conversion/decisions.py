@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from kconvert.catalog.labelling import LabelSource
+from kconvert.catalog.joining import LabelSource
 from kconvert.columns.column import Column, Kind
 
 Status = Literal["written", "rejected", "missing"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kconvert.catalog.labelling import MatchBy, UnlabelledPolicy
+from kconvert.catalog.joining import MatchBy, UnlabelledPolicy
 from kconvert.catalog.release import Release
 from kconvert.conversion.config import (
     Conversion,
@@ -27,7 +27,8 @@ from kconvert.conversion.ingest import ClipSelection
 from kconvert.conversion.judgement import Policy
 from kconvert.conversion.members import Members
 from kconvert.conversion.open import open_strategy
-from kconvert.conversion.plan import OriginChoice, Selection, SplitPlan
+from kconvert.conversion.plan import OriginChoice, SplitPlan
+from kconvert.conversion.selection import Selection
 from kconvert.conversion.shuffle import ShuffleOptions
 from kconvert.conversion.split_job import ReadOptions, SplitJob
 from kconvert.conversion.strategy import Strategy

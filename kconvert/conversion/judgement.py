@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from kconvert.catalog.labelling import Labelling, Labels, MatchBy, UnlabelledPolicy
+from kconvert.catalog.joining import MatchBy, UnlabelledPolicy
+from kconvert.catalog.labelling import Labelling, Labels
 from kconvert.columns.column import Column
 from kconvert.columns.combining import are_filled, are_first
 from kconvert.conversion.decisions import Decisions

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from kconvert.catalog.annotation import Annotations
 from kconvert.catalog.release import AnnotationFile, Release, SplitInfo
 from kconvert.catalog.union import parse_file
+from kconvert.conversion.selection import Selection
 from kconvert.errors import FetchError, OriginError
 from kconvert.events import SplitWork
 from kconvert.sources.bundle import Bundle
@@ -18,24 +19,6 @@ from kconvert.sources.origins.origin import AbsentError, Origin
 from kconvert.sources.trees.disk import LinkPolicy
 from kconvert.staging.journal import LISTING_NAME, Inputs, SplitJournal
 from kconvert.storage.threads import at_once
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which clips and archives a conversion reads."""
-
-    classes: tuple[str, ...] = ()
-    """Only these labels; all if empty."""
-    max_archives: int | None = None
-    """Only so many archives of each split."""
-
-    def covered_labels(self, info: SplitInfo, labels: tuple[str, ...], inputs: Inputs) -> frozenset[str] | None:
-        """The labels whose clips are in the archives that are read, wherever they are; `None` if that is all clips."""
-        classes = frozenset(self.classes) if self.classes else None
-        if info.archives_hold_one_class:
-            read = frozenset(label for name in inputs.archives if (label := info.label_of(name, labels)) is not None)
-            return read if classes is None else read & classes
-        return classes if len(inputs.archives) == inputs.num_listed else frozenset()
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,9 @@ from kconvert.conversion.folder import (
     supplement_paths,
 )
 from kconvert.conversion.job import Job, resolve
-from kconvert.conversion.plan import Selection, Source, SplitPlan, measure
+from kconvert.conversion.plan import Source, SplitPlan, measure
 from kconvert.conversion.record import done_event
+from kconvert.conversion.selection import Selection
 from kconvert.conversion.supplements import SupplementJob, Supplements, make_supplements, read_supplements
 from kconvert.conversion.tasks import FailedTasksError, Failure, Tasks
 from kconvert.conversion.workers import describe_workers, task_bytes

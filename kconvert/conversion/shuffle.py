@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from kconvert.columns.column import Column
-from kconvert.columns.combining import order
+if TYPE_CHECKING:
+    from kconvert.columns.column import Column
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def windows(archives: Sequence[str], options: ShuffleOptions, split: str) -> lis
 
 def shuffled(names: Column, options: ShuffleOptions, split: str) -> Column:
     """The indexes of clips of these names, of which no two are the same, in the order in which they are packed."""
+    from kconvert.columns.combining import order
+
     return order(names.rewritten(lambda name: _draw(options.seed, split, name), "draw"))
 
 

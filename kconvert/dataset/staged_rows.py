@@ -105,6 +105,12 @@ class StagedSound:
         return self.sha256 if name == "sound_sha256" else getattr(self.facts, name.removeprefix("sound_"))
 
 
+_OF_CLIP = tuple(
+    field.name for field in dataclasses.fields(StagedClip) if field.name not in ("metadata", "source", "sound")
+)
+"""The columns that a clip has a value for itself."""
+
+
 class StagedRows:
     """The staged rows of some archives, one after the other, a column at a time; a row goes by its index."""
 
@@ -204,9 +210,8 @@ class StagedWriter:
 
     def add(self, clip: StagedClip) -> None:
         """Appends a row."""
-        for field in dataclasses.fields(clip):
-            if field.name not in ("metadata", "source", "sound"):
-                self._columns[field.name].append(getattr(clip, field.name))
+        for name in _OF_CLIP:
+            self._columns[name].append(getattr(clip, name))
         for name, _ in METADATA:
             self._columns[name].append(getattr(clip.metadata, name))
         for name in SOURCE_COLUMNS:

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kconvert.catalog.annotation import SPLIT_SPELLINGS
 from kconvert.catalog.clip_list import ClipList, parse_clip_list
 from kconvert.catalog.release import OFFICIAL_BASE
 from kconvert.catalog.shelf import RELEASE_NAMES, load_release, meant_release
+from kconvert.catalog.spellings import SPLIT_SPELLINGS
 from kconvert.catalog.union import parse_file
 from kconvert.errors import AnnotationError, OriginError, UsageError
 from kconvert.sources.fetch.stream import FetchOptions

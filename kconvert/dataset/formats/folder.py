@@ -14,10 +14,9 @@ import io
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kconvert.catalog.release import Release
-from kconvert.columns.column import Column
 from kconvert.dataset.croissant import Media
 from kconvert.dataset.formats.format import (
     SOUND_KINDS,
@@ -33,6 +32,9 @@ from kconvert.dataset.formats.format import (
 from kconvert.dataset.manifest import Manifest, release_of
 from kconvert.storage.digests import DigestedReader
 from kconvert.storage.store import StorePath
+
+if TYPE_CHECKING:
+    from kconvert.columns.column import Column
 
 _MAX_LINE_BYTES = 256
 _ENDING = ".mp4"
@@ -55,6 +57,8 @@ class Folder(Format):
         return f"lists/{split}-{number:06d}.csv"
 
     def video_paths(self, shard: str, split: str, names: Column, labels: Column) -> Column:
+        from kconvert.columns.column import Column
+
         return Column.of(_video_path(split, name, label) for name, label in zip(names, labels, strict=True))
 
     def video_files(self, out: StorePath, shard: str) -> Sequence[str]:

@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast, get_args
+from typing import IO, TYPE_CHECKING, Any, cast, get_args
 
 from kconvert.catalog.release import SUPPLEMENT_NAMES
-from kconvert.columns.column import Column
 from kconvert.dataset.layout import ExpectedSamples, Layout
 from kconvert.dataset.manifest import JOURNAL_FOLDER, Manifest
 from kconvert.errors import UsageError
@@ -28,6 +27,9 @@ from kconvert.storage.store import TEMPORARY_SUFFIX, StorePath
 from kconvert.units import ByteSize
 from kconvert.video.boxes import Bytes
 from kconvert.video.encoding.options import AudioMember
+
+if TYPE_CHECKING:
+    from kconvert.columns.column import Column
 
 _COPY_BYTES = 1 << 20
 SOUND_KINDS: tuple[str, ...] = get_args(AudioMember)
@@ -114,6 +116,8 @@ class Format(Layout):
 
     def video_paths(self, shard: str, split: str, names: Column, labels: Column) -> Column:
         """The paths of the files that hold the videos of the clips of that shard, by their safe names and labels."""
+        from kconvert.columns.column import Column
+
         return Column.constant(shard, len(names))
 
     @abstractmethod
