@@ -88,7 +88,7 @@ class MadeSplit:
     account: Account
     """Closed."""
     rows: StagedRows
-    """That its decisions are on."""
+    """That its decisions are on, as far as the table has them."""
     entries: Sequence[ShardEntry]
     """Of its shards, in their order."""
     placements: Placements
@@ -98,7 +98,8 @@ class MadeSplit:
     def of(cls, layout: Layout, account: Account, rows: StagedRows, shards: Sequence[MadeShard]) -> MadeSplit:
         """The split of these shards."""
         placements = Placements.of(layout, account.decisions.are_written, shards)
-        return cls(account, rows, [shard.entry for shard in shards], placements)
+        entries = [shard.entry for shard in shards]
+        return cls(account, rows.only((*_STAGED_COLUMNS, *SOUND_COLUMNS, "encoding")), entries, placements)
 
     @property
     def videos_bytes(self) -> int:

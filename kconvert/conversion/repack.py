@@ -73,6 +73,9 @@ class Repack(Strategy):
         split.read_archives(_unread(names, split), ingest, tasks)
 
     def make(self, split: SplitJob, tasks: Tasks) -> SplitRecord:
+        return record_split(split, self.format, self._made_split(split, tasks))
+
+    def _made_split(self, split: SplitJob, tasks: Tasks) -> MadeSplit:
         parts = StagedParts(split)
         try:
             return self._walk(split, parts, tasks)
@@ -86,7 +89,7 @@ class Repack(Strategy):
                 "should be"
             ) from error
 
-    def _walk(self, split: SplitJob, parts: StagedParts, tasks: Tasks) -> SplitRecord:
+    def _walk(self, split: SplitJob, parts: StagedParts, tasks: Tasks) -> MadeSplit:
         """The way through all windows. Raises `_OtherRowsError` if what was planned is no longer true."""
         state = _State(split.open_account())
         groups = windows(split.plan.inputs.archives, self.shuffle, split.name)
@@ -107,9 +110,7 @@ class Repack(Strategy):
             parts.remove(group)
         parts.remove(split.replacements)
         shards = [self._made(split, state, shard) for shard in state.shards]
-        made = MadeSplit.of(self.format, state.account, state.rows, shards)
-        del shards
-        return record_split(split, self.format, made)
+        return MadeSplit.of(self.format, state.account, state.rows, shards)
 
     def _plan(self, split: SplitJob, state: _State, first: int, is_only: bool) -> list[_PlannedShard]:
         """The shards of a window, whose decisions begin at `first`; how many the split has is known in time if it is

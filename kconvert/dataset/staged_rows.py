@@ -138,6 +138,10 @@ class StagedRows:
         chunks = {name: [*self._chunks[name], *others._chunks[name]] for name in STAGED.names if name != "name"}
         return StagedRows(chunks, Column.joined([self.archives, others.archives]))
 
+    def only(self, names: Iterable[str]) -> StagedRows:
+        """The same rows with these columns alone."""
+        return StagedRows({name: self._chunks[name] for name in names}, self.archives)
+
     def __len__(self) -> int:
         return len(self.archives)
 
