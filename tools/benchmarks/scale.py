@@ -1,5 +1,5 @@
 """A whole release without the bytes: planning, account, shuffle, tables and manifest, of as many rows as k700-2020 has,
-a tenth, and fifteen times as many.
+a tenth, and fifteen times as many; then what looks at them: the join of `verify`, `status`, `report`.
 
 An engine that moves no bytes takes the place of the local one: it writes the rows of made clips and shards that are
 holes of the right size. Its own time is left out.
@@ -11,12 +11,13 @@ import argparse
 import gzip
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,22 @@ from smoke import parse
 
 from benchmarks.machine import existing_folder
 from kconvert.catalog.shelf import load_release
+from kconvert.cli.report import write_report
+from kconvert.cli.status import read_status
 from kconvert.conversion import run as product
 from kconvert.conversion.config import Conversion
 from kconvert.conversion.ingest import IngestTask
 from kconvert.conversion.pack import PackTask
 from kconvert.conversion.shuffle import ShuffleOptions
+from kconvert.conversion.verification import folder_differences, shard_tasks
 from kconvert.dataset.formats.open import open_format
+from kconvert.dataset.manifest import finished_manifest
 from kconvert.dataset.staged_rows import StagedClip, staged_writer
 from kconvert.engines.engine import Finished
 from kconvert.events import Emit, Silent
 from kconvert.staging.journal import ArchiveReceipt, ShardReceipt
+from kconvert.storage.folders import local
+from kconvert.storage.store import StorePath
 from kconvert.video.metadata import MediaMetadata
 
 _CLIPS = {"train": 536_489, "val": 33_966, "test": 64_535}
@@ -157,19 +164,41 @@ def _measure(num_rows: int, folder: Path) -> None:
     conversion = Conversion(
         release="k700-2020", out=str(folder / "out"), origin=str(folder / "origin"), shuffle=ShuffleOptions()
     )
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     summary = product.convert(conversion, Silent(), engine)
     seconds = time.perf_counter() - start
     assert not summary.failures, summary.failures[0]
     rows = sum(record.table.num_rows for record in summary.records.values())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(
-        json.dumps(
-            {"rows": rows, "seconds": seconds - engine.seconds, "engine": engine.seconds, "peak": peak * 1024,
-             "before": before * 1024}
-        )
-    )  # fmt: skip
+    _say(rows=rows, seconds=seconds - engine.seconds)
+
+
+def _verify(out: StorePath) -> None:
+    """All of it but the bytes of shards."""
+    manifest = finished_manifest(out)
+    found = list(folder_differences(out, manifest))
+    assert not found, found[0]
+    for task in shard_tasks(out, manifest, set()):
+        assert len(task.rows or ()) == task.entry.num_samples, task.name
+        pickle.dumps(task)
+
+
+_LOOKS: Mapping[str, Callable[[StorePath], object]] = {
+    "verify's join": _verify,
+    "status": read_status,
+    "report": write_report,
+}
+
+
+def _say(**found: float) -> None:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps(found | {"peak": peak}))
+
+
+def _look(what: str, folder: Path) -> None:
+    """At what a conversion left there."""
+    start = time.perf_counter()
+    _LOOKS[what](local(folder / "out"))
+    _say(seconds=time.perf_counter() - start)
 
 
 def main(words: Sequence[str]) -> int:
@@ -177,15 +206,30 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--folder", type=existing_folder, default=Path("/dev/shm"))
     parser.add_argument("--rows", type=int, nargs="+", default=[65_000, 650_000, 10_000_000], help="annotated")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--look", choices=_LOOKS, help=argparse.SUPPRESS)
     options = parse(parser, words, rows=[650])
     if options.one:
         _measure(options.one, options.folder)
         return 0
-    print("| rows | seconds | µs a row | peak memory |\n|--:|--:|--:|--:|")
+    if options.look:
+        _look(options.look, options.folder)
+        return 0
+    print("| rows | what | seconds | µs a row | peak memory |\n|--:|---|--:|--:|--:|")
     for num_rows in options.rows:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            command = [sys.executable, "-m", "benchmarks", "scale", "--folder", folder, "--one", str(num_rows)]
-            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        rows, seconds = found["rows"], found["seconds"]
-        print(f"| {rows:,} | {seconds:.1f} | {seconds / rows * 1e6:.1f} | {found['peak'] / 1e6:,.0f} MB |", flush=True)
+            _print(num_rows, "conversion", _run(folder, "--one", str(num_rows)))
+            for what in _LOOKS:
+                _print(num_rows, what, _run(folder, "--look", what))
     return 0
+
+
+def _run(folder: str, *words: str) -> dict[str, float]:
+    """Something in a process of its own, whose memory is measured."""
+    command = [sys.executable, "-m", "benchmarks", "scale", "--folder", folder, *words]
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return found
+
+
+def _print(rows: int, what: str, found: Mapping[str, float]) -> None:
+    seconds, peak = found["seconds"], found["peak"] / 1e6
+    print(f"| {rows:,} | {what} | {seconds:.1f} | {seconds / rows * 1e6:.1f} | {peak:,.0f} MB |", flush=True)
