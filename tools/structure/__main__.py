@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "kconvert"
-PACKAGES = ("cli", "conversion", "engines", "staging", "dataset", "sources", "video", "catalog", "storage")
+PACKAGES = ("cli", "conversion", "engines", "staging", "dataset", "sources", "video", "catalog", "storage", "columns")
 """From the top to the bottom."""
 
 
