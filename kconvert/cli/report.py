@@ -20,7 +20,7 @@ from typing import Any
 
 from kconvert.cli.report_encoding import encoding_shown
 from kconvert.cli.report_supplements import supplements_shown
-from kconvert.columns.combining import counts
+from kconvert.columns import combining
 from kconvert.dataset.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, SplitCounts, finished_manifest, release_of
 from kconvert.dataset.open import open_layout
 from kconvert.dataset.table import FinalTable, read_split_table
@@ -158,14 +158,14 @@ def _rate(fps: float | None) -> str:
 
 def _per_class(rows: FinalTable, num_labels: int) -> list[int]:
     """Clips of each label, by label id."""
-    found = counts(rows.column("label_id"))
+    found = combining.counts(rows.column("label_id"))
     return [found.get(label_id, 0) for label_id in range(num_labels)]
 
 
 def _shards(manifest: Manifest, split: str, rows: FinalTable) -> Iterator[dict[str, Any]]:
     """How large each shard of a split is, and how well classes are mixed in it."""
     label_ids, start = rows.column("label_id"), 0
-    sizes = counts(label_ids).values()
+    sizes = combining.counts(label_ids).values()
     expected = functools.cache(lambda num_drawn: round(expected_classes(sizes, num_drawn), 2))
     for entry in (entry for entry in manifest.shards if entry.split == split):
         inside = label_ids.slice(start, start + entry.num_samples).values

@@ -13,7 +13,7 @@ BATCH_ROWS = 1 << 16
 _TABLE_ROWS = 1 << 20
 """That others are looked up in at a time: a table of them takes a hundred bytes a row."""
 _MANY = 8
-"""Times as many values as others are many of them."""
+"""Of two columns, one is much longer that has so many times the values of the other."""
 _KINDS: Mapping[str, pa.DataType] = {
     "text": pa.string(),
     "number": pa.int64(),
@@ -29,7 +29,11 @@ Kind = Literal["text", "number", "index", "flag", "texts", "indexes", "draw"]
 
 
 class Column:
-    """Values of one kind, or `None`. A text that many rows have is held once where that was asked for."""
+    """Values of one kind, or `None`. A text that many rows have is held once where that was asked for.
+
+    One of nothing but `None` takes no memory, and has no kind: it can be joined, taken from and chosen between, and
+    says what is known.
+    """
 
     def __init__(self, arrow: pa.Array | pa.ChunkedArray) -> None:
         self.arrow = arrow
@@ -43,13 +47,7 @@ class Column:
     @classmethod
     def constant(cls, value: Any, length: int, kind: Kind = "text") -> Column:
         """As many times the same value: a text is held once, and `None` takes no memory."""
-        if value is None:
-            return cls(pa.nulls(length))
-        if not length:
-            return cls(pa.array([], _KINDS[kind]))
-        if kind == "text":
-            return cls(pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), length), pa.array([value])))
-        return cls(pa.repeat(pa.scalar(value, _KINDS[kind]), length))
+        return cls(_repeated(value, length, _KINDS[kind]))
 
     @classmethod
     def numbers(cls, start: int, stop: int) -> Column:
@@ -58,7 +56,7 @@ class Column:
 
     @classmethod
     def joined(cls, columns: Sequence[Column], kind: Kind = "text") -> Column:
-        """The values of these columns, one after the other; without any, an empty one of that kind."""
+        """The values of these columns, one after the other; without any columns, an empty one of that kind."""
         if len(columns) == 1 and isinstance(columns[0].arrow, pa.Array):
             return columns[0]
         chunks = [chunk for column in columns for chunk in _chunks(column) if len(chunk)]
@@ -70,6 +68,9 @@ class Column:
 
     def __len__(self) -> int:
         return len(self.arrow)
+
+    def __reduce__(self) -> tuple[type[Column], tuple[pa.Array]]:
+        return Column, (_own(whole(self.arrow)),)
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.batches():
@@ -116,11 +117,7 @@ class Column:
             values = values.where(values.is_in(self))
         if pa.types.is_dictionary(self.arrow.type):
             return _by_text(self, lambda texts: texts.is_in(values))
-        own = whole(self.arrow)
-        found = pa.repeat(False, len(own))
-        for _, some in _tables(values):
-            found = pc.or_(found, pc.is_in(own, value_set=some, skip_nulls=True))
-        return Column(found)
+        return Column(_are_among(whole(self.arrow), values))
 
     def is_known(self) -> Column:
         """Whether each is a value."""
@@ -180,10 +177,23 @@ class Column:
         return int(pc.sum(self.arrow).as_py() or 0)
 
 
+def _repeated(value: Any, length: int, kind: pa.DataType) -> pa.Array:
+    if value is None:
+        return pa.nulls(length)
+    if not length:
+        return pa.array([], kind)
+    if kind == pa.string():
+        return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), length), pa.array([value]))
+    return pa.repeat(pa.scalar(value, kind), length)
+
+
 def _of_one_kind(chunks: list[pa.Array]) -> list[pa.Array]:
     """The same, however they hold their texts; what is `None` throughout has no kind."""
-    if all(pa.types.is_dictionary(chunk.type) for chunk in chunks):
-        return [encoded(chunk) for chunk in chunks]
+    if all(pa.types.is_null(chunk.type) for chunk in chunks):
+        return chunks
+    if all(pa.types.is_dictionary(chunk.type) or pa.types.is_null(chunk.type) for chunk in chunks):
+        kind = pa.dictionary(pa.int32(), pa.string())
+        return [pa.nulls(len(chunk), kind) if pa.types.is_null(chunk.type) else encoded(chunk) for chunk in chunks]
     if len({chunk.type for chunk in chunks}) == 1:
         return chunks
     plain_chunks = [plain(chunk) for chunk in chunks]
@@ -211,6 +221,13 @@ def _tables(values: Column) -> Iterator[tuple[int, pa.Array]]:
     """Values, not too many at a time to look others up in them, each with the index of the first."""
     for start in range(0, len(values), _TABLE_ROWS):
         yield start, plain(whole(values.arrow.slice(start, _TABLE_ROWS)))
+
+
+def _are_among(own: pa.Array, values: Column) -> pa.Array:
+    found = pa.repeat(False, len(own))
+    for _, some in _tables(values):
+        found = pc.or_(found, pc.is_in(own, value_set=some, skip_nulls=True))
+    return found
 
 
 def _found(among: Column, values: Column) -> Column:
@@ -259,6 +276,13 @@ def _by_text(texts: Column, function: Callable[[Column], Column]) -> Column:
     """The flags that a function gives each text that is held once; none for `None`."""
     found = whole(texts.arrow)
     return Column(function(Column(found.dictionary)).arrow.take(found.indices).fill_null(False))
+
+
+def _own(array: pa.Array) -> pa.Array:
+    """The same without texts that are held for other rows, and none of these have."""
+    if pa.types.is_dictionary(array.type) and len(array.dictionary) > len(array):
+        return _narrow(plain(array).dictionary_encode())
+    return array
 
 
 def _chunks(column: Column) -> list[pa.Array]:

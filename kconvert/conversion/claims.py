@@ -72,7 +72,10 @@ class Claims:
 
     def close(self) -> None:
         """Gives what is left to rejected clips; once all clips are here."""
-        self._claimers = self._rejected | self._claimers
+        present = Column.joined(self._present, "index")
+        left = Column.of(self._rejected, "index")
+        for annotation in left.where(~left.is_in(present)):
+            self._claimers.setdefault(annotation, self._rejected[annotation])
 
     def are_claimed(self) -> Column:
         """Whether a clip has each of the annotations."""

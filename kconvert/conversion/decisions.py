@@ -36,7 +36,7 @@ class Decision(NamedTuple):
     excluded_by: Sequence[str] | None
     """The lists that it is excluded by; none, or `None`, if it is not."""
     annotation: int | None
-    """Where its name is among the annotations; `None` if it is not."""
+    """Where its own name is among the annotations; `None` if it is not, also if it has that of another name, by id."""
 
 
 _KINDS: dict[str, Kind] = {"row": "index", "original": "index", "excluded_by": "texts", "annotation": "index"}

@@ -149,4 +149,7 @@ def is_packed(receipt: ShardReceipt | None, out: StorePath, path: str, layout: L
     """Whether the shard of that plan (see `plan_digest`) is in place."""
     if receipt is None or receipt.path != path or receipt.plan_sha256 != plan_sha256:
         return False
+    if len(receipt.offsets) != receipt.num_samples:
+        # Somebody changed it.
+        return False
     return (out / path).size_bytes() == receipt.size_bytes and layout.is_whole(out, path)

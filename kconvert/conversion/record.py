@@ -115,7 +115,7 @@ def record_split(split: SplitJob, layout: Layout, made: MadeSplit) -> SplitRecor
     """
     entries = made.entries
     _remove_obsolete(split, layout, {entry.path for entry in entries}, len(entries))
-    layout.remove_orphans(split.out, split.name, set(made.placements.files.distinct()))
+    layout.remove_orphans(split.out, split.name, set(made.placements.files.distinct()) - {None})
     (split.out / split.name).remove_empty()
     table = _write_table(split, made)
     num_bytes = layout.split_bytes(sum(entry.size_bytes for entry in entries), made.videos_bytes)

@@ -21,7 +21,8 @@ from kconvert.conversion.members import max_bytes
 from kconvert.conversion.pack import PackTask, is_packed, pack, plan_digest
 from kconvert.conversion.record import MadeShard, MadeSplit, record_split
 from kconvert.conversion.samples import STAGED_COLUMNS, ShardSamples
-from kconvert.conversion.shuffle import ShuffleOptions, shuffled, windows
+from kconvert.conversion.shuffle import ShuffleOptions, windows
+from kconvert.conversion.shuffled import shuffled
 from kconvert.conversion.split_job import SplitJob
 from kconvert.conversion.staged import StagedParts, sharing_rows
 from kconvert.conversion.strategy import Strategy

@@ -10,10 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from kconvert.columns.column import Column
 
 
 @dataclass(frozen=True)
@@ -35,17 +31,11 @@ def windows(archives: Sequence[str], options: ShuffleOptions, split: str) -> lis
     if options.window == 0 or options.window >= len(archives):
         return [tuple(archives)]
     rank = {name: number for number, name in enumerate(archives)}
-    mixed = sorted(archives, key=lambda name: _draw(options.seed, split, name))
+    mixed = sorted(archives, key=lambda name: draw(options.seed, split, name))
     groups = [mixed[start : start + options.window] for start in range(0, len(mixed), options.window)]
     return [tuple(sorted(group, key=lambda name: rank[name])) for group in groups]
 
 
-def shuffled(names: Column, options: ShuffleOptions, split: str) -> Column:
-    """The indexes of clips of these names, of which no two are the same, in the order in which they are packed."""
-    from kconvert.columns.combining import order
-
-    return order(names.rewritten(lambda name: _draw(options.seed, split, name), "draw"))
-
-
-def _draw(seed: int, split: str, name: str) -> bytes:
+def draw(seed: int, split: str, name: str) -> bytes:
+    """What a clip, or an archive, is ordered by."""
     return hashlib.blake2b(f"{seed}\n{split}\n{name}".encode(), digest_size=16).digest()

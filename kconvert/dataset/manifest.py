@@ -96,7 +96,7 @@ class SplitCounts:
     """Size of all shards."""
 
     def contradictions(self) -> list[str]:
-        """The sums that do not add up."""
+        """The sums that do not add up, and the numbers that cannot be."""
         num_rows_of_clips = self.num_written + sum(self.num_rejected.values())
         kinds = (
             self.num_ignored_members,
@@ -110,7 +110,11 @@ class SplitCounts:
             "num_clip_members": (self.num_clip_members + self.num_replacement_only, num_rows_of_clips),
             "num_annotations": (self.num_annotations, num_named + self.num_unread_annotations),
         }
-        return [f"{name}: {one} is not {other}" for name, (one, other) in sums.items() if one != other]
+        differences = {"num_unread_annotations": self.num_unread_annotations, "num_unannotated": self.num_unannotated}
+        return [
+            *(f"{name}: {one} is not {other}" for name, (one, other) in sums.items() if one != other),
+            *(f"{name}: {number} is less than 0" for name, number in differences.items() if number < 0),
+        ]
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,9 @@ import pyarrow.parquet as pq
 from kconvert.columns.column import Column, give_back
 from kconvert.columns.combining import order_by
 from kconvert.dataset.manifest import table_path
-from kconvert.dataset.table import kind_of, table_schema
+from kconvert.dataset.table import REPEATED, kind_of, table_schema
 from kconvert.errors import ManifestError
 from kconvert.storage.store import StorePath
-
-_REPEATED = frozenset(
-    (
-        "split", "label", "label_source", "status", "reason", "source", "archive", "pix_fmt", "video_codec",
-        "audio_codec", "sample_aspect_ratio", "shard", "encoding", "source_video_codec", "source_audio_codec",
-    )
-)  # fmt: skip
-"""Columns of texts that many rows have in common, and which are held once."""
-
 
 _USUAL = ("key", "label", "label_id", "shard", "offset_bytes", "size_bytes")
 """Columns that every reader of clips asks for; the others come one by one."""
@@ -82,7 +73,7 @@ class SplitColumns:
             data = self._path.read_bytes()
             if hashlib.sha256(data).hexdigest() != self._sha256:
                 raise ValueError("is not the table that was opened")
-            with pq.ParquetFile(pa.BufferReader(data), read_dictionary=sorted(_REPEATED & set(names))) as file:
+            with pq.ParquetFile(pa.BufferReader(data), read_dictionary=sorted({*REPEATED} & {*names})) as file:
                 self._names: list[str] = file.metadata.schema.to_arrow_schema().names
                 if self._names != table_schema(self._names).names:
                     raise ValueError("its columns are not those of format 2")

@@ -195,10 +195,9 @@ def _hex(digest: bytes | None) -> str:
 
 def _joined(chunks: Sequence[pa.Array], kind: pa.DataType) -> pa.Array:
     """Some arrays as one, of which those that hold nothing have no type."""
-    known = [chunk.type for chunk in chunks if not pa.types.is_null(chunk.type)]
-    if not known:
-        return pa.nulls(sum(map(len, chunks)), None if chunks else kind)
-    return Column.joined([Column(chunk.cast(known[0])) for chunk in chunks]).arrow
+    if not chunks:
+        return pa.array([], kind)
+    return Column.joined([Column(chunk) for chunk in chunks]).arrow
 
 
 class StagedWriter:

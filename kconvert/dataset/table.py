@@ -115,7 +115,7 @@ def _without_nulls(array: pa.Array, kind: pa.DataType) -> pa.Array:
     return array
 
 
-_REPEATED = [
+REPEATED = [
     "split", "label", "label_source", "status", "reason", "detail", "source", "archive", "pix_fmt", "video_codec",
     "audio_codec", "sample_aspect_ratio", "shard", "encoding", "source_video_codec", "source_audio_codec",
 ]  # fmt: skip
@@ -136,7 +136,7 @@ class FinalTable:
         try:
             data = pa.BufferReader(path.read_bytes())
             schema = pq.read_metadata(data).schema.to_arrow_schema()
-            table = pq.ParquetFile(data, read_dictionary=sorted({*_REPEATED} & {*schema.names})).read()
+            table = pq.ParquetFile(data, read_dictionary=sorted({*REPEATED} & {*schema.names})).read()
             table.validate(full=True)
         except FileNotFoundError as error:
             raise ValueError("is missing") from error
@@ -144,6 +144,9 @@ class FinalTable:
             raise ValueError(f"not a Parquet file that can be read ({error})") from error
         if not schema.equals(table_schema(schema.names)):
             raise ValueError("its columns are not those of format 2")
+        texts = (name for name in schema.names if kind_of(name) in (pa.string(), STRINGS))
+        if lacking := [name for name in texts if table.column(name).null_count]:
+            raise ValueError(f"its column {lacking[0]} lacks values, where format 2 has texts")
         return cls({name: Column.joined([Column(table.column(name))]) for name in schema.names})
 
     def __len__(self) -> int:

@@ -127,7 +127,10 @@ def test_what_is_unknown_throughout_goes_with_anything() -> None:
         assert mask.choose(form, nothing).values == ["a", None]
         assert mask.choose(nothing, form).values == [None, "b"]
         assert nothing.or_else(form).values == ["a", "b"]
-        assert Column.joined([nothing, form, nothing]).values == [None, None, "a", "b", None, None]
+        joined = Column.joined([nothing, form, nothing])
+        assert joined.values == [None, None, "a", "b", None, None]
+        more = [f"text {number}" for number in range(200)]
+        assert Column.joined([joined, nothing, Column.of(more).encoded()]).values == [*joined, None, None, *more]
     assert Column.joined([nothing, nothing]).values == [None] * 4
 
 
@@ -141,6 +144,14 @@ def test_however_many_texts_are_held_once(number: int) -> None:
     mask = Column.of([place % 2 == 0 for place in range(number)], "flag")
     assert mask.choose(joined, Column.constant("y", number)).values[:2] == ["text 0", "y"]
     assert joined.each(len, "index").values == list(map(len, texts))
+
+
+def test_what_is_pickled_has_the_texts_of_its_rows_alone() -> None:
+    column = Column.of(f"text {number}" for number in range(10_000)).encoded()
+    some = column.take(Column.of([9_999, 7, None, 7], "index"))
+    assert some.values == ["text 9999", "text 7", None, "text 7"]
+    assert len(pickle.dumps(some)) < 2_000
+    assert pickle.loads(pickle.dumps(some)).values == some.values
 
 
 def test_more_rows_than_python_looks_at_at_a_time() -> None:

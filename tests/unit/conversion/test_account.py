@@ -261,6 +261,23 @@ def test_by_id_a_clip_that_is_rejected_has_the_annotation_only_if_no_other_has(t
         assert counts.contradictions() == []
 
 
+@pytest.mark.parametrize("defects", [("truncated",), ()])
+def test_by_id_a_clip_has_its_own_annotation_also_where_a_rejected_one_of_another_name_came_before(
+    tmp_path: Path, defects: tuple[str, ...]
+) -> None:
+    """In a window before, where nobody knew yet that the annotated clip would come."""
+    account = Account(labelling({ONE: "zumba"}), policy(match="id"))
+    account.admit(staged(tmp_path, "archive", [(LATER, defects)]))
+    account.admit(staged(tmp_path, "another", [(ONE, ())]))
+    account.close(lambda label: "")
+    own = ("written", "") if defects else ("rejected", "duplicate")
+    other = ("rejected", "truncated") if defects else ("written", "")
+    assert {row.name: (row.status, row.reason) for row in account.decisions} == {LATER: other, ONE: own}
+    counts = account.counts({**MEMBERS, "num_members": 2, "num_clip_members": 2}, 0, 0)
+    assert counts.contradictions() == []
+    assert (counts.num_unread_annotations, counts.num_unannotated) == ((0, 1) if defects else (0, 0))
+
+
 def test_by_id_an_official_replacement_has_its_annotation(tmp_path: Path) -> None:
     account = Account(labelling({ONE: "zumba"}), policy(match="id"))
     account.add_replacements(staged(tmp_path, "better", [(ONE, ())]))

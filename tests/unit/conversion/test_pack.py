@@ -70,6 +70,8 @@ def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
     assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, backwards)
     others = plan_digest(columns[0], Column.constant("other bytes", 3), columns[2])
     assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, others)
+    longer = replace(receipt, offsets=(*receipt.offsets, 7))
+    assert not is_packed(longer, local(tmp_path), task.path, FORMAT, planned)
     (tmp_path / task.path).write_bytes(b"short")
     assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, planned)
 

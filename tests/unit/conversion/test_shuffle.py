@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kconvert.columns.column import Column
-from kconvert.conversion.shuffle import ShuffleOptions, shuffled, windows
+from kconvert.conversion.shuffle import ShuffleOptions, windows
+from kconvert.conversion.shuffled import shuffled
 
 ARCHIVES = tuple(f"part_{number}" for number in range(20))
 

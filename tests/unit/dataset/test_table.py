@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,6 +34,17 @@ def test_staged_rows_come_back_in_order_with_their_archives(tmp_path: Path) -> N
     assert found.rows() == [{"width": None, "sound_rate": None}, {"width": 64, "sound_rate": None}]
     assert found.archives.values == [None, "b"]
     assert len(StagedRows.read({})) == 0
+
+
+def test_rows_that_were_looked_at_are_followed_by_any_others(tmp_path: Path) -> None:
+    """What few texts are held by, many may not fit into."""
+    for archive, numbers in (("a", range(2)), ("b", range(2, 300))):
+        rows = [replace(clip(number), detail=f"detail {number}") for number in numbers]
+        write_staged(local(tmp_path / archive), rows)
+    first = StagedRows.read({"a": local(tmp_path / "a")})
+    assert first.column("detail").values == ["detail 0", "detail 1"]
+    both = first.followed_by(StagedRows.read({"b": local(tmp_path / "b")}))
+    assert both.column("detail").values == [f"detail {number}" for number in range(300)]
 
 
 def final_columns(keys: list[str]) -> dict[str, Column]:
@@ -89,6 +101,10 @@ def test_what_is_no_table_of_this_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match="not a Parquet file"):
         FinalTable.read(local(tmp_path / "x"))
+    lacking = {name: [None] for name in TABLE.names} | {"key": ["a"]}
+    pq.write_table(pa.table(lacking, schema=TABLE), tmp_path / "z")
+    with pytest.raises(ValueError, match="its column split lacks values"):
+        FinalTable.read(local(tmp_path / "z"))
     pq.write_table(STAGED.empty_table(), tmp_path / "y")
     with pytest.raises(ValueError, match="columns"):
         FinalTable.read(local(tmp_path / "y"))
