@@ -240,6 +240,11 @@ def _found(among: Column, values: Column) -> Column:
     return Column(found)
 
 
+def known_part(array: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """The same, which takes no memory if nothing in it is known."""
+    return pa.nulls(len(array)) if array.null_count == len(array) > 0 else array
+
+
 def give_back() -> None:
     """Gives memory back to the system that no column takes any more; a few milliseconds."""
     pa.default_memory_pool().release_unused()

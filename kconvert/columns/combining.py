@@ -40,6 +40,8 @@ def order_by(first: Column, *others: Column) -> Column:
 
 def _ranked(array: pa.Array) -> pa.Array:
     """Numbers in the order of the values: a fifth of the time that texts take to be sorted."""
+    if pa.types.is_null(array.type):
+        return array.cast(pa.int32())
     if not pa.types.is_dictionary(array.type):
         return array
     ranks = pc.sort_indices(pc.sort_indices(array.dictionary))

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kconvert.columns.column import Column
+from kconvert.columns.column import Column, known_part, whole
 from kconvert.columns.combining import joined_lists, sums
 from kconvert.dataset.clip_columns import ENCODING, METADATA, SOUND, SOUND_COLUMNS, SOURCE, SOURCE_COLUMNS, STRINGS
 from kconvert.storage.digests import DigestingFile
@@ -182,11 +182,9 @@ class StagedRows:
 def _packed(name: str, column: pa.ChunkedArray) -> pa.Array:
     """A column of an archive as it is held: most clips have neither a sound of their own nor another source, and what
     nobody knows takes no memory; digests are bytes, half as many as digits."""
-    if column.null_count == len(column) > 0:
-        return pa.nulls(len(column))
     if name == _DIGEST:
         return pa.array((bytes.fromhex(text) if text else None for text in column.to_pylist()), pa.binary(32))
-    return column.combine_chunks()
+    return whole(known_part(column))
 
 
 def _hex(digest: bytes | None) -> str:

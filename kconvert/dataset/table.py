@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kconvert.columns.column import Column
+from kconvert.columns.column import Column, known_part
 from kconvert.columns.combining import are_filled, counts, order, order_by, sums
 from kconvert.dataset.clip_columns import ENCODING, METADATA, SOUND, SOUND_COLUMNS, SOURCE, STRINGS
 from kconvert.dataset.manifest import table_path
@@ -122,6 +122,15 @@ REPEATED = [
 """Columns of texts that many rows have in common, and which are held once."""
 
 
+def _read_column(file: pq.ParquetFile, name: str) -> Column:
+    """A column by itself, so that no more than one is in memory twice. Raises `ValueError` if it lacks texts."""
+    column = file.read([name]).column(name)
+    column.validate(full=True)
+    if column.null_count and kind_of(name) in (pa.string(), STRINGS):
+        raise ValueError(f"its column {name} lacks values, where format 2 has texts")
+    return Column.joined([Column(known_part(column))])
+
+
 class FinalTable:
     """A final table that was read, or some of its rows, a column at a time."""
 
@@ -136,18 +145,14 @@ class FinalTable:
         try:
             data = pa.BufferReader(path.read_bytes())
             schema = pq.read_metadata(data).schema.to_arrow_schema()
-            table = pq.ParquetFile(data, read_dictionary=sorted({*REPEATED} & {*schema.names})).read()
-            table.validate(full=True)
+            if not schema.equals(table_schema(schema.names)):
+                raise ValueError("its columns are not those of format 2")
+            with pq.ParquetFile(data, read_dictionary=REPEATED) as file:
+                return cls({name: _read_column(file, name) for name in schema.names})
         except FileNotFoundError as error:
             raise ValueError("is missing") from error
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise ValueError(f"not a Parquet file that can be read ({error})") from error
-        if not schema.equals(table_schema(schema.names)):
-            raise ValueError("its columns are not those of format 2")
-        texts = (name for name in schema.names if kind_of(name) in (pa.string(), STRINGS))
-        if lacking := [name for name in texts if table.column(name).null_count]:
-            raise ValueError(f"its column {lacking[0]} lacks values, where format 2 has texts")
-        return cls({name: Column.joined([Column(table.column(name))]) for name in schema.names})
 
     def __len__(self) -> int:
         return len(self._columns["key"] if self._indexes is None else self._indexes)
