@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from kconvert.catalog.clip import YOUTUBE_ID
 from kconvert.catalog.names import Names
-from kconvert.catalog.rows import LINE_END, csv_rows
+from kconvert.catalog.rows import csv_rows, lines_of
 from kconvert.errors import AnnotationError, Problem
 
 _TIME_COLUMNS = (("time_start", "start_seconds"), ("time_end", "end_seconds"))
@@ -87,7 +87,7 @@ def parse_clip_list(data: bytes, name: str, path: str) -> ClipList:
     """
     text = data.decode("utf-8-sig", "surrogateescape")
     problems: list[Problem] = []
-    lines = [line.strip() for line in LINE_END.split(text)]
+    lines = [line.strip() for line in lines_of(text)]
     header = next(filter(None, lines), "")
     if header.startswith(("{", "[")):
         clips = list(_parse_json(text, problems))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from kconvert.catalog.patterns import require_group
-from kconvert.catalog.rows import LINE_END
+from kconvert.catalog.rows import lines_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def parse_labels(data: bytes, source: LabelList) -> tuple[str, ...]:
 
 
 def _from_lines(text: str, pattern: str) -> Iterator[str]:
-    for number, line in enumerate(LINE_END.split(text), start=1):
+    for number, line in enumerate(lines_of(text), start=1):
         if line.strip():
             match = re.fullmatch(pattern, line.strip()) if pattern else None
             if pattern and match is None:

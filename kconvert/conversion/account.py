@@ -6,7 +6,6 @@ Archives are admitted window by window. Of two clips with one name the first adm
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 
 from kconvert.catalog.labelling import Labelling, Labels
@@ -14,6 +13,7 @@ from kconvert.columns.column import Column, give_back
 from kconvert.columns.combining import are_first, counts, values_of
 from kconvert.conversion.claims import Claims
 from kconvert.conversion.decisions import Decisions
+from kconvert.conversion.flags import flag_counts
 from kconvert.conversion.judgement import Judge, MissingReason, Policy, Window
 from kconvert.dataset.manifest import SplitCounts
 from kconvert.dataset.staged_rows import StagedRows
@@ -117,10 +117,6 @@ class Account:
         are_written = decisions.are_written
         missing = decisions.reason.where(decisions.status.equals("missing"))
         rejected = counts(decisions.reason.where(decisions.status.equals("rejected")))
-        defects = counts(self._defects.take(decisions.row.where(are_written)))
-        flags: Counter[str] = Counter()
-        for found, number in defects.items():
-            flags.update(dict.fromkeys(found.split(","), number))
         is_read = ~decisions.reason.equals("duplicate")
         is_named = decisions.annotation.is_known() | decisions.name.is_in(Column.of(self._claims.claimers()))
         num_named = (is_read & is_named).sum()
@@ -132,9 +128,7 @@ class Account:
             num_unannotated=is_read.sum() - num_named,
             **members,
             num_written=are_written.sum(),
-            num_flagged=are_written.sum() - defects.get("", 0),
-            num_short=flags["short"],
-            num_few_frames=flags["few_frames"],
+            **flag_counts(self._defects.take(decisions.row.where(are_written))),
             num_replaced=(are_written & decisions.source.equals("replacement")).sum(),
             num_replacement_only=(decisions.source.equals("replacement") & ~decisions.original.is_known()).sum(),
             num_unmatched_replacements=len(self.unmatched_replacements()),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kconvert.catalog.many_names import safe_names, sample_keys
-from kconvert.columns.column import Column
+from kconvert.columns.column import BATCH_ROWS, Column
 from kconvert.columns.combining import shifted
 from kconvert.conversion.account import Account
 from kconvert.conversion.cutting import SampleSize, ShardOptions, cut
@@ -36,9 +36,6 @@ from kconvert.sources.access import ArchiveAccess, Streamed
 from kconvert.sources.archive_cache import ArchiveCache
 from kconvert.staging.journal import Inputs
 from kconvert.storage.store import StorePath
-
-_BATCH_ROWS = 1 << 16
-"""That are looked at at a time."""
 
 
 @dataclass(frozen=True)
@@ -259,10 +256,12 @@ def _read_again(names: Sequence[str], split: SplitJob, parts: StagedParts, tasks
 
 def _sample_sizes(split: SplitJob, state: _State, indexes: Column) -> Iterator[SampleSize]:
     """Of the clips of these decisions: their video, and their sound and further annotations, if they have any."""
-    for start in range(0, len(indexes), _BATCH_ROWS):
-        decisions = state.account.decisions.take(indexes.slice(start, start + _BATCH_ROWS))
-        videos, sounds = (state.rows.column(name).take(decisions.row) for name in ("size_bytes", "sound_size_bytes"))
-        for video, sound, name in zip(videos, sounds, decisions.name, strict=True):
+    decisions = state.account.decisions
+    for start in range(0, len(indexes), BATCH_ROWS):
+        some = indexes.slice(start, start + BATCH_ROWS)
+        rows, names = decisions.row.take(some), decisions.name.take(some)
+        videos, sounds = (state.rows.column(name).take(rows) for name in ("size_bytes", "sound_size_bytes"))
+        for video, sound, name in zip(videos, sounds, names, strict=True):
             further = max_bytes(split.annotations_of(name))
             yield video, further if sound is None else [sound, *further]
 

@@ -349,12 +349,18 @@ def _fixed(plans: Sequence[SplitPlan], journal: Journal, selection: Selection) -
     """Fixes in the journal what new splits are made from; their plans without what is kept there."""
     for plan in plans:
         if plan.new is not None:
-            are_read, annotations = plan.inputs.are_selected_read, plan.annotations
-            classes = set(selection.classes or annotations.texts.distinct())
-            are_listed = annotations.texts.each(lambda label: (label in classes) == are_read, "flag")  # noqa: B023
-            listed = annotations.names.where(are_listed)
+            listed = _listed_names(plan, selection)
             journal.split(plan.info.name).set_inputs(plan.inputs, plan.new.annotations, listed, plan.new.listing)
     return [replace(plan, new=None) for plan in plans]
+
+
+def _listed_names(plan: SplitPlan, selection: Selection) -> Iterable[str]:
+    """The clips that `--classes`, or the annotations, select, or those that they leave out (see
+    `Inputs.are_selected_read`)."""
+    annotations = plan.annotations
+    classes = set(selection.classes or annotations.texts.distinct())
+    are_in_classes = annotations.texts.each(classes.__contains__, "flag")
+    return annotations.names.where(are_in_classes.equals(plan.inputs.are_selected_read))
 
 
 def _make_all(

@@ -8,7 +8,6 @@ file is missing or stands where only shards and tables belong.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -17,6 +16,7 @@ from typing import Any
 from kconvert.columns.column import Column
 from kconvert.columns.combining import are_sorted, counts, joined_lists, side_by_side, values_of
 from kconvert.conversion.finish import labels_entry, whole_files
+from kconvert.conversion.flags import flag_counts
 from kconvert.dataset.layout import ExpectedSamples, Layout
 from kconvert.dataset.manifest import (
     MANIFEST_NAME,
@@ -216,17 +216,11 @@ def _counts(table: FinalTable) -> dict[str, Any]:
     status, source, defects = (table.column(name) for name in ("status", "source", "defects"))
     reasons = counts(side_by_side(status, table.column("reason")))
     are_written = status.equals("written")
-    flagged = counts(joined_lists(defects.where(are_written)))
-    flags = Counter(dict.fromkeys(("short", "few_frames"), 0))
-    for found, number in flagged.items():
-        flags.update(dict.fromkeys(found.split(","), number))
     num_missing = status.equals("missing").sum()
     rejected = {key.removeprefix("rejected "): num for key, num in reasons.items() if key.startswith("rejected ")}
     return {
         "num_written": are_written.sum(),
-        "num_flagged": are_written.sum() - flagged.get("", 0),
-        "num_short": flags["short"],
-        "num_few_frames": flags["few_frames"],
+        **flag_counts(joined_lists(defects.where(are_written))),
         "num_replaced": (are_written & source.equals("replacement")).sum(),
         "num_rejected": rejected,
         "num_excluded_by": counts(values_of(table.column("excluded_by"))),
