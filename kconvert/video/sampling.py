@@ -2,14 +2,13 @@
 before the first of them and ends with the last.
 
 Frames are counted as they are shown. Where they follow each other at differing intervals, the stride is in time: so
-many mean intervals, and of each time the nearest frame.
+many mean intervals, and of each time the nearest frame. What fits, and what is too short, is then by time, too.
 """
 
 from __future__ import annotations
 
 import bisect
 import functools
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from kconvert.video.metadata import is_variable
 from kconvert.video.nal_units import IDR, length_bytes, units
 from kconvert.video.opening import opened
 from kconvert.video.shape import Shape, orientation_of, pixel_ratio
-from kconvert.video.shown_times import ShownTimes, indexed_times
+from kconvert.video.shown_times import ShownTimes, indexed_times, nearest
 from kconvert.video.streams import best_video, has_no_shown_times
 
 if TYPE_CHECKING:
@@ -120,8 +119,8 @@ def sample_many(video: bytes, sampling: Sampling, num_clips: int) -> Pixels:
         raise ValueError(f"num_clips {num_clips}: expected 1 or more")
 
     def starts(timeline: _Timeline) -> Sequence[int]:
-        spare = max(0, timeline.num_frames - sampling.span)
-        return [round(spare * number / max(1, num_clips - 1)) for number in range(num_clips)]
+        shares = (Fraction(number, max(1, num_clips - 1)) for number in range(num_clips))
+        return [timeline.scale.start(sampling, share) for share in shares]
 
     return numpy.stack(sample_at(video, sampling, starts))
 
@@ -132,7 +131,7 @@ def sample_at(video: bytes, sampling: Sampling, starts: Callable[[_Timeline], Se
     try:
         with _opened(clip) as source:
             timeline = _timeline(clip, source)
-            wanted = [timeline.indexes(first, sampling) for first in starts(timeline)]
+            wanted = [timeline.scale.taken(first, sampling) for first in starts(timeline)]
             frames = _Frames(clip, source, timeline, sampling)
             return [frames.stacked(indexes) for indexes in wanted]
     except (av.FFmpegError, OSError) as error:
@@ -180,32 +179,50 @@ class _Timeline:
         """The frames by their times; fewer than there are where two have the same."""
         return {tick: index for index, tick in enumerate(self.ticks)}
 
-    def indexes(self, first: int, sampling: Sampling) -> list[int]:
-        """The frames of a sample that begins there."""
-        if self.num_frames >= sampling.span and is_variable(self.ticks):
-            return self._by_time(first, sampling)
-        wanted = range(first, first + sampling.span, sampling.stride)
-        if wanted[-1] < self.num_frames:
-            return list(wanted)
-        if sampling.too_short == "error":
-            raise ValueError(f"has {self.num_frames} frames, expected {sampling.span} from {first} on")
-        if sampling.too_short == "wrap":
-            return [index % self.num_frames for index in wanted]
-        return [min(index, self.num_frames - 1) for index in wanted]
+    @functools.cached_property
+    def scale(self) -> _Scale:
+        """By time where the rate varies, else counted."""
+        if not is_variable(self.ticks):
+            return _Scale(range(self.num_frames), Fraction(1))
+        return _Scale(self.ticks, Fraction(self.ticks[-1] - self.ticks[0], self.num_frames - 1))
 
-    def _by_time(self, first: int, sampling: Sampling) -> list[int]:
-        interval = Fraction(self.ticks[-1] - self.ticks[0], self.num_frames - 1)
-        times = ShownTimes(self.ticks, Fraction(1))
-        steps = (self.ticks[first] + number * sampling.stride * interval for number in range(sampling.num_frames))
-        return [first, *(times.nearest(round(step * 1_000_000)) for step in itertools.islice(steps, 1, None))]
+
+@dataclass(frozen=True)
+class _Scale:
+    """Frames in places, one step apart: all of them where the rate is constant, in the mean where it varies."""
+
+    places: Sequence[int]
+    """Of the frames, sorted."""
+    step: Fraction
+    """From each to the next."""
+
+    def last_start(self, sampling: Sampling) -> int:
+        """The last frame at which a sample can begin and fits, the first if none does."""
+        last = self.places[-1] - (sampling.span - 1) * self.step
+        return max(0, bisect.bisect_right(self.places, last) - 1)
+
+    def start(self, sampling: Sampling, share: Fraction) -> int:
+        """Where a sample begins, between the first start that is possible, 0, and the last, 1."""
+        first = self.places[0]
+        return nearest(self.places, first + (self.places[self.last_start(sampling)] - first) * share)
+
+    def taken(self, first: int, sampling: Sampling) -> list[int]:
+        """The frames of a sample that begins there. Raises `ValueError` if they are too few, and that is an error."""
+        begin, end, num = self.places[0], self.places[-1], len(self.places)
+        wanted = [self.places[first] + number * sampling.stride * self.step for number in range(sampling.num_frames)]
+        if wanted[-1] > end and sampling.too_short == "error":
+            behind = math.floor((end - self.places[first]) / self.step)
+            raise ValueError(f"has {num} frames, {behind} steps behind frame {first}: expected {sampling.span - 1}")
+        if wanted[-1] > end and sampling.too_short == "wrap":
+            wanted = [begin + (place - begin) % (num * self.step) for place in wanted]
+        return [first, *(nearest(self.places, place) for place in wanted[1:])]
 
 
 def _first(timeline: _Timeline, sampling: Sampling) -> int:
-    spare = max(0, timeline.num_frames - sampling.span)
     if sampling.start == "random":
-        return int(_generator(sampling).integers(spare + 1))
+        return int(_generator(sampling).integers(timeline.scale.last_start(sampling) + 1))
     if sampling.start == "center":
-        return spare // 2
+        return timeline.scale.start(sampling, Fraction(1, 2))
     start = timeline.ticks[0] * timeline.tick_seconds + Fraction(float(sampling.start))
     return ShownTimes(timeline.ticks, timeline.tick_seconds).nearest(math.floor(start * 1_000_000))
 

@@ -37,12 +37,15 @@ class ShownTimes:
     def nearest(self, microseconds: int) -> int:
         """The index of the frame whose time is nearest to this one; of two that are equally near, the earlier. -1 if
         there is no frame."""
-        time = microseconds * _MICROSECOND / self.tick_seconds
-        after = bisect.bisect_left(self.ticks, time)
-        around = range(max(0, after - 1), min(after + 1, len(self.ticks)))
-        found = min(around, key=lambda index: abs(self.ticks[index] - time), default=-1)
-        # Of frames at one time, the first.
-        return bisect.bisect_left(self.ticks, self.ticks[found]) if found >= 0 else -1
+        return nearest(self.ticks, microseconds * _MICROSECOND / self.tick_seconds)
+
+
+def nearest(places: Sequence[int], wanted: Fraction) -> int:
+    """The index of the one of these, which are sorted, that is nearest; of several, the first. -1 if there is none."""
+    after = bisect.bisect_left(places, wanted)
+    around = range(max(0, after - 1), min(after + 1, len(places)))
+    found = min(around, key=lambda index: abs(places[index] - wanted), default=-1)
+    return bisect.bisect_left(places, places[found]) if found >= 0 else -1
 
 
 def shown_times(process: VideoProcess, video: Bytes) -> ShownTimes:

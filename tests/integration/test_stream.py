@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import torch
 from conftest import Once
 from to_train_from import BAD, convert
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 import kconvert as library
+from kconvert.dataset.training.order import balanced
 from kconvert.storage.store import StorePath
 from kconvert.torch import stream
 
@@ -91,6 +94,72 @@ def test_an_interrupted_epoch_goes_on_with_other_workers_and_later_ones_are_whol
     loader = DataLoader(source, None, num_workers=workers)
     assert epoch(loader) == expected[1][3:]
     assert epoch(loader) == expected[2]
+
+
+@pytest.mark.filterwarnings("ignore:.set_vital. is deprecated")
+@pytest.mark.parametrize(("workers", "persistent"), [(0, False), (2, False), (2, True)])
+@pytest.mark.parametrize(("epochs", "step"), [(0, 0), (0, 1), (0, 5), (1, 0), (1, 3), (1, 5)])
+def test_a_stateful_loader_goes_on_where_its_state_was_taken(
+    folder: Path, expected: list[Epoch], workers: int, persistent: bool, epochs: int, step: int
+) -> None:
+    """torchdata's; also before all workers have given a batch, at the end of an epoch, and in a loader that has read
+    already; with a stage behind it."""
+    options = {"num_workers": workers, "persistent_workers": persistent}
+    taken = StatefulDataLoader(streamed(folder).map(doubled), None, **options)
+    for _ in range(epochs):
+        list(taken)
+    iterator = iter(taken)
+    for _ in range(step):
+        next(iterator)
+    if step == 5:
+        with pytest.raises(StopIteration):
+            next(iterator)
+    state = taken.state_dict()
+    used = StatefulDataLoader(streamed(folder), None, **options)
+    assert [epoch(used) for _ in range(3)] == expected
+    for source in (StatefulDataLoader(streamed(folder), None, **options), used):
+        source.load_state_dict(state)
+        if step < 5:
+            assert epoch(source) == expected[epochs][step:]
+        assert [epoch(source) for _ in range(epochs + 1, 3)] == expected[epochs + 1 :]
+
+
+def doubled(batch: dict[str, Any]) -> dict[str, Any]:
+    return {**batch, "video": batch["video"] * 2}
+
+
+def test_the_state_of_a_pass_is_what_a_loader_without_workers_needs(folder: Path, expected: list[Epoch]) -> None:
+    source = streamed(folder).repeat(3)
+    whole = iter(source)
+    for _ in range(7):
+        next(whole)
+    state = whole.state_dict()
+    assert state == {"epoch": 1, "start": 8}
+    anew = iter(streamed(folder).repeat(2))
+    anew.load_state_dict(state)
+    assert epoch(anew) == [*expected[1][2:], *expected[2]]
+    with pytest.raises(ValueError, match="epoch -1: expected a whole number"):
+        iter(source).load_state_dict({"epoch": -1, "start": 0})
+
+
+def test_classes_are_equally_likely_where_that_is_asked_for(folder: Path) -> None:
+    """By the order that a `ClipSampler` has; a clip that is there again is sampled anew."""
+    sources = [streamed(folder, balanced=True, batch_size=2, num_replicas=3, rank=rank) for rank in range(3)]
+    planned = [index for source in sources for batch in source.planner() for index in batch]
+    clips = library.open(folder, "val")
+    assert planned == balanced(clips.targets, 0, 0)[:18]
+    seen: Counter[int] = Counter()
+    for index in planned:
+        assert index.repeat == seen[int(index)]
+        seen[int(index)] += 1
+    assert max(seen.values()) > 1
+    source = streamed(folder, balanced=True, batch_size=23)
+    first, second = epoch(source), epoch(DataLoader(source, None, num_workers=1))
+    assert first != second
+    source.set_epoch(0)
+    assert epoch(DataLoader(source, None, num_workers=1)) == first
+    with pytest.raises(ValueError, match="in evaluation every clip counts once"):
+        streamed(folder, balanced=True, mode="eval")
 
 
 def test_ranks_may_be_more_than_shards_and_more_than_clips(folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.data import Sampler
 
 from kconvert.dataset.reader import Clips
-from kconvert.dataset.training.order import EpochIndex, Mode, Share, balanced, permutation, require_number, with_epoch
+from kconvert.dataset.training.order import EpochIndex, Mode, Permuted, Share, order_of, require_number, with_epoch
 from kconvert.dataset.training.ranks import ranks
 
 
@@ -46,9 +46,7 @@ class ClipSampler(Sampler[int]):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         self._share = Share(self.mode, *ranks(self.num_replicas, self.rank), self.multiple_of)
-        require_number("seed", self.seed)
-        if self.balanced and self.mode == "eval":
-            raise ValueError("balanced: expected mode train; in evaluation every clip counts once")
+        self._order = order_of(self.mode, self.shuffle, self.balanced, self.seed, Permuted(self.seed))
         self._next = _Next(0, self._checked(self.consumed))
         self._at = (0, self.consumed)
 
@@ -69,14 +67,7 @@ class ClipSampler(Sampler[int]):  # type: ignore[misc]
         self._at = (epoch, consumed)
 
     def _epoch(self, epoch: int) -> Sequence[EpochIndex]:
-        num = len(self.clips)
-        if self.mode == "eval" or not (self.shuffle or self.balanced):
-            order = list(range(num))
-        elif self.balanced:
-            order = balanced(self.clips.targets, self.seed, epoch)
-        else:
-            order = permutation(num, self.seed, epoch)
-        return with_epoch(self._share, order, epoch, has_repeats=self.balanced)
+        return with_epoch(self._share, self._order(self.clips, epoch), epoch, self._order.has_repeats)
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, and how many of its samples were given out: of a loader that knows what of them was used, as

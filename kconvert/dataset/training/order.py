@@ -6,9 +6,12 @@ from __future__ import annotations
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 import numpy
+
+if TYPE_CHECKING:
+    from kconvert.dataset.reader import Clips
 
 Mode = Literal["train", "eval"]
 _MAX_SPARES = 8
@@ -63,6 +66,80 @@ class Share:
             return range(num_clips * self.rank // self.num_replicas, num_clips * (self.rank + 1) // self.num_replicas)
         num = self.num(num_clips)
         return range(self.rank * num, (self.rank + 1) * num)
+
+
+class Order(Protocol):
+    """In which order the clips of a split are in an epoch, for all ranks."""
+
+    @property
+    def has_repeats(self) -> bool:
+        """Whether clips may be there more than once."""
+
+    def __call__(self, clips: Clips, epoch: int) -> Sequence[int]:
+        """Their indexes in that epoch."""
+
+
+def order_of(mode: Mode, shuffle: bool, is_balanced: bool, seed: int, mixed: Order) -> Order:
+    """What is asked for; `mixed` is how clips are mixed if they are. Raises `ValueError` for a seed that is none, and
+    for an evaluation in which clips would count more than once."""
+    require_number("seed", seed)
+    if is_balanced and mode == "eval":
+        raise ValueError("balanced: expected mode train; in evaluation every clip counts once")
+    if is_balanced:
+        return Balanced(seed)
+    return mixed if shuffle and mode == "train" else AsStored()
+
+
+@dataclass(frozen=True)
+class AsStored:
+    """The order of the folder, in each epoch."""
+
+    has_repeats = False
+
+    def __call__(self, clips: Clips, epoch: int) -> Sequence[int]:
+        """All of them."""
+        return range(len(clips))
+
+
+@dataclass(frozen=True)
+class Permuted:
+    """As `permutation`."""
+
+    seed: int
+    """Of the order."""
+    has_repeats = False
+
+    def __call__(self, clips: Clips, epoch: int) -> Sequence[int]:
+        """All of them."""
+        return permutation(len(clips), self.seed, epoch)
+
+
+@dataclass(frozen=True)
+class InRuns:
+    """As `in_runs`."""
+
+    seed: int
+    """Of the order."""
+    length: int
+    """Of a run, in clips."""
+    has_repeats = False
+
+    def __call__(self, clips: Clips, epoch: int) -> Sequence[int]:
+        """All of them."""
+        return in_runs(clips.column("shard"), self.length, self.seed, epoch)
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """As `balanced`."""
+
+    seed: int
+    """Of the order."""
+    has_repeats = True
+
+    def __call__(self, clips: Clips, epoch: int) -> Sequence[int]:
+        """As many as there are, some of them more than once."""
+        return balanced(clips.targets, self.seed, epoch)
 
 
 def permutation(num_clips: int, seed: int, epoch: int) -> list[int]:
@@ -171,9 +248,9 @@ def with_epoch(share: Share, order: Sequence[int], epoch: int, has_repeats: bool
     return RankEpoch(order, epoch, share.mode, share.places(len(order)), _repeats(order) if has_repeats else None)
 
 
-def in_one_piece(share: Share, order: Sequence[int], epoch: int) -> RankEpoch:
+def in_one_piece(share: Share, order: Sequence[int], epoch: int, has_repeats: bool = False) -> RankEpoch:
     """The same, but a rank has clips that follow each other in that order."""
-    return RankEpoch(order, epoch, share.mode, share.piece(len(order)))
+    return RankEpoch(order, epoch, share.mode, share.piece(len(order)), _repeats(order) if has_repeats else None)
 
 
 def _repeats(order: Sequence[int]) -> list[int]:

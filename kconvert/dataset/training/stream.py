@@ -5,31 +5,32 @@ It is a pipeline of webdataset's, so that its stages can follow; `DataLoader(str
 
 from __future__ import annotations
 
+import copy
 import os
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any
 
-import torch
 import webdataset
 from torch.utils.data import default_collate, get_worker_info
 
 from kconvert.dataset.reader import ClipData, Clips, open_clips
 from kconvert.dataset.training.clip_dataset import ClipDataset
-from kconvert.dataset.training.order import EpochIndex, Mode, Share, in_one_piece, in_runs, require_number
+from kconvert.dataset.training.order import (
+    EpochIndex,
+    InRuns,
+    Mode,
+    Order,
+    Share,
+    in_one_piece,
+    order_of,
+    require_number,
+)
+from kconvert.dataset.training.passes import Passes
 from kconvert.dataset.training.ranks import ranks
 
-_MAX_WORKERS = 128
-"""Of a DataLoader."""
-_KEPT = 8
-"""Passes of each worker that are remembered: of two workers one is never more than one behind."""
-_NAME_BITS = 31
-_MAX_NAME = (1 << _NAME_BITS) - 1
-_MAX_PASSES = 1 << 20
-_MAX_SERIES = 1 << 10
 _NUM_STAGES = 3
 """Of a stream as it is made."""
 _Batch = Sequence[EpochIndex]
@@ -42,6 +43,9 @@ class Stream(webdataset.DataPipeline, webdataset.FluidInterface):  # type: ignor
     def __init__(self, planner: _Planner, *stages: Callable[[Iterator[Any]], Iterator[Any]]) -> None:
         super().__init__(planner, *stages)
         self.planner = planner
+
+    def __iter__(self) -> _Pass:
+        return _Pass(self)
 
     def __len__(self) -> int:
         """Batches of this rank in a whole epoch."""
@@ -66,6 +70,8 @@ class StreamOptions:
     """Of all that is random; the same on all ranks."""
     shuffle: bool = True
     """Whether the runs of `train` are mixed; the clips of `eval` are in their order."""
+    balanced: bool = False
+    """Whether classes are equally likely, with repetition. Each clip is a read of its own then."""
     num_replicas: int | None = None
     """How many ranks there are; `None` for what `torch.distributed` says, 1 if it does not."""
     rank: int | None = None
@@ -95,93 +101,22 @@ def stream(folder: str | os.PathLike[str], split: str, batch_size: int, **option
     have none, and its last batch may be smaller.
 
     The batches of a rank, and their order, depend on `seed`, the epoch and the number of ranks alone: not on shards or
-    workers. An interrupted epoch goes on with `consumed` and `set_epoch`, with any number of workers; later ones are
-    whole.
+    workers. An interrupted epoch goes on with `consumed` and `set_epoch`, with any number of workers, or by the state
+    of torchdata's StatefulDataLoader, with as many; later ones are whole.
 
     Raises: `UsageError` as `kconvert.open` does, `ValueError` and `TypeError` for an option that makes no sense.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size {batch_size}: expected 1 or more")
-    own = {field.name for field in fields(StreamOptions)} & set(options)
-    asked = StreamOptions(**{name: options.pop(name) for name in own})
+    known = {field.name for field in fields(StreamOptions)} & set(options)
+    asked = StreamOptions(**{name: options.pop(name) for name in known})
     clips = open_clips(folder, split)
     samples = ClipDataset(clips, seed=asked.seed, **options)
     share = Share(asked.mode, *ranks(asked.num_replicas, asked.rank), batch_size)
-    is_mixed = asked.shuffle and asked.mode == "train"
-    planner = _Planner(clips, share, asked.seed, asked.run_length if is_mixed else None, _Passes(asked.consumed))
+    order = order_of(asked.mode, asked.shuffle, asked.balanced, asked.seed, InRuns(asked.seed, asked.run_length))
+    planner = _Planner(clips, share, order, Passes(asked.consumed))
     planner.require_within(asked.consumed)
     return Stream(planner, _ReadAhead(clips, asked.num_ahead), _Samples(samples, asked.collate_fn))
-
-
-class _Passes:
-    """Which epoch each pass is, in memory that all workers share: they may be begun anew for each epoch, or stay, or be
-    ended before they begin.
-
-    All workers of a pass know it by one number, which is drawn from the seed of their loader and how often they were
-    there; the first of them that begins gives it the next epoch, and the others join. What is kept of it is one word,
-    written at once, so that no lock is needed.
-    """
-
-    def __init__(self, consumed: int) -> None:
-        self._series = torch.zeros(1, dtype=torch.int64).share_memory_()
-        """How often an epoch was set."""
-        self._first = torch.zeros(_MAX_SERIES, 2, dtype=torch.int64).share_memory_()
-        """The epoch of the first pass of each series, and how many of its samples are consumed."""
-        self._begun = torch.zeros(_MAX_WORKERS + 1, _KEPT, dtype=torch.int64).share_memory_()
-        """The last passes that each worker has begun; the last row is of processes that read by themselves."""
-        self._first[0, 1] = consumed
-        self._own_series = 0
-        self._counts: dict[int, int] = {}
-
-    def reset(self, epoch: int) -> None:
-        """The next pass is that epoch; what of it is consumed counts if none has begun yet."""
-        before = self._own_series
-        series = (before + 1) % _MAX_SERIES
-        # Of a series as long ago as there are numbers for.
-        self._begun[(self._begun >> _NAME_BITS) // _MAX_PASSES == series] = 0
-        self._first[series, 0] = epoch
-        self._first[series, 1] = 0 if self._begun.any() else self._first[before, 1]
-        self._series[0] = self._own_series = series
-
-    def begin(self, loader: int, worker: int | None) -> tuple[int, int]:
-        """The epoch of the next pass of a worker, of the loader of that seed, and how many of its samples are consumed;
-        `None` for a process that reads by itself.
-
-        Raises: `ValueError` for more workers than can be counted.
-        """
-        if worker is not None and worker >= _MAX_WORKERS:
-            raise ValueError(f"{worker + 1} workers: expected at most {_MAX_WORKERS}")
-        # As at one moment: what others write meanwhile is there whole, or not at all.
-        begun = self._begun.clone()
-        own = self._begun[_MAX_WORKERS if worker is None else worker]
-        count = self._counts.get(loader, 0)
-        self._counts[loader] = count + 1
-        name = self._name(loader, count, own)
-        there = begun[begun & _MAX_NAME == name]
-        # One that was sent off before an epoch was set, and begins only now, belongs to what was before.
-        series = self._own_series if count == 0 else int(self._series[0])
-        entry = int(there[0]) if len(there) else (_next_pass(begun, series) << _NAME_BITS) | name
-        own[1:] = own[:-1].clone()
-        own[0] = entry
-        series, number = divmod(entry >> _NAME_BITS, _MAX_PASSES)
-        number -= 1
-        return int(self._first[series, 0]) + number, 0 if number else int(self._first[series, 1])
-
-    def _name(self, loader: int, count: int, own: torch.Tensor) -> int:
-        """What a pass goes by. A worker that was there already in one of that name is of a later loader with the same
-        seed."""
-        for repeat in range(_KEPT + 1):
-            name = zlib.crc32(f"{loader} {count} {repeat}".encode()) & _MAX_NAME
-            if count or not bool((own & _MAX_NAME == name).any()):
-                break
-        return name
-
-
-def _next_pass(begun: torch.Tensor, series: int) -> int:
-    """The number of the next pass of a series, from 1 on, behind that of the series."""
-    passes = begun >> _NAME_BITS
-    known = passes[(begun > 0) & (passes // _MAX_PASSES == series)]
-    return int(known.max()) + 1 if len(known) else series * _MAX_PASSES + 1
 
 
 @dataclass(eq=False)
@@ -192,11 +127,9 @@ class _Planner:
     """Of the split."""
     share: Share
     """Of the rank."""
-    seed: int
-    """Of the order."""
-    run_length: int | None
-    """Of clips that stay together; `None` for all clips in their order."""
-    passes: _Passes
+    order: Order
+    """Of each epoch."""
+    passes: Passes
     """Which epoch it is."""
 
     def num_batches(self) -> int:
@@ -212,19 +145,85 @@ class _Planner:
             )
 
     def __call__(self) -> Iterator[_Batch]:
-        info = get_worker_info()
-        worker, num_workers = (0, 1) if info is None else (info.id, info.num_workers)
-        loader = -1 if info is None else info.seed - info.id
-        epoch, consumed = self.passes.begin(loader, None if info is None else worker)
-        own = in_one_piece(self.share, self._order(epoch), epoch)
-        size = self.share.multiple_of
-        for start in range(consumed + worker * size, len(own), num_workers * size):
-            yield own[start : start + size]
+        return self.batches(self.begin())
 
-    def _order(self, epoch: int) -> Sequence[int]:
-        if self.run_length is None:
-            return range(len(self.clips))
-        return in_runs(self.clips.column("shard"), self.run_length, self.seed, epoch)
+    def begin(self, epoch: int | None = None, start: int = 0) -> _Place:
+        """Begins the next pass of this worker. If an epoch is given, it is that one, and the next batch of this worker
+        begins at `start` of it."""
+        info = get_worker_info()
+        worker, num_workers = (None, 1) if info is None else (info.id, info.num_workers)
+        loader = -1 if info is None else info.seed - info.id
+        size = self.share.multiple_of
+        begun, consumed = self.passes.begin(loader, worker, epoch)
+        return _Place(begun, consumed + (worker or 0) * size if epoch is None else start, num_workers * size)
+
+    def batches(self, place: _Place) -> Iterator[_Batch]:
+        """Those of this worker from there on."""
+        own = in_one_piece(self.share, self.order(self.clips, place.epoch), place.epoch, self.order.has_repeats)
+        for start in range(place.start, len(own), place.step):
+            yield own[start : start + self.share.multiple_of]
+
+
+@dataclass
+class _Place:
+    """How far a worker is in a pass."""
+
+    epoch: int
+    """From 0."""
+    start: int
+    """Of this worker's next batch, in samples of the rank's epoch."""
+    step: int
+    """From one batch of this worker to its next, in samples."""
+
+
+class _Way:
+    """The first stage of one pass, and the one that counts what it has made; of a pipeline that repeats, of the last
+    repetition."""
+
+    def __init__(self, planner: _Planner) -> None:
+        self._planner = planner
+        self._is_planned = False
+        self.place: _Place | None = None
+
+    def plan(self) -> Iterator[_Batch]:
+        """The batches of this worker."""
+        if self.place is None or self._is_planned:
+            self.place = self._planner.begin()
+        self._is_planned = True
+        # The place goes on with what has been made, which is behind what was planned.
+        return self._planner.batches(self.place)
+
+    def count(self, made: Iterable[Any]) -> Iterator[Any]:
+        """The same."""
+        for batch in made:
+            assert self.place is not None
+            self.place.start += self.place.step
+            yield batch
+
+
+class _Pass(Iterator[Any]):
+    """One pass of a stream by one worker."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._planner = stream.planner
+        self._way = _Way(stream.planner)
+        own = copy.copy(stream)
+        stages, later = stream.pipeline[1:_NUM_STAGES], stream.pipeline[_NUM_STAGES:]
+        own.pipeline = [self._way.plan, *stages, self._way.count, *later]
+        self._made = webdataset.DataPipeline.__iter__(own)
+
+    def __next__(self) -> Any:
+        return next(self._made)
+
+    def state_dict(self) -> dict[str, int]:
+        """For torchdata's StatefulDataLoader: the epoch, and where in it this worker's next batch begins. What later
+        stages hold back, as to mix it, is not given again."""
+        place = self._way.place = self._way.place or self._planner.begin()
+        return {"epoch": place.epoch, "start": place.start}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Goes on there. Raises `ValueError` for what is no epoch."""
+        self._way.place = self._planner.begin(require_number("epoch", state["epoch"]), state["start"])
 
 
 @dataclass(eq=False)

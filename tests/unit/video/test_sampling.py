@@ -11,7 +11,7 @@ import pytest
 from miniature.made import make_clip
 
 from kconvert.video.frames import decode, upright
-from kconvert.video.sampling import Sampling, sample, sample_at, sample_many
+from kconvert.video.sampling import Sampling, TooShort, sample, sample_at, sample_many
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -196,9 +196,57 @@ def test_where_the_rate_varies_the_stride_is_in_time(tmp_path: Path) -> None:
     assert [int(np.abs(frames.astype(int) - one).mean(axis=(1, 2, 3)).argmin()) for one in pixels] == expected
 
 
+@pytest.fixture
+def late_rush(tmp_path: Path) -> bytes:
+    """Ten frames in four seconds, then twenty in one."""
+    source = "testsrc2=size=64x48:rate=20:duration=5,select='if(lt(n,80),not(mod(n,8)),1)'"
+    return made(tmp_path / "vfr.mp4", "-fps_mode", "vfr", source=source)
+
+
+def taken(clip: bytes, sampling: Sampling) -> list[int]:
+    """Which frames of the whole clip those of a sample are."""
+    frames = whole(clip).astype(int)
+    return [int(np.abs(frames - one).mean(axis=(1, 2, 3)).argmin()) for one in sample(clip, sampling)]
+
+
+def test_what_fits_is_by_time_where_the_rate_varies(late_rush: bytes) -> None:
+    """Times of frames: 0, 0.4 to 3.6, then 4, 4.05 to 4.95; 4.95 s / 29 is the mean interval."""
+    times = sorted(float(frame.time) for frame in decode(late_rush))
+    assert len(times) == 30
+    assert times[-1] == pytest.approx(4.95)
+    fits = [number for number, time in enumerate(times) if time + 8 * 4.95 / 29 <= 4.95]
+    starts = {taken(late_rush, Sampling(5, 2))[0] for _ in range(80)}
+    assert starts == set(fits) == set(range(9))
+    assert taken(late_rush, Sampling(5, 2, "center")) == [4, 5, 6, 7, 7]
+    first_of_many = [one[0] for one in sample_many(late_rush, Sampling(5, 2), 3)]
+    assert all(np.array_equal(one, whole(late_rush)[n]) for one, n in zip(first_of_many, (0, 4, 8), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("start", "too_short", "expected"),
+    [
+        (3.2, "repeat_last", [8, 9, 10, 14, 21]),
+        (3.2, "wrap", [8, 9, 10, 14, 21]),
+        (4.5, "repeat_last", [20, 27, 29, 29, 29]),
+        (4.5, "wrap", [20, 27, 0, 1, 2]),
+        (4.5, "error", "has 30 frames, 2 steps behind frame 20: expected 8"),
+    ],
+)
+def test_what_is_too_short_is_by_time_where_the_rate_varies(
+    late_rush: bytes, start: float, too_short: TooShort, expected: list[int] | str
+) -> None:
+    """The interval is 4.95 s / 29, so that the steps are 0.3414 s, and it begins anew after 5.1207 s."""
+    sampling = Sampling(5, 2, start, too_short=too_short)
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=expected):
+            sample(late_rush, sampling)
+    else:
+        assert np.array_equal(sample(late_rush, sampling), whole(late_rush)[expected])
+
+
 def test_many_samples_are_equally_far_apart(clip: bytes) -> None:
     pixels = sample_many(clip, Sampling(4, 2), 3)
-    assert np.array_equal(pixels, np.stack([whole(clip)[[s, s + 2, s + 4, s + 6]] for s in (0, 22, 43)]))
+    assert np.array_equal(pixels, np.stack([whole(clip)[[s, s + 2, s + 4, s + 6]] for s in (0, 21, 43)]))
 
 
 @pytest.mark.parametrize("kind", ["good", "rotated", "index_at_end", "with_audio"])
@@ -208,7 +256,7 @@ def test_all_kinds_of_clips_give_the_frames_of_a_full_decode(kind: str) -> None:
 
 
 def test_what_cannot_be_had_is_a_value_error(clip: bytes) -> None:
-    with pytest.raises(ValueError, match="has 50 frames, expected 61"):
+    with pytest.raises(ValueError, match="has 50 frames, 49 steps behind frame 0: expected 60"):
         sample(clip, Sampling(16, 4, "center", too_short="error"))
     for video in (b"", b"text", make_clip("audio_only", "1")):
         with pytest.raises(ValueError, match="cannot be decoded|no video stream"):
