@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -74,6 +75,29 @@ class Shape:
 def pixel_ratio(video: VideoStream) -> Fraction:
     """Of a pixel's width to its height: what the container says counts before what the codec says."""
     return usable_ratio(video.sample_aspect_ratio or video.codec_context.sample_aspect_ratio)
+
+
+class PixelRatios:
+    """Of a video's frames, as they are decoded one after the other: what the codec says later on may be something else
+    than what it said first. Frames do not say it."""
+
+    def __init__(self, video: VideoStream) -> None:
+        self._context = video.codec_context
+        self._stated = pixel_ratio(video)
+        self._first: Fraction | None = None
+        self._changed: dict[int | None, Fraction] = {}
+
+    def add(self, packet: Packet[Any]) -> None:
+        """Takes in what holds for a packet that was decoded just now."""
+        ratio = usable_ratio(self._context.sample_aspect_ratio)
+        if self._first is None:
+            self._first = ratio
+        if ratio != self._first and packet.pts is not None:
+            self._changed[packet.pts] = ratio
+
+    def of(self, frame: VideoFrame) -> Fraction:
+        """Of a frame: it comes out when the packets behind it are known."""
+        return self._changed.pop(frame.pts, self._stated)
 
 
 def usable_ratio(ratio: Fraction | None) -> Fraction:

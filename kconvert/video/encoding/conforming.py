@@ -18,7 +18,7 @@ from kconvert.video.boxes import has_index, is_index_first, num_descriptions, vi
 from kconvert.video.child import Clip
 from kconvert.video.encoding.colour import FULL_RANGE, UNSPECIFIED, colour_of
 from kconvert.video.encoding.options import AudioOptions, VideoSettings
-from kconvert.video.encoding.pictures import Conformer
+from kconvert.video.encoding.pictures import Conformer, StoredPicture
 from kconvert.video.encoding.sound import best_audio, is_copied
 from kconvert.video.nal_units import HEADER, IDR, length_bytes, units
 from kconvert.video.opening import decode_as_shown
@@ -119,7 +119,7 @@ def _by_picture(container: InputContainer, video: VideoStream, settings: VideoSe
         yield "undecodable"
         return
     ratio = pixel_ratio(video)
-    conformer = Conformer(frame, ratio, settings.short_side, settings.pix_fmt)
+    conformer = Conformer(StoredPicture(frame, ratio), settings.short_side, settings.pix_fmt)
     checks = {
         "rotation": not conformer.orientation.is_upright,
         "pixel_aspect": ratio != 1,

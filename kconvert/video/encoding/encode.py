@@ -11,7 +11,6 @@ import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from kconvert.video.boxes import has_index
@@ -23,7 +22,7 @@ from kconvert.video.encoding.encoded import Encoded, EncodedClip, Known, failed
 from kconvert.video.encoding.encoder import PictureFormat, UnencodableError, encoder_name, require_size, set_up
 from kconvert.video.encoding.mux import Mp4Writer, moved, starts, with_decoding_times
 from kconvert.video.encoding.options import AudioOptions, Encoding, VideoSettings
-from kconvert.video.encoding.pictures import Conformer, Deinterlacer
+from kconvert.video.encoding.pictures import Conformer, Deinterlacer, StoredPicture
 from kconvert.video.encoding.sound import Sound, add_sound, best_audio
 from kconvert.video.encoding.sound_file import sound_file
 from kconvert.video.encoding.timeline import Raw, Timeline, at_rate
@@ -31,7 +30,7 @@ from kconvert.video.encoding.written import Expected, WrittenError, require_writ
 from kconvert.video.limits import is_near_limit
 from kconvert.video.messages import MAX_MESSAGES, Messages, captured, explain
 from kconvert.video.opening import decode_as_shown, opened
-from kconvert.video.shape import pixel_ratio
+from kconvert.video.shape import PixelRatios
 from kconvert.video.streams import best_video, has_no_shown_times
 from kconvert.video.structure import frames_fault
 from kconvert.video.verdict import Fault
@@ -233,9 +232,10 @@ class _Pictures:
             raise _NothingDecodesError(self._problem or "no frame was decoded")
         yield from _own(context.encode(None), stream, durations)
 
-    def _decoded(self) -> Iterator[Raw[VideoFrame]]:
+    def _decoded(self) -> Iterator[Raw[StoredPicture]]:
         """The frames that are shown, in order."""
         decode_as_shown(self._video)
+        ratios = PixelRatios(self._video)
         has_key, is_guessed = False, has_no_shown_times(self._container, self._video)
         for packet in self._container.demux(self._video):
             has_key |= packet.is_keyframe
@@ -247,6 +247,7 @@ class _Pictures:
                 if has_key:
                     self._problem = self._problem or explain(error, self._messages)
                 continue
+            ratios.add(packet)
             # Some decoders complain of every frame.
             del self._messages[:-MAX_MESSAGES]
             self._num_before_key += bool(packet.size) and not has_key
@@ -257,11 +258,11 @@ class _Pictures:
                 if is_guessed:
                     time = self._decoded_at[self.num_shown] if self.num_shown < len(self._decoded_at) else None
                 self.num_shown += 1
-                yield Raw(frame, time, frame.duration or 0)
+                yield Raw(StoredPicture(frame, ratios.of(frame)), time, frame.duration or 0)
 
-    def _set_up(self, context: VideoCodecContext, first: VideoFrame, time_base: Fraction) -> Conformer:
+    def _set_up(self, context: VideoCodecContext, first: StoredPicture, time_base: Fraction) -> Conformer:
         settings, video = self._settings, self._video
-        conformer = Conformer(first, pixel_ratio(video), settings.short_side, settings.pix_fmt)
+        conformer = Conformer(first, settings.short_side, settings.pix_fmt)
         require_size(settings, conformer.width, conformer.height)
         rate = settings.fps or _rate(video)
         set_up(context, settings, PictureFormat(conformer.width, conformer.height, conformer.colour, time_base, rate))

@@ -1,7 +1,7 @@
 """Pictures: decoded frames become frames as they are encoded: of one size, with one meaning of colours, upright,
 progressive.
 
-What the first frame is, all are: a later one of another size is fitted in, whole and in shape, with black around it;
+What the first frame is, all are: a later one of another shape is fitted in, whole and in shape, with black around it;
 one of another matrix is converted.
 """
 
@@ -26,6 +26,16 @@ SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITE
 _FULL_CHROMA = Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
 
 
+@dataclass(frozen=True)
+class StoredPicture:
+    """A frame as it was decoded, and its pixels' shape, which frames do not say."""
+
+    frame: VideoFrame
+    """What was decoded."""
+    ratio: Fraction
+    """Of a pixel's width to its height."""
+
+
 class Deinterlacer:
     """Takes the combs out of frames that are flagged as interlaced, a frame a frame; others stay as they are."""
 
@@ -34,12 +44,12 @@ class Deinterlacer:
         """That were flagged."""
         self._graph: Graph | None = None
         self._kind: tuple[int, int, str] | None = None
-        self._inside: deque[Raw[VideoFrame]] = deque()
+        self._inside: deque[Raw[StoredPicture]] = deque()
 
-    def progressive(self, raws: Iterable[Raw[VideoFrame]]) -> Iterator[Raw[VideoFrame]]:
+    def progressive(self, raws: Iterable[Raw[StoredPicture]]) -> Iterator[Raw[StoredPicture]]:
         """The same frames at the same times."""
         for raw in raws:
-            frame = raw.picture
+            frame = raw.picture.frame
             self.num_frames += frame.interlaced_frame
             kind = (frame.width, frame.height, frame.format.name)
             if self._graph is not None and kind != self._kind:
@@ -55,7 +65,7 @@ class Deinterlacer:
             yield from self._pulled()
         yield from self._rest()
 
-    def _pulled(self) -> Iterator[Raw[VideoFrame]]:
+    def _pulled(self) -> Iterator[Raw[StoredPicture]]:
         assert self._graph is not None
         while True:
             try:
@@ -63,9 +73,9 @@ class Deinterlacer:
             except (BlockingIOError, EOFError):
                 return
             raw = self._inside.popleft()
-            yield Raw(frame, raw.time, raw.duration)
+            yield Raw(StoredPicture(frame, raw.picture.ratio), raw.time, raw.duration)
 
-    def _rest(self) -> Iterator[Raw[VideoFrame]]:
+    def _rest(self) -> Iterator[Raw[StoredPicture]]:
         if self._graph is not None:
             self._graph.vpush(None)
             yield from self._pulled()
@@ -94,40 +104,39 @@ def _graph(frame: VideoFrame, *filters: tuple[str, str]) -> Graph:
 class Conformer:
     """Makes frames as they are encoded. What it does to the first, all have in common."""
 
-    def __init__(self, first: VideoFrame, ratio: Fraction, short_side: int | None, pix_fmt: str) -> None:
-        """`ratio` is that of a pixel's width to its height. Raises `UnknownColourError`."""
-        self.orientation = orientation_of(first)
-        self._ratio = ratio
+    def __init__(self, first: StoredPicture, short_side: int | None, pix_fmt: str) -> None:
+        """Raises `UnknownColourError`."""
+        self.orientation = orientation_of(first.frame)
         self.shape = self._shape(first)
         self.width, self.height = target_size(self.shape, short_side)
-        self.source_colour = colour_of(first)
+        self.source_colour = colour_of(first.frame)
         self.colour = self.source_colour.written()
         self._pix_fmt = pix_fmt
-        self._ways: dict[tuple[int, int, str, Colour], _Way] = {}
+        self._ways: dict[tuple[Shape, str, Colour], _Way] = {}
 
     @property
     def num_kinds(self) -> int:
         """How many kinds of frames there were; one as a rule."""
         return len(self._ways)
 
-    def conform(self, frame: VideoFrame) -> VideoFrame:
+    def conform(self, picture: StoredPicture) -> VideoFrame:
         """A frame as it is encoded. Raises `UnknownColourError`."""
-        colour = colour_of(frame)
-        kind = (frame.width, frame.height, frame.format.name, colour)
+        shape, colour = self._shape(picture), colour_of(picture.frame)
+        kind = (shape, picture.frame.format.name, colour)
         if kind not in self._ways:
-            self._ways[kind] = self._way(frame, colour)
-        made = self._ways[kind].go(frame)
+            self._ways[kind] = self._way(shape, colour)
+        made = self._ways[kind].go(picture.frame)
         # Else every I frame of the source would be one of the result.
         made.pict_type = PictureType.NONE
         return made
 
-    def _shape(self, frame: VideoFrame) -> Shape:
-        return Shape(frame.width, frame.height, self._ratio, self.orientation)
+    def _shape(self, picture: StoredPicture) -> Shape:
+        return Shape(picture.frame.width, picture.frame.height, picture.ratio, self.orientation)
 
-    def _way(self, frame: VideoFrame, colour: Colour) -> _Way:
+    def _way(self, shape: Shape, colour: Colour) -> _Way:
         width, height = self.width, self.height
-        if (frame.width, frame.height) != (self.shape.width, self.shape.height):
-            width, height = fitting_size(self._shape(frame), width, height)
+        if shape != self.shape:
+            width, height = fitting_size(shape, width, height)
         stored = (height, width) if self.orientation.is_transposed else (width, height)
         return _Way(_Scaling(*stored, self._pix_fmt, colour, self.colour), self.orientation, (self.width, self.height))
 

@@ -80,6 +80,37 @@ def test_what_an_edit_list_leaves_out_does_not_come_back_with_the_sound_gone(tmp
     assert len(video(tmp_path / "out.mp4").packets) == len(shown) < 50
 
 
+@pytest.mark.parametrize(
+    ("codec", "ratios"),
+    [
+        *((codec, ratios) for codec in ("libx264", "mpeg2video") for ratios in (("1/1", "16/9"), ("4/3", "1/1"))),
+        ("libx264", ("1/1", "1/2")),
+    ],
+)
+def test_pixels_that_change_their_shape_are_fitted_into_the_first_one(
+    codec: str, ratios: tuple[str, str], tmp_path: Path
+) -> None:
+    """White frames: what is black stands around them; by ffmpeg's own reckoning of each frame's aspect ratio."""
+    parts = [tmp_path / f"{number}.ts" for number in range(2)]
+    for part, ratio in zip(parts, ratios, strict=True):
+        white = "color=white:size=64x64:rate=25:duration=0.48"
+        made(part, "-vf", f"setsar={ratio}", "-c:v", codec, "-bf", "2", source=white)
+    whole = tmp_path / "whole.ts"
+    ffmpeg("-i", f"concat:{parts[0]}|{parts[1]}", "-c", "copy", whole)
+    probe = ["ffprobe", "-v", "error", "-show_entries", "frame=sample_aspect_ratio", "-of", "csv=p=0", whole]
+    lines = subprocess.run(probe, check=True, capture_output=True, text=True).stdout.splitlines()
+    said = [line.strip(",") for line in lines if ":" in line]
+    assert len(set(said)) == 2
+    clip = encoded(whole, Encoding(VideoSettings(), AudioOptions()), tmp_path / "out.mp4")
+    assert "changing" in clip.about.notes
+    with av.open(tmp_path / "out.mp4") as container:
+        found = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+    assert [bool((picture > 100).all()) for picture in found] == [True] * 12 + [False] * 12
+    black = (found[-1] < 100).mean()
+    first, last = (Fraction(ratio.replace(":", "/")) for ratio in (said[0], said[-1]))
+    assert black == pytest.approx(float(1 - min(first, last) / max(first, last)), abs=0.05)
+
+
 @pytest.mark.parametrize("audio", [AudioOptions(), AudioOptions("drop")])
 def test_frames_of_an_avi_follow_each_other_evenly_although_it_has_times_of_decoding_only(
     audio: AudioOptions, tmp_path: Path
