@@ -199,6 +199,23 @@ class OutOfMemoryError(TaskError):
         return f"{self.task}: the kernel killed its process for memory{f' ({self.limit})' if self.limit else ''}"
 
 
+class InstructionSetError(TaskError):
+    """Sound comes out otherwise on this machine than on the one that made other sound of the folder."""
+
+    def __init__(self, task: str, theirs: str, own: str) -> None:
+        super().__init__(task, theirs, own)
+        self.task = task
+        self.theirs = theirs
+        self.own = own
+        self.next_step = f"run the same command again on a machine with {theirs}, or use --audio drop and another --out"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.task}: has sound that is decoded or encoded, which comes out otherwise with other instructions: "
+            f"other sound of this folder was made with {self.theirs}, this machine has {self.own}"
+        )
+
+
 class UnexpectedError(TaskError):
     """An exception nobody foresaw, carried out of a worker with its traceback."""
 

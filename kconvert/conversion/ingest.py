@@ -15,17 +15,19 @@ from kconvert.conversion.checking import ClipChecking, MemberChecking
 from kconvert.conversion.damaged import DamagedAt, DamagedError, DamagedPolicy, damage, is_accepted
 from kconvert.conversion.preparing import open_preparer
 from kconvert.dataset.staged_rows import staged_writer
-from kconvert.errors import ArchiveError, OutOfMemoryError, SourceChangedError
+from kconvert.errors import ArchiveError, InstructionSetError, OutOfMemoryError, SourceChangedError
 from kconvert.events import Advance, Emit
 from kconvert.sources.access import ArchiveAccess
 from kconvert.sources.bundle import Bundle
 from kconvert.sources.fetch.stream import FetchOptions
+from kconvert.staging.claim import Claim
 from kconvert.staging.finished import FinishedClips
 from kconvert.staging.journal import ArchiveReceipt, Damage, SplitJournal, guarded, selection_line
 from kconvert.staging.part import ClipSink, part_writer
 from kconvert.staging.source_stills import stills_path
 from kconvert.storage.store import StorePath
 from kconvert.video.encoding.options import Encoding
+from kconvert.video.encoding.tools import instruction_set
 from kconvert.video.verdict import CheckOptions
 
 
@@ -95,7 +97,7 @@ def read_archive(
 
     Raises: `ArchiveError` if it is damaged, and `task.damaged` is `fail`, or it is not damaged for good; `FetchError`
     if it cannot be had, `OutOfMemoryError` if there is too little memory to check its clips, `LostLockError` if another
-    conversion has the folder.
+    conversion has the folder, `InstructionSetError` if its sound cannot be made as that of the folder was.
     """
     receipt = _Ingest(task, open_sink, _Counted(guarded(task.journal, emit))).receipt()
     task.journal.set_archive_receipt(task.archive_id, receipt)
@@ -156,7 +158,7 @@ class _Ingest:
         with (
             task.bundle.open(task.access, task.fetch, self.counted.bytes_read) as members,
             staged_writer(task.journal.rows_path(task.archive_id)) as rows,
-            closing(open_preparer(check, task.encoding, task.num_cores, task.finished)) as preparer,
+            closing(open_preparer(check, task.encoding, task.num_cores, task.finished, self._claim)) as preparer,
         ):
             clips = ClipChecking(preparer, check, sink, rows, self.counted.clip_checked)
             checking = MemberChecking(clips, task.bundle.clip_name, _is_selected(task.selection))
@@ -183,6 +185,13 @@ class _Ingest:
             part_bytes=sink.size_bytes,
             rows_sha256=rows_sha256,
         )
+
+    def _claim(self) -> None:
+        """Has the folder's sound encoded, or decoded, by this instruction set. Raises `InstructionSetError` if other
+        sound there was by another one."""
+        own = instruction_set()
+        if (found := Claim.of(self.task.journal).make(own)) != own:
+            raise InstructionSetError(self.task.name, found, own)
 
     def _damage(self, error: ArchiveError, found: DamagedAt, place: DamagedAt | None) -> Damage:
         """What is said of an archive that is damaged where it was before. Raises `DamagedError` if it is elsewhere."""

@@ -165,7 +165,7 @@ def _kept_archives(split: SplitJob, decisions: Decisions, rows: StagedRows) -> I
         start += len(indexes)
         found = decisions.take(indexes)
         digests = rows.take(found.row, ["sha256"]).column("sha256")
-        planned = plan_digest(sample_keys(split.name, found.name), digests, found.source)
+        planned = plan_digest(sample_keys(split.name, found.name), [digests], found.source)
         task = DigestTask(number, archive, split.out, split.journal, len(indexes), planned)
         yield _KeptArchive(task, indexes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kconvert.columns.column import Column
@@ -52,9 +52,10 @@ class PackTask:
         return self.path
 
 
-def plan_digest(keys: Column, sha256: Column, sources: Column) -> str:
-    """What identifies the plan of a shard: the key, the video's sha256 and the source of each sample."""
-    lines = "".join(f"{line}\n" for line in side_by_side(keys, sha256, sources))
+def plan_digest(keys: Column, digests: Sequence[Column], sources: Column) -> str:
+    """What identifies the plan of a shard: the key, the sha256 of its video, and of its sound if it has that, and the
+    source of each sample."""
+    lines = "".join(f"{line}\n" for line in side_by_side(keys, *digests, sources))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 

@@ -93,8 +93,17 @@ class ProbePreparer(Preparer):
 class EncodingPreparer(Preparer):
     """Clips are looked into, and encoded if they are good."""
 
-    def __init__(self, options: CheckOptions, encoding: Encoding, num_processes: int, finished: FinishedClips) -> None:
+    def __init__(
+        self,
+        options: CheckOptions,
+        encoding: Encoding,
+        num_processes: int,
+        finished: FinishedClips,
+        claim: Callable[[], None],
+    ) -> None:
+        """`claim` is called before a clip is kept whose sound comes out otherwise with another instruction set."""
         self._finished = finished
+        self._claim = claim
         self._options = options
         self._encoding = encoding
         self._num_processes = num_processes
@@ -114,6 +123,8 @@ class EncodingPreparer(Preparer):
 
     def _result(self, future: Future[PreparedClip], sha256: str) -> PreparedClip:
         clip = future.result()
+        if clip.about.encoded.is_sound_inexact:
+            self._claim()
         if clip.about.encoded != Encoded("unchanged"):
             self._finished.add(sha256, FinishedClip(dataclasses.asdict(clip.about), clip.data + clip.sound))
         return clip
@@ -133,11 +144,13 @@ class EncodingPreparer(Preparer):
         self._finished.keep()
 
 
-def open_preparer(options: CheckOptions, encoding: Encoding, num_cores: int, finished: FinishedClips) -> Preparer:
-    """What prepares clips as they are asked for."""
+def open_preparer(
+    options: CheckOptions, encoding: Encoding, num_cores: int, finished: FinishedClips, claim: Callable[[], None]
+) -> Preparer:
+    """What prepares clips as they are asked for; see `EncodingPreparer` for `claim`."""
     if not encoding.is_any:
         return ProbePreparer(options)
-    return EncodingPreparer(options, encoding, num_cores, finished)
+    return EncodingPreparer(options, encoding, num_cores, finished, claim)
 
 
 def prepare(process: VideoProcess, data: bytes, sha256: str, options: CheckOptions, encoding: Encoding) -> PreparedClip:

@@ -268,5 +268,6 @@ def _sample_sizes(split: SplitJob, state: _State, indexes: Column) -> Iterator[S
 
 def _plan_sha256(split: SplitJob, state: _State, indexes: Column) -> str:
     decisions = state.account.decisions
-    digests = state.rows.take(decisions.row.take(indexes), ["sha256"]).column("sha256")
-    return plan_digest(sample_keys(split.name, decisions.name.take(indexes)), digests, decisions.source.take(indexes))
+    names = ("sha256",) if split.read.encoding.audio.member is None else ("sha256", "sound_sha256")
+    rows, keys = decisions.row.take(indexes), sample_keys(split.name, decisions.name.take(indexes))
+    return plan_digest(keys, [state.rows.column(name).take(rows) for name in names], decisions.source.take(indexes))

@@ -36,7 +36,14 @@ from kconvert.conversion.selection import Selection
 from kconvert.conversion.supplements import SupplementJob, Supplements, make_supplements, read_supplements
 from kconvert.conversion.tasks import FailedTasksError, Failure, Tasks
 from kconvert.conversion.workers import describe_workers, task_bytes
-from kconvert.dataset.manifest import DamagedEntry, Manifest, SplitRecord, SupplementEntry, read_manifest
+from kconvert.dataset.manifest import (
+    DamagedEntry,
+    Manifest,
+    SplitRecord,
+    SupplementEntry,
+    one_instruction_set,
+    read_manifest,
+)
 from kconvert.engines.engine import Engine, TaskNeeds
 from kconvert.engines.node_check import checked_nodes
 from kconvert.engines.open import EngineChoice, open_engine
@@ -171,6 +178,8 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
         _note_all(observer, clear_temporaries(job.journal, job.release.splits))
         if plans:
             job.journal.set_identity(job.identity)
+            if theirs := one_instruction_set(state.records.values()):
+                job.journal.claim.set(theirs)
             plans = _fixed(plans, job.journal, job.selection)
         made, failures = _make_all(job, state, plans, opened, observer) if plans else ({}, [])
         planned = {plan.info.name for plan in plans}
@@ -459,6 +468,7 @@ def _finish(job: Job, records: Mapping[str, SplitRecord], supplements: Sequence[
         extracted={split: record.extracted for split, record in records.items() if record.extracted},
         labels=labels_entry(job.release),
         tools=job.identity["tools"],
+        sound_instruction_set=one_instruction_set(records.values()),
         kconvert_version=VERSION,
     )
     if not is_finished(job.out, manifest):

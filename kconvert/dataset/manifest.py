@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -176,6 +176,8 @@ class SplitRecord:
     """How its clips lay in folders; `""` if they were in archives."""
     num_unused: int = field(default=0, metadata=LATER)
     """Clips beside them that are in no split."""
+    sound_instruction_set: str = field(default="", metadata=LATER)
+    """By which sound of the folder was made that comes out otherwise by others; `""` if none was."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,8 @@ class Manifest:
     """What its release is; `None` if the catalogue has it."""
     num_unused: int = field(default=0, metadata=LATER)
     """Clips of the origin that are in no split."""
+    sound_instruction_set: str = field(default="", metadata=LATER)
+    """By which sound was made that comes out otherwise by others; `""` if none was."""
     format_version: int = field(default=FORMAT_VERSION)
     """Of the folder."""
 
@@ -268,6 +272,8 @@ class Manifest:
         first = ("format_version", "kconvert_version", "release", "options", "splits")
         later = [name for name in ("extracted", "num_unused", "description") if content[name]]
         order = (*first, *later, "shards", "tables", "damaged", "supplements", "labels", "tools")
+        if content["sound_instruction_set"]:
+            order = (*order, "sound_instruction_set")
         return json.dumps({key: content[key] for key in order}, indent=2, ensure_ascii=False) + "\n"
 
     def record(self, split: str) -> SplitRecord:
@@ -275,7 +281,15 @@ class Manifest:
         shards = tuple(shard for shard in self.shards if shard.split == split)
         table = next(table for table in self.tables if table.path == table_path(split))
         damaged = tuple(entry for entry in self.damaged if entry.split == split)
-        return SplitRecord(self.splits[split], shards, table, damaged, self.extracted.get(split, ""), self.num_unused)
+        return SplitRecord(
+            counts=self.splits[split],
+            shards=shards,
+            table=table,
+            damaged=damaged,
+            extracted=self.extracted.get(split, ""),
+            num_unused=self.num_unused,
+            sound_instruction_set=self.sound_instruction_set,
+        )
 
     @property
     def sound_kind(self) -> str | None:
@@ -339,3 +353,8 @@ def finished_manifest(out: StorePath) -> Manifest:
     if manifest is None:
         raise UsageError(f"{out}: no {MANIFEST_NAME}; expected a folder that a conversion has finished")
     return manifest
+
+
+def one_instruction_set(records: Iterable[SplitRecord]) -> str:
+    """That by which sound of a folder was made which comes out otherwise by others; `""` if none was."""
+    return max((record.sound_instruction_set for record in records), default="")

@@ -4,6 +4,7 @@
     snapshot.json                   how far the run is that works on the folder
     number                          which conversion this is: what another one left late is nothing to it
     identity.json                   release, format and every option that changes bytes
+    instruction_set                 which makes the sound that comes out otherwise by others (see `claim`)
     supplements/ava/…               files of further annotations, as they were read
     supplements/ava.json            their digests, written after them
     train/inputs.json               the archives and the annotation file this split is made from
@@ -40,6 +41,7 @@ from kconvert.catalog.release import AnnotationFile
 from kconvert.dataset.manifest import JOURNAL_FOLDER, DamageHandling, SplitRecord
 from kconvert.errors import BusyError, LostLockError, UsageError
 from kconvert.events import Advance, Emit, Snapshot
+from kconvert.staging.claim import Claim
 from kconvert.storage.records import LATER, Record, build
 from kconvert.storage.store import StorePath
 from kconvert.storage.threads import at_once
@@ -240,7 +242,7 @@ class Journal:
 
     def refusal(self) -> str:
         """Why the last run was refused before it began anything; `""` if it was not."""
-        return (_content(self.folder / _REFUSAL_NAME) or b"").decode("utf-8", "replace")
+        return _text(self.folder / _REFUSAL_NAME)
 
     def set_refusal(self, reason: str) -> None:
         self.folder.make_folder()
@@ -249,7 +251,13 @@ class Journal:
     def forget_refusal(self) -> None:
         (self.folder / _REFUSAL_NAME).remove()
 
+    @property
+    def claim(self) -> Claim:
+        """Which instruction set makes sound."""
+        return Claim(self.folder)
+
     def forget_identity(self) -> None:
+        self.claim.forget()
         (self.folder / _NUMBER_NAME).remove()
         (self.folder / "identity.json").remove()
 
@@ -413,7 +421,7 @@ class SplitJournal:
 
     def failure(self, archive_id: str) -> str:
         """Why reading an archive failed the last time; `""` if it did not."""
-        return (_content(self._failure_path(archive_id)) or b"").decode("utf-8", "replace")
+        return _text(self._failure_path(archive_id))
 
     def forget_failure(self, archive_id: str) -> None:
         self._failure_path(archive_id).remove()
@@ -491,7 +499,12 @@ def guarded(journal: SplitJournal, emit: Emit) -> Emit:
 
 def _number(folder: StorePath) -> str:
     """Of the conversion that a journal is of; `""` if it has none."""
-    return (_content(folder / _NUMBER_NAME) or b"").decode("utf-8", "replace")
+    return _text(folder / _NUMBER_NAME)
+
+
+def _text(path: StorePath) -> str:
+    """The content of a file of text; `""` if it is not there."""
+    return (_content(path) or b"").decode("utf-8", "replace")
 
 
 def _content(path: StorePath) -> bytes | None:

@@ -6,10 +6,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +127,11 @@ def test_an_m4a_has_the_packets_of_aac_as_they_are(source: Path, clips: dict[str
     for row in rows:
         path, what = (tmp_path / "out" / row["shard"]).with_suffix(".m4a"), kind_of(row)
         assert row["sound_num_samples"] is None
+        assert row["is_silent"] == (what in ("zeros", "none"))
         if what in ("aac", "stereo"):
             assert digest(path) == digest(clips[row["key"].removeprefix("val_")])
         elif what == "none":
             # A file without a track.
-            assert row["is_silent"]
             assert b"trak" not in path.read_bytes()
         else:
             assert {note.split(" (")[0] for note in row["encoding_notes"]} == (
@@ -277,6 +278,69 @@ def test_a_member_that_was_changed_is_found(source: Path, tmp_path: Path, to: st
     )
 
 
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Sequence[str]:
+    """What runs a command on a processor that knows none of the newer instructions, as far as it says."""
+    if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("`unshare -rm` is not permitted here, so that no processor can be put on")
+    said = tmp_path_factory.mktemp("processor") / "cpuinfo"
+    said.write_text("processor : 0\nflags : fpu sse2\n", "ascii")
+    return ["unshare", "-rm", "sh", "-c", f'mount --bind {said} /proc/cpuinfo && exec "$@"', "sh"]
+
+
+@pytest.mark.parametrize("way", ["keep", "wav", "resample"])
+def test_sound_of_one_folder_is_made_by_one_instruction_set(
+    clips: dict[str, Path], elsewhere: Sequence[str], tmp_path: Path, way: str
+) -> None:
+    """Another machine is told before it adds to a folder where that matters, and only there."""
+    options = {"keep": ("--audio", "keep", "--video.short_side", 32), "wav": ("--audio.member", "wav")}
+    asked = options.get(way, ("--audio", "resample", "--audio.rate", 16000))
+    opus = tmp_path / "opus.mkv"
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", clips[clip_name(0)], "-c:v", "copy", "-c:a", "libopus", opus], check=True
+    )
+    inexact = {"keep": clips[clip_name(1)], "wav": opus, "resample": clips[clip_name(0)]}[way].read_bytes()
+    source = origin(tmp_path / "source", {clip_name(number): inexact for number in range(2)}, 2)
+    words = ("k400", "--split", "val", "--origin", source, "--out", tmp_path / "out", *asked)
+    late = source / "400/val/part_1.tar.gz"
+    late.rename(tmp_path / "late")
+    assert kconvert(*words).code == 3
+    (tmp_path / "late").rename(late)
+    other = kconvert(*words, within=elsewhere)
+    assert other.code == (2 if way == "resample" else 3)
+    assert "sse2" in other.err + other.out
+    if way != "resample":
+        assert "has sound that is decoded or encoded, which comes out otherwise" in other.err + other.out
+        assert "on a machine with" in other.err + other.out
+    assert kconvert(*words).code == 0
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["sound_instruction_set"].startswith(platform.machine())
+    assert "sse2" not in manifest["sound_instruction_set"]
+    again = kconvert(*words)
+    assert again.code == 0
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text()) == manifest
+
+
+def test_sound_that_comes_out_the_same_everywhere_may_be_made_anywhere(
+    clips: dict[str, Path], elsewhere: Sequence[str], tmp_path: Path
+) -> None:
+    """AAC that is copied, or decoded by integers; what is lossless."""
+    exact = {name: path.read_bytes() for name, path in clips.items() if NUMBERS[name] != "zeros"}
+    trees = []
+    for number, within in enumerate(((), elsewhere)):
+        source = origin(tmp_path / f"source{number}", exact, 2)
+        words = ("k400", "--split", "val", "--origin", source, "--out", tmp_path / f"out{number}")
+        late = source / "400/val/part_1.tar.gz"
+        late.rename(tmp_path / "late")
+        asked = ("--audio", "drop", "--audio.member", "flac")
+        assert kconvert(*words, *asked).code == 3
+        (tmp_path / "late").rename(late)
+        assert kconvert(*words, *asked, within=within).code == 0
+        trees.append(tree(tmp_path / f"out{number}"))
+        assert "sound_instruction_set" not in json.loads((tmp_path / f"out{number}" / "manifest.json").read_text())
+    assert trees[0] == trees[1]
+
+
 def test_what_kills_a_run_between_video_and_sound_costs_nothing(source: Path, tmp_path: Path) -> None:
     """Finished clips are found again with their sound."""
     name = next(name for name, kind in NUMBERS.items() if kind == "stereo")
@@ -289,7 +353,7 @@ def test_what_kills_a_run_between_video_and_sound_costs_nothing(source: Path, tm
     folder.make_folder()
     made = []
     for _ in range(2):
-        preparer = EncodingPreparer(CheckOptions(), encoding, 1, FinishedClips(folder, "0", "1"))
+        preparer = EncodingPreparer(CheckOptions(), encoding, 1, FinishedClips(folder, "0", "1"), lambda: None)
         made.append(preparer.begin(data, "ab" * 32)())
         preparer.close()
     assert made[0] == made[1]

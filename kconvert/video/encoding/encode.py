@@ -23,7 +23,7 @@ from kconvert.video.encoding.encoder import PictureFormat, UnencodableError, enc
 from kconvert.video.encoding.mux import Mp4Writer, moved, starts, with_decoding_times
 from kconvert.video.encoding.options import AudioOptions, Encoding, VideoSettings
 from kconvert.video.encoding.pictures import Conformer, Deinterlacer, StoredPicture
-from kconvert.video.encoding.sound import Sound, add_sound, best_audio
+from kconvert.video.encoding.sound import Sound, SoundSource, add_sound, best_audio
 from kconvert.video.encoding.sound_file import sound_file
 from kconvert.video.encoding.timeline import Raw, Timeline, at_rate
 from kconvert.video.encoding.written import Expected, WrittenError, require_written
@@ -118,7 +118,8 @@ class _Work:
             fault = Fault("undecodable", sound.problem)
         notes = (*pictures.notes(), *sound.notes)
         comparison = comparing.compared(data) if comparing is not None else None
-        return EncodedClip(Encoded("encoded", why, notes, pictures.num_shown, fault, comparison), data)
+        about = Encoded("encoded", why, notes, pictures.num_shown, fault, comparison, is_sound_inexact=sound.is_inexact)
+        return EncodedClip(about, data)
 
     def remuxed(self, why: tuple[str, ...]) -> EncodedClip:
         """The clip with the packets of its video as they are."""
@@ -140,7 +141,8 @@ class _Work:
         times = [int((time + lead) * 1_000_000) for time in shown]
         require_written(data, Expected(width, height, times, 0))
         fault = Fault("undecodable", sound.problem) if sound.problem else None
-        return EncodedClip(Encoded("remuxed", why, tuple(sound.notes), fault=fault), data)
+        about = Encoded("remuxed", why, tuple(sound.notes), fault=fault, is_sound_inexact=sound.is_inexact)
+        return EncodedClip(about, data)
 
     def with_sound(self, made: EncodedClip) -> EncodedClip:
         """The same, and its sound in a file of its own."""
@@ -151,7 +153,8 @@ class _Work:
             sound = sound_file(container, self.audio, start if self.origin is None else self.origin)
         fault = made.about.fault or (Fault("undecodable", sound.problem) if sound.problem else None)
         notes = tuple(dict.fromkeys((*made.about.notes, *sound.notes)))
-        about = replace(made.about, notes=notes, fault=fault, sound=sound.facts)
+        is_inexact = made.about.is_sound_inexact or sound.is_inexact
+        about = replace(made.about, notes=notes, fault=fault, sound=sound.facts, is_sound_inexact=is_inexact)
         return EncodedClip(about, made.data, sound.data)
 
     def _sound(self, writer: Mp4Writer, origin: Fraction) -> Sound:
@@ -159,7 +162,7 @@ class _Work:
             return Sound()
         with opened(self.clip) as container:
             audio = best_audio(container)
-            return Sound() if audio is None else add_sound(writer, container, audio, self.audio, origin)
+            return Sound() if audio is None else add_sound(writer, SoundSource(container, audio), self.audio, origin)
 
 
 def _written(writer: Mp4Writer, packets: list[Packet[Any]], sound: Sound) -> tuple[bytes, Fraction]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from kconvert.storage.records import LATER
 from kconvert.video.metadata import MediaMetadata
 from kconvert.video.verdict import Defect, Fault
 
@@ -52,7 +53,7 @@ class SoundFacts:
     lead_seconds: float
     """How long before the first picture it begins."""
     is_silent: bool
-    """Whether there is no sound, or every sample is 0, as far as samples are known."""
+    """Whether there is no sound, or every sample of 16 bits is 0."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class Encoded:
     """How near the result is; `None` where that was not looked at."""
     sound: SoundFacts | None = None
     """Of the file of its sound; `None` if there is none."""
+    is_sound_inexact: bool = field(default=False, metadata=LATER)
+    """Whether sound that is written comes out otherwise with another instruction set."""
 
 
 @dataclass(frozen=True)

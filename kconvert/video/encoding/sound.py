@@ -28,6 +28,8 @@ MAX_HOLE_SECONDS = Fraction(1, 10)
 """What libswresample mends by silence; less is evened out (`min_hard_comp`)."""
 _LEAST_MP3_RATE = 16_000
 """In an mp4, as libavformat writes it (libavformat/movenc.c)."""
+_INTEGER_PCM = ("pcm_s", "pcm_u", "pcm_alaw", "pcm_mulaw")
+_LOSSLESS = frozenset(("flac", "alac"))
 _AAC_BITS_A_CHANNEL = 64_000
 _MP3_KIND = (1, 0b0001_1000, 2, 0b0000_1100)
 """Where the version and the rate are in the head of an MPEG audio frame (ISO/IEC 11172-3, 2.4.1.3): byte, bits."""
@@ -49,6 +51,8 @@ class Sound:
     """Samples a second; 0 without sound."""
     num_channels: int = 0
     """0 without sound."""
+    is_inexact: bool = False
+    """Whether it comes out otherwise with another instruction set."""
 
 
 def best_audio(container: InputContainer) -> AudioStream | None:
@@ -62,19 +66,16 @@ def is_copied(container: InputContainer, audio: AudioStream, options: AudioOptio
     return options.track == "keep" and not SoundSource(container, audio).why_not_copied()
 
 
-def add_sound(
-    writer: Mp4Writer, container: InputContainer, audio: AudioStream, options: AudioOptions, origin: Fraction
-) -> Sound:
+def add_sound(writer: Mp4Writer, source: SoundSource, options: AudioOptions, origin: Fraction) -> Sound:
     """Adds the sound to a file that is written; `origin` is when the first picture is shown, in seconds on the timeline
     of the source.
 
     Raises: `av.FFmpegError` if it cannot be read or encoded.
     """
-    source = SoundSource(container, audio)
     why = source.why_not_copied() if options.track == "keep" else "resampled"
     if not why:
         return _copied(writer, source, origin)
-    return _encoded(writer, source, SoundTarget.of(audio, options), origin, why)
+    return _encoded(writer, source, SoundTarget.of(source.audio, options), origin, why)
 
 
 class SoundSource:
@@ -127,10 +128,13 @@ class SoundSource:
         return Fraction(samples, self.audio.codec_context.sample_rate or 1)
 
     def frames(self, sound: Sound, context: AudioCodecContext | None = None) -> Iterator[AudioFrame]:
-        """What decodes, by a decoder of its own perhaps."""
+        """What decodes, from the beginning, by a decoder of its own perhaps."""
         if context is None:
             context = self.audio.codec_context
-            context.thread_count = 1
+            if context.is_open:
+                context.flush_buffers()
+            else:
+                context.thread_count = 1
         for packet in [*self.packets, None]:
             try:
                 frames = context.decode(packet)
@@ -154,6 +158,11 @@ class SoundSource:
             # It knows fewer kinds of AAC than the other decoder.
             return None
         return context
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether it decodes by integers, to the same samples everywhere."""
+        return self._codec.startswith(_INTEGER_PCM) or self._codec in _LOSSLESS
 
     @property
     def first_heard(self) -> Fraction:
@@ -204,7 +213,7 @@ class SoundTarget:
 
 
 def _encoded(writer: Mp4Writer, source: SoundSource, target: SoundTarget, origin: Fraction, why: str) -> Sound:
-    sound = Sound(notes=[f"sound encoded ({why})"])
+    sound = Sound(notes=[f"sound encoded ({why})"], is_inexact=True)
     frames = list(resampled(source.frames(sound), source.tick, target, origin))
     if not frames:
         return Sound(notes=["no sound decodes"], problem=sound.problem)

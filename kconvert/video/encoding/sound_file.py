@@ -59,6 +59,8 @@ class SoundFile:
     """What of the sound does not decode; `""` if all does."""
     notes: tuple[str, ...] = ()
     """What was done to it, and why."""
+    is_inexact: bool = False
+    """Whether it comes out otherwise with another instruction set."""
 
 
 def sound_file(container: InputContainer, options: AudioOptions, origin: Fraction) -> SoundFile:
@@ -84,7 +86,7 @@ def sound_file(container: InputContainer, options: AudioOptions, origin: Fractio
         lead_seconds=max(0, -start) / target.rate,
         is_silent=not any(data),
     )
-    return SoundFile(facts, file, sound.problem, tuple(sound.notes))
+    return SoundFile(facts, file, sound.problem, tuple(sound.notes), sound.is_inexact)
 
 
 def _target(audio: AudioStream | None, options: AudioOptions) -> SoundTarget:
@@ -103,6 +105,7 @@ def _frames(source: SoundSource, target: SoundTarget, origin: Fraction, sound: S
     frames = source.frames(sound, decoder)
     if decoder is None:
         sound.notes.append(f"sound decoded ({source.audio.codec_context.name})")
+        sound.is_inexact = not source.is_lossless
     else:
         frames = _from_the_first_heard(frames, source)
     return resampled(frames, source.tick, target, origin)
@@ -165,20 +168,22 @@ def _block(target: SoundTarget) -> int:
 
 def _m4a(container: InputContainer, audio: AudioStream | None, options: AudioOptions, origin: Fraction) -> SoundFile:
     """The packets of AAC as they are, or AAC that is encoded anew."""
-    writer, sound = Mp4Writer("ipod"), Sound()
+    writer, sound, is_silent = Mp4Writer("ipod"), Sound(), True
     is_asked = options.rate is not None or options.channels is not None
+    target = _target(audio, options)
     if audio is not None:
         is_aac = audio.codec_context.codec.canonical_name == "aac"
         track = AudioOptions("resample" if is_asked or not is_aac else "keep", options.rate, options.channels)
-        sound = add_sound(writer, container, audio, track, origin)
+        source = SoundSource(container, audio)
+        is_silent = not any(map(any, _samples(_frames(source, target, origin, Sound()), target)))
+        sound = add_sound(writer, source, track, origin)
     lead = max(Fraction(0), -sound.starts)
     for packet in sound.packets if lead else ():
         moved(packet, round(lead / packet.time_base))
-    target = _target(audio, options)
     if not sound.packets:
         # A file has a track, if an empty one, which then has nothing of it but the kind of file.
         add_aac(writer, SoundTarget(_EMPTY_RATE, _EMPTY_LAYOUT))
     file = writer.write(sound.packets)
     rate, num_channels = (sound.rate, sound.num_channels) if sound.packets else (target.rate, target.num_channels)
-    facts = SoundFacts(len(file), rate, num_channels, None, float(lead), not sound.packets)
-    return SoundFile(facts, file, sound.problem, tuple(sound.notes))
+    facts = SoundFacts(len(file), rate, num_channels, None, float(lead), is_silent)
+    return SoundFile(facts, file, sound.problem, tuple(sound.notes), sound.is_inexact)

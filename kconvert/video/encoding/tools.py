@@ -28,11 +28,12 @@ def encoding_tools(encoding: Encoding) -> Mapping[str, str]:
         found["video_encoder"] = f"{encoder_name(encoding.video)} {options}"
     if encoding.audio.track == "resample" or encoding.audio.member == "m4a":
         # Decoding and encoding AAC come out otherwise with other instructions.
-        found["audio_encoder"] = f"aac on {_instruction_set()}"
+        found["audio_encoder"] = f"aac on {instruction_set()}"
     return found
 
 
-def _instruction_set() -> str:
+def instruction_set() -> str:
+    """What this machine encodes sound with, and decodes most of it."""
     try:
         text = _CPU.read_text("ascii", "replace")
     except OSError:

@@ -62,14 +62,15 @@ def test_a_shard_is_packed_with_its_receipt(tmp_path: Path) -> None:
         assert offset is not None
         assert shard[offset : offset + len(video)] == video
     assert sum(event.num_clips for event in told) == 3
-    columns = [Column.of(sample.metadata[name] for sample in task.samples) for name in ("key", "sha256", "source")]
-    planned = plan_digest(*columns)
+    names = ("key", "sha256", "source")
+    keys, digests, sources = (Column.of(sample.metadata[name] for sample in task.samples) for name in names)
+    planned = plan_digest(keys, [digests], sources)
     assert task.plan_sha256 == planned
     assert is_packed(receipt, local(tmp_path), task.path, FORMAT, planned)
-    backwards = plan_digest(*(Column.of(column.values[::-1]) for column in columns))
-    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, backwards)
-    others = plan_digest(columns[0], Column.constant("other bytes", 3), columns[2])
-    assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, others)
+    back, front, source = (Column.of(column.values[::-1]) for column in (keys, digests, sources))
+    other = Column.constant("other bytes", 3)
+    for changed in ((back, [front], source), (keys, [other], sources), (keys, [digests, other], sources)):
+        assert not is_packed(receipt, local(tmp_path), task.path, FORMAT, plan_digest(*changed))
     longer = replace(receipt, offsets=(*receipt.offsets, 7))
     assert not is_packed(longer, local(tmp_path), task.path, FORMAT, planned)
     (tmp_path / task.path).write_bytes(b"short")

@@ -97,7 +97,16 @@ def test_pixels_that_change_their_shape_are_fitted_into_the_first_one(
         made(part, "-vf", f"setsar={ratio}", "-c:v", codec, "-bf", "2", source=white)
     whole = tmp_path / "whole.ts"
     ffmpeg("-i", f"concat:{parts[0]}|{parts[1]}", "-c", "copy", whole)
-    probe = ["ffprobe", "-v", "error", "-show_entries", "frame=sample_aspect_ratio", "-of", "csv=p=0", whole]
+    probe: list[str | Path] = [
+        "ffprobe",
+        "-v",
+        "error",
+        "-show_entries",
+        "frame=sample_aspect_ratio",
+        "-of",
+        "csv=p=0",
+        whole,
+    ]
     lines = subprocess.run(probe, check=True, capture_output=True, text=True).stdout.splitlines()
     said = [line.strip(",") for line in lines if ":" in line]
     assert len(set(said)) == 2
