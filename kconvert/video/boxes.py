@@ -116,21 +116,12 @@ def has_cutting_edits(data: Bytes) -> bool:
 
 def video_seconds(data: Bytes) -> Iterator[tuple[float, float]]:
     """How long each video track lasts by its samples' times (`stts`, 8.6.1.2), and how long it states (`mdhd`)."""
-    for track in filter(lambda track: _is_video(data, track), _tracks(data)):
+    for track in filter(lambda track: _is_handled_by(data, track, b"vide"), _tracks(data)):
         stated = [_timescale_and_duration(data, box) for box in _below(data, track, (b"mdia", b"mdhd"))]
         for scale, duration in stated:
             indexed = sum(_indexed_duration(data, box) for box in _tables(data, track) if box.kind == b"stts")
             if scale:
                 yield indexed / scale, duration / scale
-
-
-def num_descriptions(data: Bytes) -> int:
-    """How many descriptions of samples the video tracks have (`stsd`, 8.5.2): more than one each where what is coded
-    changes on the way."""
-    found = (
-        box for track in _tracks(data) if _is_video(data, track) for box in _tables(data, track) if box.kind == b"stsd"
-    )
-    return sum(int.from_bytes(data[box.start + 4 : box.start + 8], "big") for box in found)
 
 
 def is_index_first(data: Bytes) -> bool:
@@ -152,7 +143,7 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True)
 class IndexedTrack:
-    """A video track as the index of its file has it."""
+    """A track as the index of its file has it."""
 
     timescale: int
     """Units of the media a second; 0 if it states none."""
@@ -166,14 +157,25 @@ class IndexedTrack:
     """The runs of `ctts`; nothing without one."""
     edits: Sequence[Edit]
     """In their order."""
+    num_descriptions: int
+    """As `stsd` counts them (8.5.2): more than one where what is coded changes on the way."""
     has_all_samples: bool
     """Whether each sample has some bytes, and the file is long enough for all of them."""
 
 
 def video_tracks(data: Bytes) -> Iterator[IndexedTrack]:
     """The video tracks of an ISO file."""
+    return _indexed_tracks(data, b"vide")
+
+
+def sound_tracks(data: Bytes) -> Iterator[IndexedTrack]:
+    """The tracks of sound of an ISO file."""
+    return _indexed_tracks(data, b"soun")
+
+
+def _indexed_tracks(data: Bytes, handler: bytes) -> Iterator[IndexedTrack]:
     movie = next((_timescale_and_duration(data, box)[0] for box in _movie_boxes(data, b"mvhd")), 0)
-    for track in filter(lambda track: _is_video(data, track), _tracks(data)):
+    for track in filter(lambda track: _is_handled_by(data, track, handler), _tracks(data)):
         media = _below(data, track, (b"mdia", b"mdhd"))
         tables = {box.kind: box for box in _tables(data, track)}
         sizes = tables.get(b"stsz")
@@ -184,6 +186,11 @@ def video_tracks(data: Bytes) -> Iterator[IndexedTrack]:
             durations=_entries(data, tables.get(b"stts"), 8),
             offsets=_entries(data, tables.get(b"ctts"), 8),
             edits=[edit for box in _below(data, track, (b"edts", b"elst")) for edit in _edits(data, box)],
+            num_descriptions=sum(
+                int.from_bytes(data[box.start + 4 : box.start + 8], "big")
+                for box in _tables(data, track)
+                if box.kind == b"stsd"
+            ),
             has_all_samples=sizes is not None and _has_all_samples(data, tables, sizes),
         )
 
@@ -230,10 +237,10 @@ def _tracks(data: Bytes) -> Iterator[Box]:
     return _movie_boxes(data, b"trak")
 
 
-def _is_video(data: Bytes, track: Box) -> bool:
-    """Whether its handler says so (`hdlr`, 8.4.3)."""
+def _is_handled_by(data: Bytes, track: Box, handler: bytes) -> bool:
+    """Whether it is of that kind (`hdlr`, 8.4.3)."""
     handlers = _below(data, track, (b"mdia", b"hdlr"))
-    return any(data[box.start + 8 : box.start + 12] == b"vide" for box in handlers)
+    return any(data[box.start + 8 : box.start + 12] == handler for box in handlers)
 
 
 def _below(data: Bytes, box: Box, kinds: Sequence[bytes]) -> list[Box]:

@@ -34,7 +34,7 @@ from kconvert.video.child import Clip
 from kconvert.video.containers import is_picture_format
 from kconvert.video.messages import MAX_MESSAGES, Messages, captured, explain, with_last
 from kconvert.video.metadata import MediaMetadata, is_variable
-from kconvert.video.opening import opened
+from kconvert.video.opening import BUFFER_BYTES, MP4, glanced, opened
 from kconvert.video.streams import best_video
 from kconvert.video.structure import decoded_fault, index_fault, no_video_fault, structure_fault, times_fault
 from kconvert.video.verdict import CheckOptions, Fault, Probed
@@ -49,19 +49,12 @@ _ROTATION = re.compile(
 """As `av_dump_format` prints them, older and newer: what metadata say stands behind a padded key, each line of it."""
 _FULL_TURN = 360
 _GLANCED_CODECS = ("h264", "aac")
-_MAX_GLANCED_STREAMS = 8
-_NO_DECODER = {"codec_whitelist": "none"}
-"""Has avformat_find_stream_info take the container's word, as it finds no decoder that it may use."""
 _SLICES = (1, 5)
 """NAL units that begin a picture."""
 _HEAD_BYTES = 64
 """The head of a slice takes some twenty at most before the first bit of its pictures, but for weights."""
 _UNFILTERED = {"skip_loop_filter": "all"}
 """Pictures without their last filter, a third of the work: whether they can be decoded does not depend on it."""
-_BUFFER_BYTES = 1 << 16
-"""Larger ones cost more to fill than they save."""
-_MP4 = "mp4"
-"""What libavformat calls everything that begins with a box of type `ftyp`, as official clips do."""
 _NOTHING = MediaMetadata()
 
 
@@ -104,7 +97,7 @@ class LibavProber:
         if data[4:8] != b"ftyp":
             return None
         try:
-            with _opened(data, stream_options=[_NO_DECODER] * _MAX_GLANCED_STREAMS) as container:
+            with glanced(data) as container:
                 videos = container.streams.video
                 # What is odd enough to be complained of is looked at in full; so is what there is a choice of.
                 is_odd = any(not _CLOSED.search(text) for _, _, text in messages)
@@ -153,10 +146,10 @@ def _nobody(what: object) -> None:
     """Nobody wants to know."""
 
 
-def _opened(data: Clip, **options: Any) -> InputContainer:
+def _opened(data: Clip) -> InputContainer:
     # Given the format, the library need not ask all its 350 demuxers.
-    kind = _MP4 if data[4:8] == b"ftyp" else None
-    return opened(data, format=kind, buffer_size=_BUFFER_BYTES, **options)
+    kind = MP4 if data[4:8] == b"ftyp" else None
+    return opened(data, format=kind, buffer_size=BUFFER_BYTES)
 
 
 def _opens(stream: Stream) -> bool:

@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from kconvert.video.boxes import has_index, is_index_first, num_descriptions, video_tracks
+from kconvert.video.boxes import has_index, is_index_first, video_tracks
 from kconvert.video.child import Clip
 from kconvert.video.encoding.colour import FULL_RANGE, UNSPECIFIED, colour_of
 from kconvert.video.encoding.options import AudioOptions, VideoSettings
@@ -26,7 +26,8 @@ from kconvert.video.shape import pixel_ratio, usable_ratio
 from kconvert.video.shown_times import indexed_times
 from kconvert.video.streams import has_no_shown_times
 
-_CODECS = {"h264": "h264", "hevc": "hevc", "av1": "av1"}
+CODECS = {"h264": "h264", "hevc": "hevc", "av1": "av1"}
+"""The names of decoders, by what is asked for."""
 _HELD = frozenset(("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "vvc"))
 _PROGRESSIVE = (0, 1)
 """Unknown counts as progressive: a first picture that is not says so itself."""
@@ -36,8 +37,8 @@ def why_encoded(clip: Clip, container: InputContainer, video: VideoStream, setti
     """Why the video cannot keep its packets; nothing if it can. Raises: `av.FFmpegError`, `UnknownColourError`."""
     found = list(_by_container(clip, video, settings))
     if "container" not in found:
-        found += _by_index(clip, video, settings, best_audio(container) is not None)
-    return tuple(found or _by_picture(container, video, settings))
+        found += by_index(clip, video, settings, best_audio(container) is not None)
+    return tuple(found or by_picture(_first_frame(container, video), video, settings))
 
 
 def why_remuxed(clip: Clip, container: InputContainer, video: VideoStream, audio: AudioOptions) -> tuple[str, ...]:
@@ -74,19 +75,20 @@ def _by_container(clip: Clip, video: VideoStream, settings: VideoSettings) -> It
     context = video.codec_context
     if not has_index(clip):
         yield "container"
-    if context.codec.canonical_name != _CODECS[settings.codec]:
+    if context.codec.canonical_name != CODECS[settings.codec]:
         yield "codec"
     if context.pix_fmt != settings.pix_fmt:
         yield "pixel_format"
 
 
-def _by_index(clip: Clip, video: VideoStream, settings: VideoSettings, has_sound: bool) -> Iterator[str]:
+def by_index(clip: Clip, video: VideoStream, settings: VideoSettings, has_sound: bool) -> Iterator[str]:
+    """Why the video of an ISO file cannot keep its packets, by what its index says."""
     tracks = list(video_tracks(clip))
     times = indexed_times(clip)
     if times is None or len(tracks) != 1:
         yield "edits"
         return
-    if num_descriptions(clip) != 1:
+    if tracks[0].num_descriptions != 1:
         yield "descriptions"
     entries = list(video.index_entries)
     keys = [number for number, entry in enumerate(entries) if entry.is_keyframe]
@@ -113,8 +115,8 @@ def _by_times(ticks: Sequence[int], tick_seconds: Fraction, fps: Fraction | None
         yield "rate"
 
 
-def _by_picture(container: InputContainer, video: VideoStream, settings: VideoSettings) -> Iterator[str]:
-    frame = _first_frame(container, video)
+def by_picture(frame: VideoFrame | None, video: VideoStream, settings: VideoSettings) -> Iterator[str]:
+    """The same by the first frame, which may be `None` if none decodes. Raises `UnknownColourError`."""
     if frame is None:
         yield "undecodable"
         return

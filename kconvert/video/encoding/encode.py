@@ -20,6 +20,7 @@ from kconvert.video.encoding.comparison import Comparing
 from kconvert.video.encoding.conforming import why_encoded, why_not_remuxed, why_remuxed
 from kconvert.video.encoding.encoded import Encoded, EncodedClip, Known, failed
 from kconvert.video.encoding.encoder import PictureFormat, UnencodableError, encoder_name, require_size, set_up
+from kconvert.video.encoding.glance import surely_stays
 from kconvert.video.encoding.mux import Mp4Writer, moved, starts, with_decoding_times
 from kconvert.video.encoding.options import AudioOptions, Encoding, VideoSettings
 from kconvert.video.encoding.pictures import Conformer, Deinterlacer, StoredPicture
@@ -46,6 +47,8 @@ class _NothingDecodesError(Exception):
 def encode(clip: Clip, report: Callable[[object], None], encoding: Encoding, known: Known) -> EncodedClip:
     """What becomes of a clip. For the video process. Raises `MemoryError` if it takes more than is allowed."""
     try:
+        if encoding.audio.member is None and surely_stays(clip, encoding):
+            return EncodedClip(Encoded("unchanged"))
         with captured() as messages, opened(clip) as container:
             video = best_video(container)
             if video is None or video.codec_context is None:
