@@ -28,7 +28,10 @@ WAYS = {
     "webdataset by hand": ("webdataset_by_hand", "webdataset"),
     "MosaicML streaming": ("mds", "mds"),
     "LitData": ("litdata", "litdata"),
+    "torchvision, `Kinetics`": ("kinetics_class", "folder"),
 }
+_TORCHVISION = "kinetics_class"
+"""Is no part of what the tests install: its torch is a build for GPUs, of several gigabytes."""
 RECIPES: dict[str, tuple[str, ...]] = {"originals": (), "dense-256": ("--video.recipe", "dense-256")}
 _BATCH = 4
 _NUM_SHARDS = 8
@@ -55,9 +58,13 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--clips", type=int, default=120)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--sources", type=Path, nargs="*", help="videos to use instead of those that are made here")
-    parser.add_argument("--ways", nargs="*", default=[name for name, _ in WAYS.values()])
+    parser.add_argument("--ways", nargs="*", default=[name for name, _ in WAYS.values() if name != _TORCHVISION])
+    parser.add_argument("--torchvision", type=Path, help="a Python that has torchvision and torchcodec: one more way")
     options = parse(parser, words, clips=16, repeats=1, ways=["kconvert_map", "kconvert_stream", "webdataset_by_hand"])
-    ways = {title: way for title, way in WAYS.items() if way[0] in options.ways}
+    pythons = {name: Path(sys.executable) for name in options.ways}
+    if options.torchvision is not None:
+        pythons[_TORCHVISION] = options.torchvision.absolute()
+    ways = {title: way for title, way in WAYS.items() if way[0] in pythons}
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         sources = [path.read_bytes() for path in options.sources or ()] or made_clips(folder, options.smoke)
@@ -70,7 +77,7 @@ def main(words: Sequence[str]) -> int:
         rates: dict[tuple[str, str], list[float]] = {(way, recipe): [] for way in ways for recipe in RECIPES}
         for _ in range(options.repeats):
             for (way, recipe), found in rates.items():
-                found.append(rate(folder, ways[way][0], recipe))
+                found.append(rate(folder, pythons[ways[way][0]], ways[way][0], recipe))
         print(f"{describe()}; {options.clips} clips of {len(sources)} videos, batches of {_BATCH}, 2 workers\n")
         print(f"| | lines | {', clips/s | '.join(RECIPES)}, clips/s |\n|---|--:|{'--:|' * len(RECIPES)}")
         for way, (module, _) in ways.items():
@@ -88,12 +95,13 @@ def converted(origin: Path, folder: Path, layouts: set[str]) -> None:
             run([*words, "--to", layout, "--out", out, "--shard.num_shards", _NUM_SHARDS], folder, env=environment())
 
 
-def rate(folder: Path, module: str, recipe: str) -> float:
+def rate(folder: Path, python: Path, module: str, recipe: str) -> float:
     """Clips a second, from the first batch on."""
-    words = [sys.executable, "-W", "ignore", folder / "measure.py", module, folder / recipe, _BATCH, 2]
-    done = subprocess.run(
-        [str(word) for word in words], capture_output=True, text=True, check=False, cwd=folder, env=environment()
-    )
+    words = [python, "-W", "ignore", folder / "measure.py", module, folder / recipe, _BATCH, 2]
+    env = environment()
+    if module == _TORCHVISION:
+        env["PYTHONPATH"] = str(_FOLDER.parents[1])
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False, cwd=folder, env=env)
     if done.returncode:
         raise RuntimeError(f"{module}: {done.stderr[-2000:]}")
     return float(done.stdout.splitlines()[-1])
