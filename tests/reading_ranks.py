@@ -8,6 +8,7 @@ prints, as JSON, the keys that each rank has seen.
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -74,6 +75,15 @@ READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
 }
 
 
+MODULES = {
+    "webdataset": "webdataset",
+    "datasets": "datasets.distributed",
+    "litdata": "litdata",
+    "litdata_keeping": "litdata",
+    "mds": "streaming",
+}
+
+
 def ray_shares(out: Path, split: str, equal: bool) -> list[list[str]]:
     """Ray Data divides by itself: what its four consumers, as Ray Train has them, are given."""
     import ray
@@ -105,9 +115,12 @@ def as_rank(reader: str, out: str, split: str, rank: int, port: int, results: An
 
 def gloo_shares(reader: str, out: str, split: str) -> list[list[str]]:
     port = free_port()
-    spawn = multiprocessing.get_context("spawn")
-    results = spawn.Queue()
-    ranks = [spawn.Process(target=as_rank, args=(reader, out, split, rank, port, results)) for rank in range(NUM_RANKS)]
+    # Imports take most of the time, so that they are made once.
+    for module in ("torch.distributed", "torch.utils.data", MODULES[reader]):
+        importlib.import_module(module)
+    fork = multiprocessing.get_context("fork")
+    results = fork.Queue()
+    ranks = [fork.Process(target=as_rank, args=(reader, out, split, rank, port, results)) for rank in range(NUM_RANKS)]
     for one in ranks:
         one.start()
     found = dict(results.get(timeout=300) for _ in ranks)

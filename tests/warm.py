@@ -186,6 +186,8 @@ def _import_all() -> None:
     from kconvert.cli.arguments import conversion_parser
 
     conversion_parser("kconvert", "")
+    # What a run with a bucket imports, the most of its time.
+    importlib.import_module("s3fs")
     # What is here is not looked through at the end of each run.
     gc.collect()
     gc.freeze()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -128,18 +129,100 @@ def doubled(batch: dict[str, Any]) -> dict[str, Any]:
     return {**batch, "video": batch["video"] * 2}
 
 
-def test_the_state_of_a_pass_is_what_a_loader_without_workers_needs(folder: Path, expected: list[Epoch]) -> None:
-    source = streamed(folder).repeat(3)
-    whole = iter(source)
-    for _ in range(7):
-        next(whole)
-    state = whole.state_dict()
-    assert state == {"epoch": 1, "start": 8}
-    anew = iter(streamed(folder).repeat(2))
-    anew.load_state_dict(state)
-    assert epoch(anew) == [*expected[1][2:], *expected[2]]
-    with pytest.raises(ValueError, match="epoch -1: expected a whole number"):
-        iter(source).load_state_dict({"epoch": -1, "start": 0})
+@pytest.mark.filterwarnings("ignore:.set_vital. is deprecated")
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("stages", "step"),
+    [
+        (lambda source: source.repeat(3), 5),
+        (lambda source: source.repeat(3), 7),
+        (lambda source: source.with_epoch(3), 2),
+        (lambda source: source.unbatched(), 6),
+    ],
+)
+def test_what_later_stages_make_goes_on_where_a_state_was_taken(
+    folder: Path, stages: Callable[[Any], Any], step: int, workers: int
+) -> None:
+    """Repetitions, a part of an epoch, and batches that were begun, too; twice."""
+
+    def loader() -> Any:
+        return StatefulDataLoader(stages(streamed(folder)), None, num_workers=workers)
+
+    def names(samples: Iterable[dict[str, Any]]) -> list[str]:
+        return ["".join(sample["key"]) for sample in samples]
+
+    whole = names(loader())
+    taken = loader()
+    iterator = iter(taken)
+    assert names(next(iterator) for _ in range(step)) == whole[:step]
+    once_more = loader()
+    once_more.load_state_dict(taken.state_dict())
+    iterator = iter(once_more)
+    assert names([next(iterator)]) == whole[step : step + 1]
+    last = loader()
+    last.load_state_dict(once_more.state_dict())
+    assert names(last) == whole[step + 1 :]
+
+
+@pytest.mark.filterwarnings("ignore:.set_vital. is deprecated")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_state_may_be_loaded_again_and_again(folder: Path, expected: list[Epoch], workers: int) -> None:
+    """Into a loader that stays, whose seed is then that of the state."""
+    loader = StatefulDataLoader(streamed(folder), None, num_workers=workers, persistent_workers=True)
+    iterator = iter(loader)
+    next(iterator)
+    state = loader.state_dict()
+    assert epoch(iterator) == expected[0][1:]
+    assert [epoch(loader), epoch(loader)] == expected[1:]
+    for _ in range(2):
+        loader.load_state_dict(state)
+        assert [epoch(loader), epoch(loader), epoch(loader)] == [expected[0][1:], *expected[1:]]
+
+
+def test_loaders_of_one_seed_that_stay_count_together(folder: Path, expected: list[Epoch]) -> None:
+    source = streamed(folder)
+    found = []
+    for _ in range(2):
+        torch.manual_seed(2)
+        loader = DataLoader(source, None, num_workers=2, persistent_workers=True)
+        found += [epoch(loader), epoch(loader)]
+    assert found[:3] == expected
+    assert len({tuple(one[0]) for one in found}) == 4
+
+
+@pytest.mark.filterwarnings("ignore:.set_vital. is deprecated")
+def test_a_state_of_one_loader_is_nothing_to_workers_of_another(folder: Path, expected: list[Epoch]) -> None:
+    other = StatefulDataLoader(streamed(folder), None)
+    assert [epoch(other), epoch(other)] == expected[:2]
+    next(iter(other))
+    source = streamed(folder)
+    early = iter(DataLoader(source, None, num_workers=2, worker_init_fn=late))
+    assert next(early)["key"] == list(expected[0][0][:4])
+    resumed = StatefulDataLoader(source, None)
+    resumed.load_state_dict(other.state_dict())
+    assert epoch(resumed) == expected[2][1:]
+    assert epoch(early) == expected[0][1:]
+
+
+def test_a_state_is_checked(folder: Path, expected: list[Epoch]) -> None:
+    iterator = iter(streamed(folder))
+    next(iterator)
+    state = iterator.state_dict()
+    assert state == {"epoch": 0, "start": 4, "given": 0, "batch_size": 4}
+    anew = iter(streamed(folder))
+    anew.load_state_dict({**state, "epoch": 1})
+    assert epoch(anew) == expected[1][1:]
+    for wrong in ({"epoch": -1}, {"start": -4}, {"start": 3}, {"start": 1000}, {"start": 1.5}, {"start": True}):
+        with pytest.raises(ValueError, match="state: .*expected"):
+            iter(streamed(folder)).load_state_dict({**state, **wrong})
+    with pytest.raises(ValueError, match="state: given -1: expected"):
+        iter(streamed(folder)).load_state_dict({"epoch": 0, "start": 0})
+    with pytest.raises(ValueError, match="of batches of 4: expected those of 5"):
+        iter(streamed(folder, batch_size=5)).load_state_dict(state)
+    with pytest.raises(ValueError, match="before the first batch"):
+        iterator.load_state_dict(state)
+    with pytest.raises(TypeError, match="say it by with_length"):
+        len(streamed(folder).repeat(3))
 
 
 def test_classes_are_equally_likely_where_that_is_asked_for(folder: Path) -> None:
@@ -202,8 +285,7 @@ def late(worker: int) -> None:
     time.sleep(1.5 * (worker == 1))
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
-@pytest.mark.parametrize("more", ["another", "same"])
+@pytest.mark.parametrize(("context", "more"), [("fork", "another"), ("fork", "same"), ("spawn", "same")])
 def test_all_workers_agree_on_the_epoch_after_one_that_was_left_before_all_had_begun(
     folder: Path, expected: list[Epoch], context: str, more: str
 ) -> None:

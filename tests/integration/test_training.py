@@ -220,17 +220,18 @@ def test_global_generators_are_as_they_were(clips: Clips) -> None:
     assert before == after
 
 
-RANK = """
-import sys
+RANKS = """
+import multiprocessing, sys
+from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 import kconvert
 from kconvert.torch import ClipDataset, ClipSampler
-if __name__ == "__main__":
-    folder, rank, ranks, port, workers = sys.argv[1], *map(int, sys.argv[2:])
+def train(folder, out, ranks, port, workers, rank):
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
     clips = kconvert.open(folder, "val")
     model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(3, 1))
+    seen = []
     for mode in ("train", "eval"):
         sampler = ClipSampler(clips, mode)
         loader = DataLoader(ClipDataset(clips, 2, 2, (8, 8)), 4, sampler=sampler, num_workers=workers)
@@ -239,8 +240,19 @@ if __name__ == "__main__":
                 pixels = batch["video"].float().mean((1, 3, 4)) / 255
                 if mode == "train":
                     model(pixels).sum().backward()
-                print(mode, epoch, *batch["key"])
+                seen.append(" ".join([mode, str(epoch), *batch["key"]]))
     torch.distributed.destroy_process_group()
+    (Path(out) / f"rank{rank}").write_text("\\n".join(seen))
+if __name__ == "__main__":
+    folder, out, ranks, port, workers = *sys.argv[1:3], *map(int, sys.argv[3:])
+    # What is imported is imported once.
+    fork = multiprocessing.get_context("fork")
+    own = [fork.Process(target=train, args=(folder, out, ranks, port, workers, rank)) for rank in range(ranks)]
+    for one in own:
+        one.start()
+    for one in own:
+        one.join()
+    sys.exit(max(abs(one.exitcode) for one in own))
 """
 
 
@@ -249,22 +261,15 @@ def test_ranks_of_a_real_group_share_a_split_and_none_blocks(
     folder: Path, tmp_path: Path, ranks: int, workers: int
 ) -> None:
     script = tmp_path / "train.py"
-    script.write_text(RANK)
-    port = free_port()
-    words = [[sys.executable, script, folder, rank, ranks, port, workers] for rank in range(ranks)]
+    script.write_text(RANKS)
+    words = [sys.executable, script, folder, tmp_path, ranks, free_port(), workers]
     env = {**os.environ, "PYTHONDEVMODE": ""}
-    running = [
-        subprocess.Popen(
-            [str(word) for word in one], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
-        )
-        for one in words
-    ]
-    said = [process.communicate(timeout=200) for process in running]
-    assert [process.returncode for process in running] == [0] * ranks, said
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, env=env, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
     seen: dict[tuple[str, str], list[list[str]]] = {}
-    for out, _ in said:
+    for rank in range(ranks):
         own: dict[tuple[str, str], list[str]] = {}
-        for mode, epoch, *names in map(str.split, out.splitlines()):
+        for mode, epoch, *names in map(str.split, (tmp_path / f"rank{rank}").read_text().splitlines()):
             own.setdefault((mode, epoch), []).extend(names)
         for place, names in own.items():
             seen.setdefault(place, []).append(names)

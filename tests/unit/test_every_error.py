@@ -61,7 +61,7 @@ def test_the_list_is_that_of_the_code() -> None:
     assert listed() == LIST.read_text().splitlines()
 
 
-@pytest.mark.parametrize("line", listed())
+@pytest.mark.parametrize("line", LIST.read_text().splitlines())
 def test_it_says_what_to_do(line: str) -> None:
     where, kind, text = re.fullmatch(r"(\S+) (\w+): (.*)", line).groups()  # type: ignore[union-attr]
     assert where

@@ -60,7 +60,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--sources", type=Path, nargs="*", help="videos to use instead of those that are made here")
     parser.add_argument("--ways", nargs="*", default=[name for name, _ in WAYS.values() if name != _TORCHVISION])
     parser.add_argument("--torchvision", type=Path, help="a Python that has torchvision and torchcodec: one more way")
-    options = parse(parser, words, clips=16, repeats=1, ways=["kconvert_map", "kconvert_stream", "webdataset_by_hand"])
+    options = parse(parser, words, clips=16, repeats=1, ways=["kconvert_stream", "webdataset_by_hand"])
     pythons = {name: Path(sys.executable) for name in options.ways}
     if options.torchvision is not None:
         pythons[_TORCHVISION] = options.torchvision.absolute()

@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--trials", type=int, help="at most so many boundaries, and refusals; all without")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
-    options = parse(parser, None, moments=4, interruptions=4, encoding_kills=4, trials=2)
+    options = parse(parser, None, moments=2, interruptions=2, encoding_kills=2, trials=1)
     folder = Path(tempfile.mkdtemp(dir=options.folder))
     problems: list[str] = []
     try:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from typing import Any
 from harness import ROOT, only_ours, tree
 from miniature.build import build
 from miniature.sources import MadeRows, MadeVideos
+from smoke import parse
 
 from kconvert.version import DISTRIBUTION
 
 _VERSIONS = range(11, 16)
 """Of Python 3."""
-_RESOLUTIONS = ("highest", "lowest-direct")
+_OLDEST = "lowest-direct"
+_RESOLUTIONS = ("highest", _OLDEST)
 _SECONDS = 300
 _READ = """\
 import multiprocessing, sys
@@ -63,20 +65,20 @@ class Tried:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tools/campaign pythons", description=__doc__)
+    parser.add_argument("--resolutions", choices=("all", "one"), default="all", help="how many of each Python")
     parser.add_argument("--python", action="append", help="this interpreter, not those that are found; may be repeated")
-    options = parser.parse_args()
+    options = parse(parser, None, resolutions="one")
     pythons = options.python or list(found())
     print(f"found {len(pythons)} of Python: {' '.join(pythons)}", flush=True)
     tried = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         build(folder / "server", MadeVideos(), MadeRows())
-        for python in pythons:
-            for resolution in _RESOLUTIONS:
-                one = attempt(python, resolution, folder)
-                tried.append(one)
-                shown = " ".join(f"{package} {version}" for package, version in one.versions.items())
-                print(f"{one.python} {resolution}: {one.said}; shards {one.shards[:12]}; {shown}", flush=True)
+        for python, resolution in environments(pythons, options.resolutions):
+            one = attempt(python, resolution, folder)
+            tried.append(one)
+            shown = " ".join(f"{package} {version}" for package, version in one.versions.items())
+            print(f"{one.python} {resolution}: {one.said}; shards {one.shards[:12]}; {shown}", flush=True)
     problems = disagreements(tried)
     print("\n".join(problems) or f"{len(tried)} environments: the same shards; equal versions give equal files")
     return 1 if problems else 0
@@ -95,13 +97,23 @@ def found() -> Iterator[str]:
                 break
 
 
+def environments(pythons: Sequence[str], resolutions: str) -> Iterator[tuple[str, str]]:
+    """Each Python with each of the resolutions; or each with one: the first with the oldest versions, the others with
+    the newest."""
+    for number, python in enumerate(pythons):
+        for resolution in _RESOLUTIONS:
+            if resolutions == "all" or (resolution == _OLDEST) == (number == 0):
+                yield python, resolution
+
+
 def attempt(python: str, resolution: str, folder: Path) -> Tried:
     """Installs kconvert for a Python, does with it what everybody does, and removes it all."""
     environment = folder / "environment"
     uv = [sys.executable, "-m", "uv"]
     run(*uv, "venv", "--quiet", "--clear", "--python", python, environment)
     inside = ("--quiet", "--python", environment / "bin/python")
-    run(*uv, "pip", "install", *inside, "--resolution", resolution, ROOT)
+    # Else each of the runs below would compile all of it, where Python is told to write no bytecode.
+    run(*uv, "pip", "install", *inside, "--compile-bytecode", "--resolution", resolution, ROOT)
     listed = json.loads(run(*uv, "pip", "list", *inside, "--format", "json"))
     versions = {package["name"]: package["version"] for package in listed if package["name"] != DISTRIBUTION}
     command = environment / "bin/kconvert"

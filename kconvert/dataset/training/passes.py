@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import re
 import zlib
 
 import torch
+from torch.utils.data import get_worker_info
 
-_MAX_WORKERS = 128
+MAX_WORKERS = 128
 """Of a DataLoader."""
 _KEPT = 8
 """Passes of each worker that are remembered: of two workers one is never more than one behind."""
@@ -20,9 +24,8 @@ class Passes:
     """Which epoch each pass is, in memory that all workers share: they may be begun anew for each epoch, or stay, or be
     ended before they begin.
 
-    All workers of a pass know it by one number, which is drawn from the seed of their loader and how often they were
-    there; the first of them that begins gives it the next epoch, and the others join. What is kept of it is one word,
-    written at once, so that no lock is needed.
+    All workers of a pass know it by one name; the first of them that begins gives it the next epoch, and the others
+    join. What is kept of it is an epoch, and then one word, written at once, so that no lock is needed.
     """
 
     def __init__(self, consumed: int) -> None:
@@ -30,11 +33,16 @@ class Passes:
         """How often an epoch was set."""
         self._first = torch.zeros(_MAX_SERIES, 2, dtype=torch.int64).share_memory_()
         """The epoch of the first pass of each series, and how many of its samples are consumed."""
-        self._begun = torch.zeros(_MAX_WORKERS + 1, _KEPT, dtype=torch.int64).share_memory_()
-        """The last passes that each worker has begun; the last row is of processes that read by themselves."""
+        self._begun = torch.zeros(MAX_WORKERS + 1, _KEPT, dtype=torch.int64).share_memory_()
+        """The last passes that each worker has begun, in turn: the number of the pass, and its name; the last row is of
+        processes that read by themselves."""
+        self._epochs = torch.zeros(MAX_WORKERS + 1, _KEPT, dtype=torch.int64).share_memory_()
+        """Their epochs."""
+        self._num_begun = torch.zeros(MAX_WORKERS + 1, dtype=torch.int64).share_memory_()
+        """How many each worker has begun."""
         self._first[0, 1] = consumed
         self._own_series = 0
-        self._counts: dict[int, int] = {}
+        self._counts: dict[str, int] = {}
 
     def reset(self, epoch: int) -> None:
         """The next pass is that epoch; what of it is consumed counts if none has begun yet."""
@@ -46,45 +54,53 @@ class Passes:
         self._first[series, 1] = 0 if self._begun.any() else self._first[before, 1]
         self._series[0] = self._own_series = series
 
-    def begin(self, loader: int, worker: int | None, epoch: int | None = None) -> tuple[int, int]:
-        """The epoch of the next pass of a worker, of the loader of that seed, and how many of its samples are consumed;
-        no worker is a process that reads by itself. If an epoch is given, as all workers of a pass do then, it is that
-        one, and those after it follow it.
+    def begin(self, epoch: int | None = None) -> tuple[int, int]:
+        """The epoch of the next pass of this worker, or process, and how many of its samples are consumed. If an epoch
+        is given, as all workers of a pass do then, it is that one, and those after it follow it.
 
         Raises: `ValueError` for more workers than can be counted.
         """
-        if worker is not None and worker >= _MAX_WORKERS:
-            raise ValueError(f"{worker + 1} workers: expected at most {_MAX_WORKERS}")
-        # As at one moment: what others write meanwhile is there whole, or not at all.
-        begun = self._begun.clone()
-        own = self._begun[_MAX_WORKERS if worker is None else worker]
+        info = get_worker_info()
+        if info is not None and info.id >= MAX_WORKERS:
+            raise ValueError(f"{info.id + 1} workers: expected at most {MAX_WORKERS}")
+        loader = _loader()
         count = self._counts.get(loader, 0)
         self._counts[loader] = count + 1
-        name = self._name(loader, count, own)
-        there = begun[begun & _MAX_NAME == name]
+        name = zlib.crc32(f"{loader} {count}".encode()) & _MAX_NAME
         # One that was sent off before an epoch was set, and begins only now, belongs to what was before.
-        series = self._own_series if count == 0 else int(self._series[0])
-        entry = int(there[0]) if len(there) else (_next_pass(begun, series) << _NAME_BITS) | name
-        own[1:] = own[:-1].clone()
-        own[0] = entry
-        series, number = divmod(entry >> _NAME_BITS, _MAX_PASSES)
-        number -= 1
-        if epoch is not None:
-            self._first[series, 0] = epoch - number
-        return int(self._first[series, 0]) + number, 0 if number else int(self._first[series, 1])
+        number, following = self._place(name, self._own_series if count == 0 else int(self._series[0]))
+        series, index = divmod(number, _MAX_PASSES)
+        consumed = int(self._first[series, 1]) if index == 1 and epoch is None else 0
+        epoch = following if epoch is None else epoch
+        row = MAX_WORKERS if info is None else info.id
+        slot = int(self._num_begun[row]) % _KEPT
+        self._num_begun[row] += 1
+        self._epochs[row, slot] = epoch
+        # Whoever sees this sees the epoch.
+        self._begun[row, slot] = (number << _NAME_BITS) | name
+        return epoch, consumed
 
-    def _name(self, loader: int, count: int, own: torch.Tensor) -> int:
-        """What a pass goes by. A worker that was there already in one of that name is of a later loader with the same
-        seed."""
-        for repeat in range(_KEPT + 1):
-            name = zlib.crc32(f"{loader} {count} {repeat}".encode()) & _MAX_NAME
-            if count or not bool((own & _MAX_NAME == name).any()):
-                break
-        return name
+    def _place(self, name: int, series: int) -> tuple[int, int]:
+        """The number of the pass of that name, and its epoch: as another worker has begun it, or the next of the
+        series."""
+        # As at one moment: what others write meanwhile is there whole, or not at all.
+        begun = self._begun.flatten().tolist()
+        own = [at for at, word in enumerate(begun) if word and word & _MAX_NAME == name]
+        if own:
+            return begun[own[0]] >> _NAME_BITS, int(self._epochs.flatten()[own[0]])
+        known = [at for at, word in enumerate(begun) if word and (word >> _NAME_BITS) // _MAX_PASSES == series]
+        if not known:
+            return series * _MAX_PASSES + 1, int(self._first[series, 0])
+        last = max(known, key=begun.__getitem__)
+        return (begun[last] >> _NAME_BITS) + 1, int(self._epochs.flatten()[last]) + 1
 
 
-def _next_pass(begun: torch.Tensor, series: int) -> int:
-    """The number of the next pass of a series, from 1 on, behind that of the series."""
-    passes = begun >> _NAME_BITS
-    known = passes[(begun > 0) & (passes // _MAX_PASSES == series)]
-    return int(known.max()) + 1 if len(known) else series * _MAX_PASSES + 1
+def _loader() -> str:
+    """What this process has in common with the other workers of its loader, and with nobody else: loaders start their
+    workers one after the other, and the processes of a parent are numbered."""
+    info, parent = get_worker_info(), multiprocessing.parent_process()
+    if info is None:
+        return ""
+    number = re.search(r"\d+$", multiprocessing.current_process().name)
+    first = info.seed if number is None else int(number[0])
+    return f"{os.getpid() if parent is None else parent.pid} {first - info.id}"

@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import webdataset
@@ -28,7 +28,7 @@ from kconvert.dataset.training.order import (
     order_of,
     require_number,
 )
-from kconvert.dataset.training.passes import Passes
+from kconvert.dataset.training.passes import MAX_WORKERS, Passes
 from kconvert.dataset.training.ranks import ranks
 
 _NUM_STAGES = 3
@@ -49,9 +49,14 @@ class Stream(webdataset.DataPipeline, webdataset.FluidInterface):  # type: ignor
 
     def __len__(self) -> int:
         """Batches of this rank in a whole epoch."""
-        if len(self.pipeline) > _NUM_STAGES:
+        if not self.is_plain:
             raise TypeError("how many samples later stages make is not known; say it by with_length")
         return self.planner.num_batches()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it gives the batches of one epoch, as they are."""
+        return len(self.pipeline) == _NUM_STAGES and self.repetitions == 1
 
     def set_epoch(self, epoch: int) -> None:
         """The next pass is that epoch. Raises `ValueError` if it is none."""
@@ -144,6 +149,15 @@ class _Planner:
                 f"consumed {consumed}: expected 0 to {most}, the samples of this rank's epoch, and whole batches"
             )
 
+    def require_place(self, start: int, batch_size: int) -> None:
+        """Raises `ValueError` if no batch of a worker begins there, or batches are of another size."""
+        size = self.share.multiple_of
+        most = len(self.share.piece(len(self.clips))) + MAX_WORKERS * size
+        if batch_size != size:
+            raise ValueError(f"state: of batches of {batch_size}: expected those of {size}")
+        if start > most or (start % size and start < most - MAX_WORKERS * size):
+            raise ValueError(f"state: start {start}: expected where a batch begins")
+
     def __call__(self) -> Iterator[_Batch]:
         return self.batches(self.begin())
 
@@ -151,11 +165,10 @@ class _Planner:
         """Begins the next pass of this worker. If an epoch is given, it is that one, and the next batch of this worker
         begins at `start` of it."""
         info = get_worker_info()
-        worker, num_workers = (None, 1) if info is None else (info.id, info.num_workers)
-        loader = -1 if info is None else info.seed - info.id
+        worker, num_workers = (0, 1) if info is None else (info.id, info.num_workers)
         size = self.share.multiple_of
-        begun, consumed = self.passes.begin(loader, worker, epoch)
-        return _Place(begun, consumed + (worker or 0) * size if epoch is None else start, num_workers * size)
+        begun, consumed = self.passes.begin(epoch)
+        return _Place(begun, consumed + worker * size if epoch is None else start, num_workers * size)
 
     def batches(self, place: _Place) -> Iterator[_Batch]:
         """Those of this worker from there on."""
@@ -177,27 +190,32 @@ class _Place:
 
 
 class _Way:
-    """The first stage of one pass, and the one that counts what it has made; of a pipeline that repeats, of the last
-    repetition."""
+    """The first stage of one pass, and a stage that counts what it has made."""
 
     def __init__(self, planner: _Planner) -> None:
         self._planner = planner
         self._is_planned = False
         self.place: _Place | None = None
 
+    def begun(self) -> _Place:
+        """How far the pass is, which begins if it has not yet."""
+        if self.place is None:
+            self.place = self._planner.begin()
+        return self.place
+
     def plan(self) -> Iterator[_Batch]:
-        """The batches of this worker."""
-        if self.place is None or self._is_planned:
+        """The batches of this worker; those of the next epoch where it is asked again."""
+        if self._is_planned:
             self.place = self._planner.begin()
         self._is_planned = True
         # The place goes on with what has been made, which is behind what was planned.
-        return self._planner.batches(self.place)
+        return self._planner.batches(self.begun())
 
     def count(self, made: Iterable[Any]) -> Iterator[Any]:
         """The same."""
         for batch in made:
-            assert self.place is not None
-            self.place.start += self.place.step
+            place = self.begun()
+            place.start += place.step
             yield batch
 
 
@@ -207,23 +225,52 @@ class _Pass(Iterator[Any]):
     def __init__(self, stream: Stream) -> None:
         self._planner = stream.planner
         self._way = _Way(stream.planner)
+        self._is_plain = stream.is_plain
+        self._first: _Place | None = None
+        self._num_given = 0
+        self._num_passed_over = 0
         own = copy.copy(stream)
-        stages, later = stream.pipeline[1:_NUM_STAGES], stream.pipeline[_NUM_STAGES:]
-        own.pipeline = [self._way.plan, *stages, self._way.count, *later]
+        counting = [self._way.count] if self._is_plain else []
+        own.pipeline = [self._way.plan, *stream.pipeline[1:], *counting]
         self._made = webdataset.DataPipeline.__iter__(own)
 
     def __next__(self) -> Any:
-        return next(self._made)
+        self._begin()
+        while self._num_given < self._num_passed_over:
+            next(self._made)
+            self._num_given += 1
+        found = next(self._made)
+        self._num_given += 1
+        return found
+
+    def _begin(self) -> _Place:
+        """Where the pass begins."""
+        if self._first is None:
+            self._first = replace(self._way.begun())
+        return self._first
 
     def state_dict(self) -> dict[str, int]:
-        """For torchdata's StatefulDataLoader: the epoch, and where in it this worker's next batch begins. What later
-        stages hold back, as to mix it, is not given again."""
-        place = self._way.place = self._way.place or self._planner.begin()
-        return {"epoch": place.epoch, "start": place.start}
+        """For torchdata's StatefulDataLoader: the epoch, where in it this worker's next batch begins, and what is to be
+        passed over from there on. A pass whose state was asked for has begun.
+
+        What later stages make of batches is nothing that can be begun in the middle: where there are any, it is made
+        again from the beginning, and passed over.
+        """
+        first, size = self._begin(), self._planner.share.multiple_of
+        place = self._way.begun() if self._is_plain else first
+        given = 0 if self._is_plain else max(self._num_given, self._num_passed_over)
+        return {"epoch": place.epoch, "start": place.start, "given": given, "batch_size": size}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Goes on there. Raises `ValueError` for what is no epoch."""
-        self._way.place = self._planner.begin(require_number("epoch", state["epoch"]), state["start"])
+        """Goes on there. Raises `ValueError` for what is no state of such a pass, or if this one has begun."""
+        if self._first is not None:
+            raise ValueError("a state is loaded before the first batch of a pass, or its own state, is asked for")
+        epoch, start, given, size = (
+            require_number(f"state: {name}", state.get(name, -1)) for name in ("epoch", "start", "given", "batch_size")
+        )
+        self._planner.require_place(start, size)
+        self._way.place = self._planner.begin(epoch, start)
+        self._num_passed_over = given
 
 
 @dataclass(eq=False)
