@@ -189,6 +189,7 @@ class _Ingest:
     def _claim(self) -> None:
         """Has the folder's sound encoded, or decoded, by this instruction set. Raises `InstructionSetError` if other
         sound there was by another one."""
+        self.task.journal.require_current()
         own = instruction_set()
         if (found := Claim.of(self.task.journal).make(own)) != own:
             raise InstructionSetError(self.task.name, found, own)

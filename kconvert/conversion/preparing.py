@@ -169,15 +169,20 @@ def prepare(process: VideoProcess, data: bytes, sha256: str, options: CheckOptio
     elif options.depth == "decode":
         probed = open_prober(options, process).probe(data)
     if probed.fault:
-        return PreparedClip(Prepared(probed, dataclasses.replace(encoded, sound=None)))
+        return PreparedClip(Prepared(probed, _without_sound(encoded)))
     if not clip.data:
         return PreparedClip(Prepared(probed, encoded), sound=clip.sound)
     written = open_prober(early, process).probe(clip.data)
     if written.fault is not None:
         detail = f"what was written is {written.fault.defect}: {written.fault.detail}"
         fault = Probed(probed.metadata, Fault("unencodable", detail))
-        return PreparedClip(Prepared(fault, dataclasses.replace(encoded, sound=None)))
+        return PreparedClip(Prepared(fault, _without_sound(encoded)))
     return PreparedClip(Prepared(probed, encoded, written), clip.data, clip.sound)
+
+
+def _without_sound(encoded: Encoded) -> Encoded:
+    """What became of a clip that is not written."""
+    return dataclasses.replace(encoded, sound=None, is_sound_inexact=False)
 
 
 def _encoded(process: VideoProcess, data: bytes, known: Known, seconds: float, encoding: Encoding) -> EncodedClip:

@@ -20,7 +20,6 @@ from kconvert.dataset.staged_rows import StagedRows
 from kconvert.dataset.table import CARRIED, write_table
 from kconvert.errors import StagingError
 from kconvert.events import SplitDone
-from kconvert.staging.claim import Claim
 from kconvert.staging.journal import ShardReceipt
 
 _STAGED_COLUMNS = (
@@ -138,7 +137,6 @@ def record_split(split: SplitJob, layout: Layout, made: MadeSplit) -> SplitRecor
         damaged=tuple(split.damaged()),
         extracted=split.plan.origin_title,
         num_unused=split.plan.num_unused,
-        sound_instruction_set=Claim.of(split.journal).holder(),
     )
     split.journal.set_record(record)
     return record

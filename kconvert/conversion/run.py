@@ -36,14 +36,7 @@ from kconvert.conversion.selection import Selection
 from kconvert.conversion.supplements import SupplementJob, Supplements, make_supplements, read_supplements
 from kconvert.conversion.tasks import FailedTasksError, Failure, Tasks
 from kconvert.conversion.workers import describe_workers, task_bytes
-from kconvert.dataset.manifest import (
-    DamagedEntry,
-    Manifest,
-    SplitRecord,
-    SupplementEntry,
-    one_instruction_set,
-    read_manifest,
-)
+from kconvert.dataset.manifest import DamagedEntry, Manifest, SplitRecord, SupplementEntry, read_manifest
 from kconvert.engines.engine import Engine, TaskNeeds
 from kconvert.engines.node_check import checked_nodes
 from kconvert.engines.open import EngineChoice, open_engine
@@ -178,7 +171,7 @@ def _convert(conversion: Conversion, observer: Observer, engine: Engine | None) 
         _note_all(observer, clear_temporaries(job.journal, job.release.splits))
         if plans:
             job.journal.set_identity(job.identity)
-            if theirs := one_instruction_set(state.records.values()):
+            if state.manifest is not None and (theirs := state.manifest.sound_instruction_set):
                 job.journal.claim.set(theirs)
             plans = _fixed(plans, job.journal, job.selection)
         made, failures = _make_all(job, state, plans, opened, observer) if plans else ({}, [])
@@ -453,6 +446,13 @@ def _supplement_job(job: Job, records: Mapping[str, SplitRecord], engine: Engine
     return SupplementJob(job.release, job.strategy.layout, job.journal, list(records), tasks)
 
 
+def _sound_instruction_set(job: Job) -> str:
+    """That by which sound of the folder was made, now or before, which comes out otherwise by others; `""` if none
+    was."""
+    before = read_manifest(job.out) if job.read.encoding.is_any else None
+    return job.journal.claim.holder() or ("" if before is None else before.sound_instruction_set)
+
+
 def _finish(job: Job, records: Mapping[str, SplitRecord], supplements: Sequence[SupplementEntry]) -> None:
     """Writes labels, dataset card and manifest, if they are not there already."""
     manifest = Manifest(
@@ -468,7 +468,7 @@ def _finish(job: Job, records: Mapping[str, SplitRecord], supplements: Sequence[
         extracted={split: record.extracted for split, record in records.items() if record.extracted},
         labels=labels_entry(job.release),
         tools=job.identity["tools"],
-        sound_instruction_set=one_instruction_set(records.values()),
+        sound_instruction_set=_sound_instruction_set(job),
         kconvert_version=VERSION,
     )
     if not is_finished(job.out, manifest):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -176,8 +176,6 @@ class SplitRecord:
     """How its clips lay in folders; `""` if they were in archives."""
     num_unused: int = field(default=0, metadata=LATER)
     """Clips beside them that are in no split."""
-    sound_instruction_set: str = field(default="", metadata=LATER)
-    """By which sound of the folder was made that comes out otherwise by others; `""` if none was."""
 
 
 @dataclass(frozen=True)
@@ -288,7 +286,6 @@ class Manifest:
             damaged=damaged,
             extracted=self.extracted.get(split, ""),
             num_unused=self.num_unused,
-            sound_instruction_set=self.sound_instruction_set,
         )
 
     @property
@@ -353,8 +350,3 @@ def finished_manifest(out: StorePath) -> Manifest:
     if manifest is None:
         raise UsageError(f"{out}: no {MANIFEST_NAME}; expected a folder that a conversion has finished")
     return manifest
-
-
-def one_instruction_set(records: Iterable[SplitRecord]) -> str:
-    """That by which sound of a folder was made which comes out otherwise by others; `""` if none was."""
-    return max((record.sound_instruction_set for record in records), default="")

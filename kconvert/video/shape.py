@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from av.codec.context import Flags
+from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+_SAYING_NOTHING = frozenset(("mpegts", "mpeg", "mpegvideo", "m4v", "h264", "hevc", "vvc", "obu", "ivf", "flv"))
+"""Containers that have no word for the shape of pixels, as libavformat calls them."""
 _MAX_RATIO = 16
 """A pixel that is longer than that is a mistake."""
 
@@ -78,26 +82,32 @@ def pixel_ratio(video: VideoStream) -> Fraction:
 
 
 class PixelRatios:
-    """Of a video's frames, as they are decoded one after the other: what the codec says later on may be something else
-    than what it said first. Frames do not say it."""
+    """Of a video's frames, as they are decoded one after the other. Where the container says nothing, the codec may say
+    something else later on than it said first. Frames do not say it, but bring what their packets were given."""
 
-    def __init__(self, video: VideoStream) -> None:
+    def __init__(self, container: InputContainer, video: VideoStream) -> None:
         self._context = video.codec_context
-        self._stated = pixel_ratio(video)
-        self._first: Fraction | None = None
-        self._changed: dict[int | None, Fraction] = {}
+        self._stated = None if container.format.name in _SAYING_NOTHING else pixel_ratio(video)
+        if self._stated is None:
+            self._context.flags |= Flags.copy_opaque
 
-    def add(self, packet: Packet[Any]) -> None:
-        """Takes in what holds for a packet that was decoded just now."""
-        ratio = usable_ratio(self._context.sample_aspect_ratio)
-        if self._first is None:
-            self._first = ratio
-        if ratio != self._first and packet.pts is not None:
-            self._changed[packet.pts] = ratio
+    def decoded(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
+        """The frames that come out with a packet. Raises as decoding does."""
+        if self._stated is not None:
+            return packet.decode()
+        ratio: list[Fraction] = []
+        packet.opaque = ratio
+        try:
+            return packet.decode()
+        finally:
+            ratio.append(usable_ratio(self._context.sample_aspect_ratio))
 
     def of(self, frame: VideoFrame) -> Fraction:
-        """Of a frame: it comes out when the packets behind it are known."""
-        return self._changed.pop(frame.pts, self._stated)
+        """Of a frame that came out."""
+        if self._stated is not None:
+            return self._stated
+        given: Any = frame.opaque
+        return given[0] if given else usable_ratio(self._context.sample_aspect_ratio)
 
 
 def usable_ratio(ratio: Fraction | None) -> Fraction:

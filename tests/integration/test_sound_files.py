@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -319,6 +320,53 @@ def test_sound_of_one_folder_is_made_by_one_instruction_set(
     again = kconvert(*words)
     assert again.code == 0
     assert json.loads((tmp_path / "out" / "manifest.json").read_text()) == manifest
+
+
+def test_a_split_without_such_sound_stays_beside_one_that_has_it(clips: dict[str, Path], tmp_path: Path) -> None:
+    """In any order, and when nothing is left to do; the manifest is one folder's."""
+    source = origin(tmp_path / "source", {clip_name(0): clips[clip_name(0)].read_bytes()})
+    other = origin(tmp_path / "other", {clip_name(1): clips[clip_name(1)].read_bytes()})
+    for path in sorted((other / "400").rglob("*val*")):
+        if path.is_file():
+            text = path.read_bytes().replace(b"val", b"test")
+            renamed = Path(str(path.relative_to(other)).replace("val", "test"))
+            (source / renamed).parent.mkdir(parents=True, exist_ok=True)
+            (source / renamed).write_bytes(text)
+    (source / "400/test").mkdir(exist_ok=True)
+    shutil.copy(other / "400/val/part_0.tar.gz", source / "400/test/part_0.tar.gz")
+    for number, splits in enumerate((("val", "test"), ("test", "val"))):
+        out = tmp_path / f"out{number}"
+        words = ("k400", "--origin", source, "--out", out, "--video.short_side", 32, "--shard.max_bytes", "100kB")
+        for split in splits:
+            ran = kconvert(*words, "--split", split)
+            assert ran.code == 0, ran.err
+        manifest = (out / "manifest.json").read_bytes()
+        assert json.loads(manifest)["sound_instruction_set"]
+        for _ in range(2):
+            ran = kconvert(*words, "--split", ",".join(splits))
+            assert ran.code == 0, ran.err
+            assert (out / "manifest.json").read_bytes() == manifest
+    assert tree(tmp_path / "out0") == tree(tmp_path / "out1")
+
+
+def test_a_clip_that_is_not_written_claims_nothing(clips: dict[str, Path], tmp_path: Path) -> None:
+    opus = tmp_path / "opus.mkv"
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", clips[clip_name(0)], "-c:v", "copy", "-c:a", "libopus", opus], check=True
+    )
+    data = bytearray(opus.read_bytes())
+    # Of the video's packets, in the middle.
+    data[len(data) // 2 : len(data) // 2 + 4000] = bytes(4000)
+    good = clips[clip_name(0)].read_bytes()
+    source = origin(tmp_path / "source", {clip_name(0): good, clip_name(1): bytes(data)})
+    out = tmp_path / "out"
+    ran = kconvert(
+        "k400", "--split", "val", "--origin", source, "--out", out, "--check.depth", "decode", "--audio.member", "wav"
+    )
+    assert ran.code == 0, ran.err
+    rows = pq.read_table(out / "metadata/val.parquet").to_pylist()
+    assert [row["status"] for row in rows] == ["written", "rejected"]
+    assert "sound_instruction_set" not in json.loads((out / "manifest.json").read_text())
 
 
 def test_sound_that_comes_out_the_same_everywhere_may_be_made_anywhere(

@@ -241,19 +241,18 @@ class _Pictures:
     def _decoded(self) -> Iterator[Raw[StoredPicture]]:
         """The frames that are shown, in order."""
         decode_as_shown(self._video)
-        ratios = PixelRatios(self._video)
+        ratios = PixelRatios(self._container, self._video)
         has_key, is_guessed = False, has_no_shown_times(self._container, self._video)
         for packet in self._container.demux(self._video):
             has_key |= packet.is_keyframe
             try:
                 # What has no bytes asks for the rest.
-                frames = packet.decode()
+                frames = ratios.decoded(packet)
             except av.InvalidDataError as error:
                 self._num_undecoded += 1
                 if has_key:
                     self._problem = self._problem or explain(error, self._messages)
                 continue
-            ratios.add(packet)
             # Some decoders complain of every frame.
             del self._messages[:-MAX_MESSAGES]
             self._num_before_key += bool(packet.size) and not has_key

@@ -81,43 +81,58 @@ def test_what_an_edit_list_leaves_out_does_not_come_back_with_the_sound_gone(tmp
 
 
 @pytest.mark.parametrize(
-    ("codec", "ratios"),
+    ("codec", "ratios", "num_first", "num_b"),
     [
-        *((codec, ratios) for codec in ("libx264", "mpeg2video") for ratios in (("1/1", "16/9"), ("4/3", "1/1"))),
-        ("libx264", ("1/1", "1/2")),
+        ("libx264", ("1/1", "16/9"), 12, 2),
+        ("libx264", ("4/3", "1/1"), 12, 2),
+        ("libx264", ("1/1", "1/2"), 12, 2),
+        # What probes the file reads into the second part.
+        ("libx264", ("1/2", "1/1"), 2, 0),
+        ("libx265", ("16/11", "1/1"), 3, 0),
+        ("mpeg2video", ("1/1", "16/9"), 12, 2),
+        ("mpeg2video", ("4/3", "1/1"), 12, 2),
     ],
 )
 def test_pixels_that_change_their_shape_are_fitted_into_the_first_one(
-    codec: str, ratios: tuple[str, str], tmp_path: Path
+    codec: str, ratios: tuple[str, str], num_first: int, num_b: int, tmp_path: Path
 ) -> None:
     """White frames: what is black stands around them; by ffmpeg's own reckoning of each frame's aspect ratio."""
-    parts = [tmp_path / f"{number}.ts" for number in range(2)]
-    for part, ratio in zip(parts, ratios, strict=True):
-        white = "color=white:size=64x64:rate=25:duration=0.48"
-        made(part, "-vf", f"setsar={ratio}", "-c:v", codec, "-bf", "2", source=white)
-    whole = tmp_path / "whole.ts"
-    ffmpeg("-i", f"concat:{parts[0]}|{parts[1]}", "-c", "copy", whole)
-    probe: list[str | Path] = [
-        "ffprobe",
-        "-v",
-        "error",
-        "-show_entries",
-        "frame=sample_aspect_ratio",
-        "-of",
-        "csv=p=0",
-        whole,
-    ]
-    lines = subprocess.run(probe, check=True, capture_output=True, text=True).stdout.splitlines()
-    said = [line.strip(",") for line in lines if ":" in line]
+    whole = joined(tmp_path / "whole.ts", codec, ratios, num_first, num_b)
+    probe: list[str | Path] = ["ffprobe", "-v", "error", "-show_entries", "frame=sample_aspect_ratio", "-of", "csv=p=0"]
+    lines = subprocess.run([*probe, whole], check=True, capture_output=True, text=True).stdout.splitlines()
+    said = [Fraction(line.strip(",").replace(":", "/")) for line in lines if ":" in line]
     assert len(set(said)) == 2
     clip = encoded(whole, Encoding(VideoSettings(), AudioOptions()), tmp_path / "out.mp4")
     assert "changing" in clip.about.notes
-    with av.open(tmp_path / "out.mp4") as container:
-        found = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
-    assert [bool((picture > 100).all()) for picture in found] == [True] * 12 + [False] * 12
-    black = (found[-1] < 100).mean()
-    first, last = (Fraction(ratio.replace(":", "/")) for ratio in (said[0], said[-1]))
-    assert black == pytest.approx(float(1 - min(first, last) / max(first, last)), abs=0.05)
+    found = grey(tmp_path / "out.mp4")
+    assert [bool((picture > 100).all()) for picture in found] == [True] * num_first + [False] * 12
+    assert (found[-1] < 100).mean() == pytest.approx(float(1 - min(said) / max(said)), abs=0.05)
+    height, width = found[0].shape
+    assert width / height == pytest.approx(float(said[0]), abs=0.04)
+
+
+def test_what_a_container_says_of_pixels_holds_for_all_of_them(tmp_path: Path) -> None:
+    whole = joined(tmp_path / "whole.ts", "libx264", ("4/3", "1/1"), 12, 2)
+    ffmpeg("-i", whole, "-c", "copy", tmp_path / "whole.mkv")
+    clip = encoded(tmp_path / "whole.mkv", Encoding(VideoSettings(), AudioOptions()), tmp_path / "out.mp4")
+    assert "changing" not in clip.about.notes
+    assert all((picture > 100).all() for picture in grey(tmp_path / "out.mp4"))
+
+
+def joined(path: Path, codec: str, ratios: tuple[str, str], num_first: int, num_b: int) -> Path:
+    """White frames with pixels of one shape, and twelve more with another one."""
+    parts = [path.with_name(f"{number}.ts") for number in range(2)]
+    for part, ratio, num in zip(parts, ratios, (num_first, 12), strict=True):
+        white = "color=white:size=64x64:rate=25"
+        bframes = ("-x265-params", f"bframes={num_b}:log-level=none") if codec == "libx265" else ("-bf", str(num_b))
+        made(part, "-frames:v", str(num), "-vf", f"setsar={ratio}", "-c:v", codec, *bframes, source=white)
+    ffmpeg("-i", f"concat:{parts[0]}|{parts[1]}", "-c", "copy", path)
+    return path
+
+
+def grey(path: Path) -> list[Any]:
+    with av.open(path) as container:
+        return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
 
 
 @pytest.mark.parametrize("audio", [AudioOptions(), AudioOptions("drop")])
