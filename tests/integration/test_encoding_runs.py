@@ -191,7 +191,7 @@ def slow(tmp_path: Path) -> Path:
 
 def test_after_a_kill_finished_clips_are_found_again(slow: Path, tmp_path: Path) -> None:
     asked = ("k400", "--split", "val", "--origin", slow, "--check.min_duration", 0, "--video.short_side", 320)
-    common = (*asked, "--video.preset", "medium", "--workers", 2)
+    common = (*asked, "--video.preset", "slower", "--workers", 2)
     out = tmp_path / "out"
     process = subprocess.Popen(
         [str(word) for word in (COMMAND, *common, "--out", out, "--quiet")], start_new_session=True
