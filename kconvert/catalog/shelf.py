@@ -25,6 +25,8 @@ _FILE_ENDINGS = (".yaml", ".yml")
 _NAME = re.compile("[a-z0-9][a-z0-9.-]*")
 _SPLIT = re.compile("[a-z0-9]+")
 _MAX_SHOWN = 20
+_MAX_VALUES = 1_000_000
+"""Of a file: lists of labels are long."""
 
 
 class ReleaseFileError(UsageError):
@@ -124,6 +126,8 @@ def parse_release(text: str, where: str) -> Release:
     except YamlTextError as error:
         line = "" if error.line is None else f", line {error.line}"
         raise ReleaseFileError(f"{where}{line}: is no YAML ({error.problem}); correct it") from error
+    if document.has_more_than(_MAX_VALUES):
+        raise ReleaseFileError(f"{where}: holds itself, or more than {_MAX_VALUES:,} values; write it without aliases")
     lines, again = document.places()
     problems = Problems(lines)
     for key, line_again in again:

@@ -12,7 +12,6 @@ from kconvert.storage.yaml_text import YamlTextError, read_yaml_text
 from kconvert.text import did_you_mean
 
 _MAX_VALUES = 10_000
-_MAX_DEPTH = 20
 
 
 @dataclass(frozen=True)
@@ -67,26 +66,12 @@ def read_yaml(path: Path) -> YamlFile:
     if not isinstance(content, dict):
         got = "a list" if isinstance(content, list) else repr(content)[:60]
         raise UsageError(f"{path}: got {got}, expected options, as `workers: 4` a line")
-    if _size(content, ()) > _MAX_VALUES:
+    if document.has_more_than(_MAX_VALUES):
         raise UsageError(f"{path}: holds itself, or more than {_MAX_VALUES:,} values; write it without aliases")
     lines, again = document.places()
     for name, line in again:
         raise UsageError(f"{path}, line {line}: {name} stands there twice (line {lines[name]}); remove one of them")
     return YamlFile(path, content, lines)
-
-
-def _size(value: object, above: tuple[int, ...]) -> int:
-    """How many values a value holds, with all that aliases repeat; more than any file has if it holds itself."""
-    if not isinstance(value, dict | list):
-        return 1
-    if id(value) in above or len(above) > _MAX_DEPTH:
-        return _MAX_VALUES + 1
-    total = 1
-    for inner in value.values() if isinstance(value, dict) else value:
-        total += _size(inner, (*above, id(value)))
-        if total > _MAX_VALUES:
-            break
-    return total
 
 
 def _is_free(name: str, known: Collection[str]) -> bool:

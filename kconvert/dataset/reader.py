@@ -231,8 +231,8 @@ class Clips(Sequence[ClipData]):
 
         `condition` takes a function from a column's name to its `pyarrow.compute.field`, and gives an expression:
         `lambda column: (column("width") >= 320) & (column("fps") > 20)`; where it says neither yes nor no, as something
-        in it is unknown, `unknown` decides. Raises `KeyError` for an unknown column, `ValueError` for a label that the
-        release does not have.
+        in it is unknown, `unknown` decides. Raises `KeyError` for an unknown column, `ValueError` for a value that a
+        column cannot have, or a label that the release does not have.
         """
         if unknown not in ("drop", "keep"):
             raise ValueError(f"unknown {unknown!r}: expected drop or keep")

@@ -146,7 +146,7 @@ class SplitRows:
         """The rows whose columns have these values, or one of those in a list, and that meet the condition, or perhaps
         those, too, of which it is not known.
 
-        Raises: `KeyError` for an unknown column.
+        Raises: `KeyError` for an unknown column, `ValueError` for a value that it cannot have.
         """
         named: dict[str, pa.Array] = {}
 
@@ -160,7 +160,11 @@ class SplitRows:
             expressions = [one | one.is_null() for one in expressions]
         for name, value in values.items():
             wanted = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-            expressions.append(field(name).isin(pa.array(wanted, kind_of(name))))
+            kind = kind_of(name)
+            try:
+                expressions.append(field(name).isin(pa.array(wanted, kind)))
+            except (pa.ArrowException, OverflowError) as error:
+                raise ValueError(f"{name} {value!r}: expected values of {kind} ({error})") from error
         if not expressions:
             return self
         chosen = pa.array(self.indexes, pa.int64())

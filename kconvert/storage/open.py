@@ -21,7 +21,7 @@ def to_path(text: str) -> StorePath:
     """The absolute path, or the one in a store, that a person means. Raises `UsageError` for neither."""
     text = meant_location(text)
     if text.startswith(("http://", "https://")):
-        raise UsageError(f"{text}: nothing can be written there; expected a folder, or s3://… and the like")
+        raise UsageError(f"{text}: is no place for clips; expected a folder, or s3://… and the like")
     if not is_object_url(text):
         # Which leaves a user alone whom nobody knows.
         return local(Path(os.path.expanduser(text)).absolute())

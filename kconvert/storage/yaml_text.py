@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+_MAX_DEPTH = 20
+
 
 class YamlTextError(ValueError):
     """A text is no YAML."""
@@ -43,6 +45,10 @@ class YamlText:
             first.setdefault(name, line)
         return first, again
 
+    def has_more_than(self, num: int) -> bool:
+        """Whether it holds more values than that, with all that aliases repeat, or itself."""
+        return _size(self.content, (), num) > num
+
     def lines(self) -> Iterator[tuple[str, int]]:
         """The line of each key, from 1, with its dotted name; entries of lists are named by their number, from 0. What
         is repeated by an alias is named once: it may hold itself."""
@@ -66,6 +72,20 @@ def to_yaml_text(content: Any) -> str:
     """A mapping as YAML, its keys in their order."""
     text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     return text
+
+
+def _size(value: object, above: tuple[int, ...], most: int) -> int:
+    """How many values a value holds, as far as they are no more than that."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) in above or len(above) > _MAX_DEPTH:
+        return most + 1
+    total = 1
+    for inner in value.values() if isinstance(value, dict) else value:
+        total += _size(inner, (*above, id(value)), most)
+        if total > most:
+            break
+    return total
 
 
 def _lines(node: yaml.Node, above: str, seen: set[int]) -> Iterator[tuple[str, int]]:

@@ -258,7 +258,7 @@ def test_the_verdict_on_a_real_file_is_what_ffprobe_says_when_asked_directly(nam
         assert found.metadata.num_frames == num_shown(path, video, found.fault is not None)
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", [name for name in REAL if name != LONGEST])
 def test_depth_decode_rejects_what_ffmpeg_cannot_decode(name: str) -> None:
     path = SHARED_DATA / "clips" / name
     command = ["ffmpeg", "-v", "error", "-xerror", "-nostdin", "-i", str(path), "-map", "0:V", "-map", "0:a?"]

@@ -237,6 +237,17 @@ def test_a_mistake_in_a_file_is_told_with_its_line(right: str, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
+def test_aliases_that_multiply_are_refused(tmp_path: Path) -> None:
+    """Ten to the ninth labels, in nine lines; a list that holds itself."""
+    doubled = "\n".join(f"  - &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]" for n in range(9))
+    for labels in (f"  - &a0 x\n{doubled}", "  &me [*me]"):
+        path = tmp_path / "mine.yaml"
+        path.write_text(f"name: mine\nlabels:\n{labels}\n")
+        ran = kconvert(path, "--out", tmp_path / "out")
+        assert ran.code == 2
+        assert "holds itself, or more than 1,000,000 values; write it without aliases" in one_line(ran)
+
+
 def test_what_is_no_release_and_no_choice_is_told(both: Path, tmp_path: Path) -> None:
     for words, said in (
         (("absent.yaml",), "cannot be read (No such file or directory)"),

@@ -248,7 +248,7 @@ def test_what_cannot_work_is_told_in_one_line(mini: Path, bucket: Store, tmp_pat
         "s3://absent/k400": "no such object or bucket",
         "s3://": "expected the name of a bucket",
         "xyz://data/k400": "unknown kind of store",
-        "http://127.0.0.1/x": "nothing can be written there",
+        "http://127.0.0.1/x": "is no place for clips",
         f"s3://{KEY}:{SECRET}@data/x": "credentials in a URL: expected them in the environment",
     }.items():
         ran = run(bucket, mini, out=out)

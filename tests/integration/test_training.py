@@ -294,6 +294,9 @@ def test_clips_have_the_names_that_people_know(clips: Clips, folder: Path) -> No
     assert len(clips.filter(label="zumba")) == 23
     with pytest.raises(ValueError, match="no label 'zumbas', expected one of the release's; did you mean 'zumba'"):
         clips.filter(label=["zumbas"])
+    for wrong in ("64", [1, "x"], 1 << 70):
+        with pytest.raises(ValueError, match="width .*: expected values of int32"):
+            clips.filter(width=wrong)
     assert len(clips.filter(lambda column: column("source_width") > 1)) == 0
     assert len(clips.filter(lambda column: column("source_width") > 1, unknown="keep")) == 23
     with pytest.raises(IndexError):

@@ -8,39 +8,30 @@ from __future__ import annotations
 import copy
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import webdataset
-from torch.utils.data import default_collate, get_worker_info
+from torch.utils.data import default_collate
 
 from kconvert.dataset.reader import ClipData, Clips, open_clips
 from kconvert.dataset.training.clip_dataset import ClipDataset
-from kconvert.dataset.training.order import (
-    EpochIndex,
-    InRuns,
-    Mode,
-    Order,
-    Share,
-    in_one_piece,
-    order_of,
-    require_number,
-)
-from kconvert.dataset.training.passes import MAX_WORKERS, Passes
+from kconvert.dataset.training.order import InRuns, Mode, Share, order_of, require_number
+from kconvert.dataset.training.passes import Passes
+from kconvert.dataset.training.planner import Batch, Place, Planner
 from kconvert.dataset.training.ranks import ranks
 
 _NUM_STAGES = 3
 """Of a stream as it is made."""
-_Batch = Sequence[EpochIndex]
 
 
 class Stream(webdataset.DataPipeline, webdataset.FluidInterface):  # type: ignore[misc]
     """Batches of a split, as `stream` makes them. Each pass is the next epoch, from 0 on; pipelines that are made of
     one stream count together."""
 
-    def __init__(self, planner: _Planner, *stages: Callable[[Iterator[Any]], Iterator[Any]]) -> None:
+    def __init__(self, planner: Planner, *stages: Callable[[Iterator[Any]], Iterator[Any]]) -> None:
         super().__init__(planner, *stages)
         self.planner = planner
 
@@ -119,104 +110,28 @@ def stream(folder: str | os.PathLike[str], split: str, batch_size: int, **option
     samples = ClipDataset(clips, seed=asked.seed, **options)
     share = Share(asked.mode, *ranks(asked.num_replicas, asked.rank), batch_size)
     order = order_of(asked.mode, asked.shuffle, asked.balanced, asked.seed, InRuns(asked.seed, asked.run_length))
-    planner = _Planner(clips, share, order, Passes(asked.consumed))
+    planner = Planner(clips, share, order, Passes(asked.consumed))
     planner.require_within(asked.consumed)
     return Stream(planner, _ReadAhead(clips, asked.num_ahead), _Samples(samples, asked.collate_fn))
 
 
-@dataclass(eq=False)
-class _Planner:
-    """Gives a worker the batches that it makes."""
+class _Start:
+    """The first stage of one pass: its batches, from a place that is known before; those of the next epoch where it is
+    asked again, as by a pipeline that repeats."""
 
-    clips: Clips
-    """Of the split."""
-    share: Share
-    """Of the rank."""
-    order: Order
-    """Of each epoch."""
-    passes: Passes
-    """Which epoch it is."""
-
-    def num_batches(self) -> int:
-        """Those of this rank in a whole epoch."""
-        return -(-len(self.share.piece(len(self.clips))) // self.share.multiple_of)
-
-    def require_within(self, consumed: int) -> None:
-        """Raises `ValueError` if that is not the end of a batch of this rank's epoch."""
-        most = len(self.share.piece(len(self.clips)))
-        if consumed not in range(most + 1) or (consumed % self.share.multiple_of and consumed != most):
-            raise ValueError(
-                f"consumed {consumed}: expected 0 to {most}, the samples of this rank's epoch, and whole batches"
-            )
-
-    def require_place(self, start: int, batch_size: int) -> None:
-        """Raises `ValueError` if no batch of a worker begins there, or batches are of another size."""
-        size = self.share.multiple_of
-        most = len(self.share.piece(len(self.clips))) + MAX_WORKERS * size
-        if batch_size != size:
-            raise ValueError(f"state: of batches of {batch_size}: expected those of {size}")
-        if start > most or (start % size and start < most - MAX_WORKERS * size):
-            raise ValueError(f"state: start {start}: expected where a batch begins")
-
-    def __call__(self) -> Iterator[_Batch]:
-        return self.batches(self.begin())
-
-    def begin(self, epoch: int | None = None, start: int = 0) -> _Place:
-        """Begins the next pass of this worker. If an epoch is given, it is that one, and the next batch of this worker
-        begins at `start` of it."""
-        info = get_worker_info()
-        worker, num_workers = (0, 1) if info is None else (info.id, info.num_workers)
-        size = self.share.multiple_of
-        begun, consumed = self.passes.begin(epoch)
-        return _Place(begun, consumed + worker * size if epoch is None else start, num_workers * size)
-
-    def batches(self, place: _Place) -> Iterator[_Batch]:
-        """Those of this worker from there on."""
-        own = in_one_piece(self.share, self.order(self.clips, place.epoch), place.epoch, self.order.has_repeats)
-        for start in range(place.start, len(own), place.step):
-            yield own[start : start + self.share.multiple_of]
-
-
-@dataclass
-class _Place:
-    """How far a worker is in a pass."""
-
-    epoch: int
-    """From 0."""
-    start: int
-    """Of this worker's next batch, in samples of the rank's epoch."""
-    step: int
-    """From one batch of this worker to its next, in samples."""
-
-
-class _Way:
-    """The first stage of one pass, and a stage that counts what it has made."""
-
-    def __init__(self, planner: _Planner) -> None:
+    def __init__(self, planner: Planner) -> None:
         self._planner = planner
-        self._is_planned = False
-        self.place: _Place | None = None
+        self.place: Place | None = None
 
-    def begun(self) -> _Place:
-        """How far the pass is, which begins if it has not yet."""
+    def begun(self) -> Place:
+        """Where it begins."""
         if self.place is None:
             self.place = self._planner.begin()
         return self.place
 
-    def plan(self) -> Iterator[_Batch]:
-        """The batches of this worker; those of the next epoch where it is asked again."""
-        if self._is_planned:
-            self.place = self._planner.begin()
-        self._is_planned = True
-        # The place goes on with what has been made, which is behind what was planned.
-        return self._planner.batches(self.begun())
-
-    def count(self, made: Iterable[Any]) -> Iterator[Any]:
-        """The same."""
-        for batch in made:
-            place = self.begun()
-            place.start += place.step
-            yield batch
+    def __call__(self) -> Iterator[Batch]:
+        place, self.place = self.begun(), None
+        return self._planner.batches(place)
 
 
 class _Pass(Iterator[Any]):
@@ -224,14 +139,13 @@ class _Pass(Iterator[Any]):
 
     def __init__(self, stream: Stream) -> None:
         self._planner = stream.planner
-        self._way = _Way(stream.planner)
         self._is_plain = stream.is_plain
-        self._first: _Place | None = None
+        self._start = _Start(stream.planner)
+        self._begun: Place | None = None
         self._num_given = 0
         self._num_passed_over = 0
         own = copy.copy(stream)
-        counting = [self._way.count] if self._is_plain else []
-        own.pipeline = [self._way.plan, *stream.pipeline[1:], *counting]
+        own.pipeline = [self._start, *stream.pipeline[1:]]
         self._made = webdataset.DataPipeline.__iter__(own)
 
     def __next__(self) -> Any:
@@ -243,11 +157,10 @@ class _Pass(Iterator[Any]):
         self._num_given += 1
         return found
 
-    def _begin(self) -> _Place:
-        """Where the pass begins."""
-        if self._first is None:
-            self._first = replace(self._way.begun())
-        return self._first
+    def _begin(self) -> Place:
+        if self._begun is None:
+            self._begun = self._start.begun()
+        return self._begun
 
     def state_dict(self) -> dict[str, int]:
         """For torchdata's StatefulDataLoader: the epoch, where in it this worker's next batch begins, and what is to be
@@ -256,20 +169,19 @@ class _Pass(Iterator[Any]):
         What later stages make of batches is nothing that can be begun in the middle: where there are any, it is made
         again from the beginning, and passed over.
         """
-        first, size = self._begin(), self._planner.share.multiple_of
-        place = self._way.begun() if self._is_plain else first
-        given = 0 if self._is_plain else max(self._num_given, self._num_passed_over)
-        return {"epoch": place.epoch, "start": place.start, "given": given, "batch_size": size}
+        begun, num = self._begin(), max(self._num_given, self._num_passed_over)
+        start, given = (begun.start + num * begun.step, 0) if self._is_plain else (begun.start, num)
+        return {"epoch": begun.epoch, "start": start, "given": given, "batch_size": self._planner.share.multiple_of}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Goes on there. Raises `ValueError` for what is no state of such a pass, or if this one has begun."""
-        if self._first is not None:
+        if self._begun is not None:
             raise ValueError("a state is loaded before the first batch of a pass, or its own state, is asked for")
         epoch, start, given, size = (
             require_number(f"state: {name}", state.get(name, -1)) for name in ("epoch", "start", "given", "batch_size")
         )
         self._planner.require_place(start, size)
-        self._way.place = self._planner.begin(epoch, start)
+        self._start.place = self._planner.begin(epoch, start)
         self._num_passed_over = given
 
 
@@ -282,8 +194,8 @@ class _ReadAhead:
     num: int
     """How many batches."""
 
-    def __call__(self, batches: Iterable[_Batch]) -> Iterator[tuple[_Batch, dict[int, ClipData]]]:
-        reading: deque[tuple[_Batch, Future[dict[int, ClipData]]]] = deque()
+    def __call__(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, dict[int, ClipData]]]:
+        reading: deque[tuple[Batch, Future[dict[int, ClipData]]]] = deque()
         pool = ThreadPoolExecutor(self.num)
         try:
             for batch in batches:
@@ -307,7 +219,7 @@ class _Samples:
     collate: Callable[[list[dict[str, Any]]], Any]
     """What a batch is."""
 
-    def __call__(self, batches: Iterable[tuple[_Batch, dict[int, ClipData]]]) -> Iterator[Any]:
+    def __call__(self, batches: Iterable[tuple[Batch, dict[int, ClipData]]]) -> Iterator[Any]:
         for batch, clips in batches:
 
             def read(index: int, found: Mapping[int, ClipData] = clips) -> ClipData:

@@ -62,14 +62,14 @@ def test_of_many_at_once_one_has_it(path: StorePath) -> None:
 def test_one_that_writes_late_waits_for_whom_it_has_written_over(
     path: StorePath, bucket: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is written first comes three seconds after the other one has looked, written, and read back."""
-    for name, seconds in (("RENEW_SECONDS", 1.0), ("LOST_SECONDS", 4.0), ("SETTLE_SECONDS", 1.0)):
+    """What is written first comes six seconds after the other one has looked, written, and read back."""
+    for name, seconds in (("RENEW_SECONDS", 1.0), ("LOST_SECONDS", 8.0), ("SETTLE_SECONDS", 1.0)):
         monkeypatch.setattr(lease, name, seconds)
     writes = threading.Lock()
 
     def late(asked: Asked) -> str:
         if asked.method == "PUT" and writes.acquire(blocking=False):
-            time.sleep(3)
+            time.sleep(6)
         return ""
 
     bucket.misbehave = late
