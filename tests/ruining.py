@@ -8,7 +8,7 @@ from pathlib import Path
 from miniature.build import write
 
 _SITECUSTOMIZE = """
-import importlib.abc, importlib.util, os, signal, sys, time, zlib
+import functools, importlib.abc, importlib.util, os, signal, sys, time, zlib
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
@@ -19,8 +19,7 @@ class Finder(importlib.abc.MetaPathFinder):
         execute = spec.loader.exec_module
         def exec_module(module):
             execute(module)
-            real = module.opened
-            def opened(clip, *args, **options):
+            def ruined(clip, real, *args, **options):
                 data = clip[:]
                 with open({calls!r}, "a") as log:
                     log.write(f"{data[-8:].decode('latin-1')} {zlib.crc32(data):08x}\\n")
@@ -35,7 +34,8 @@ class Finder(importlib.abc.MetaPathFinder):
                         os.write(2, b"\\x1b[31mmoov atom\\n" * 4096)
                     os.kill(os.getpid(), signal.SIGABRT)
                 return real(clip, *args, **options)
-            module.opened = opened
+            for name in {"opened", "glanced"} & set(vars(module)):
+                setattr(module, name, functools.partial(ruined, real=getattr(module, name)))
         spec.loader.exec_module = exec_module
         return spec
 

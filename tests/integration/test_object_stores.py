@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -156,26 +156,34 @@ def test_killed_runs_go_on_to_the_same_bytes(mini: Path, converted: Path, bucket
     expected, draw = tree(converted), random.Random(5)
     command = [str(COMMAND), "k400", "--origin", str(mini), *SHARDS, "--out"]
     env = {**os.environ, **bucket.environment}
-    start = time.monotonic()
+    num_writes, last, reached = 0, 0, threading.Event()
+
+    def counted(asked: Asked) -> str:
+        nonlocal num_writes
+        num_writes += asked.method in ("PUT", "POST")
+        if num_writes == last:
+            reached.set()
+        return ""
+
+    bucket.misbehave = counted
     subprocess.run([*command, "s3://data/undisturbed"], env=env, stderr=subprocess.DEVNULL, check=True)
-    usual = time.monotonic() - start
-    num_killed = num_looks = 0
-    # Each has less to do than the one before.
-    for seconds in [*(usual * draw.uniform(share, share + 0.1) for share in (0.75, 0.5, 0.35)), 60.0]:
+    usual, num_killed, num_looks = num_writes, 0, 0
+    for share in (0.4, 0.3, 0.2, 9.0):
+        num_writes, last = 0, round(usual * draw.uniform(share - 0.1, share))
+        reached.clear()
         process = subprocess.Popen(
             [*command, "s3://data/k400"], env=env, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and process.poll() is None:
+        while not reached.wait(0.2) and process.poll() is None:
             for name, data in bucket.tree("data", "k400/").items():
                 # What a run tries out at its beginning is there for a moment.
                 assert name.endswith(TEMPORARY_SUFFIX) or data == expected[name], name
                 num_looks += 1
-            time.sleep(0.4)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             num_killed += 1
         process.wait()
+    bucket.misbehave = lambda asked: ""
     assert num_killed >= 2
     assert num_looks
     # As a killed upload leaves it.
