@@ -160,9 +160,9 @@ class SplitRows:
             expressions = [one | one.is_null() for one in expressions]
         for name, value in values.items():
             wanted = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-            kind = kind_of(name)
+            column, kind = field(name), kind_of(name)
             try:
-                expressions.append(field(name).isin(pa.array(wanted, kind)))
+                expressions.append(column.isin(pa.array(wanted, kind)))
             except (pa.ArrowException, OverflowError) as error:
                 raise ValueError(f"{name} {value!r}: expected values of {kind} ({error})") from error
         if not expressions:
