@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 from harness import kconvert
 from miniature.made import make_clip
 from packing import clip_name, origin
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 NUM_CLIPS = 23
 BAD = (4, 11)
 """Clips that pass the check of the default depth, and do not decode."""
+
+
+def state_after(loader: StatefulDataLoader[Any], epochs: int, step: int, num_batches: int) -> dict[str, Any]:
+    """The state after whole epochs, and so many batches of the next one; of the last, that one has ended."""
+    for _ in range(epochs):
+        list(loader)
+    iterator = iter(loader)
+    for _ in range(step):
+        next(iterator)
+    if step == num_batches:
+        with pytest.raises(StopIteration):
+            next(iterator)
+    state: dict[str, Any] = loader.state_dict()
+    return state
 
 
 def convert(place: Path) -> None:

@@ -155,10 +155,12 @@ class _Ingest:
 
     def _read_members(self, check: CheckOptions, sink: ClipSink, place: DamagedAt | None) -> ArchiveReceipt:
         task, damage = self.task, None
+        # Once, however many of the clips ask for it.
+        claim = functools.cache(self._claim)
         with (
             task.bundle.open(task.access, task.fetch, self.counted.bytes_read) as members,
             staged_writer(task.journal.rows_path(task.archive_id)) as rows,
-            closing(open_preparer(check, task.encoding, task.num_cores, task.finished, self._claim)) as preparer,
+            closing(open_preparer(check, task.encoding, task.num_cores, task.finished, claim)) as preparer,
         ):
             clips = ClipChecking(preparer, check, sink, rows, self.counted.clip_checked)
             checking = MemberChecking(clips, task.bundle.clip_name, _is_selected(task.selection))
@@ -191,7 +193,7 @@ class _Ingest:
         sound there was by another one."""
         self.task.journal.require_current()
         own = instruction_set()
-        if (found := Claim.of(self.task.journal).make(own)) != own:
+        if (found := Claim(self.task.journal.folder.parent).make(own)) != own:
             raise InstructionSetError(self.task.name, found, own)
 
     def _damage(self, error: ArchiveError, found: DamagedAt, place: DamagedAt | None) -> Damage:

@@ -5,12 +5,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kconvert.storage.store import StorePath
-
-if TYPE_CHECKING:
-    from kconvert.staging.journal import SplitJournal
 
 _NAME = "instruction_set"
 _WAIT_SECONDS = 0.1
@@ -23,11 +19,6 @@ class Claim:
 
     journal: StorePath
     """The folder of its journal."""
-
-    @classmethod
-    def of(cls, split: SplitJournal) -> Claim:
-        """That of the conversion which a split is of."""
-        return cls(split.folder.parent)
 
     def holder(self) -> str:
         """The instruction set that has it; `""` if none has."""

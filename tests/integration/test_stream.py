@@ -13,7 +13,7 @@ import fsspec
 import pytest
 import torch
 from conftest import Once
-from to_train_from import BAD, convert
+from to_train_from import BAD, convert, state_after
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
@@ -104,18 +104,9 @@ def test_a_stateful_loader_goes_on_where_its_state_was_taken(
     folder: Path, expected: list[Epoch], workers: int, persistent: bool, epochs: int, step: int
 ) -> None:
     """torchdata's; also before all workers have given a batch, at the end of an epoch, and in a loader that has read
-    already; with a stage behind it."""
+    already."""
     options = {"num_workers": workers, "persistent_workers": persistent}
-    taken = StatefulDataLoader(streamed(folder).map(doubled), None, **options)
-    for _ in range(epochs):
-        list(taken)
-    iterator = iter(taken)
-    for _ in range(step):
-        next(iterator)
-    if step == 5:
-        with pytest.raises(StopIteration):
-            next(iterator)
-    state = taken.state_dict()
+    state = state_after(StatefulDataLoader(streamed(folder), None, **options), epochs, step, 5)
     used = StatefulDataLoader(streamed(folder), None, **options)
     assert [epoch(used) for _ in range(3)] == expected
     for source in (StatefulDataLoader(streamed(folder), None, **options), used):
@@ -134,6 +125,7 @@ def doubled(batch: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("stages", "step"),
     [
+        (lambda source: source.map(doubled), 3),
         (lambda source: source.repeat(3), 5),
         (lambda source: source.repeat(3), 7),
         (lambda source: source.with_epoch(3), 2),

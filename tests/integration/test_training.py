@@ -19,7 +19,7 @@ import pytest
 import torch
 from conftest import Once
 from ports import free_port
-from to_train_from import BAD, NUM_CLIPS, convert
+from to_train_from import BAD, NUM_CLIPS, convert, state_after
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
@@ -129,15 +129,7 @@ def test_a_stateful_loader_goes_on_where_its_state_was_taken(
     """torchdata's; after whole epochs, too, and with `set_epoch` as loops have it."""
     options = {"num_workers": num_workers, "persistent_workers": persistent}
     taken = stateful(clips, **options)
-    for _ in range(epochs):
-        list(taken)
-    iterator = iter(taken)
-    for _ in range(step):
-        next(iterator)
-    if step == 5:
-        with pytest.raises(StopIteration):
-            next(iterator)
-    state = taken.state_dict()
+    state = state_after(taken, epochs, step, 5)
     if step == 5:
         assert digest(batches(taken)) == expected[epochs + 1]
     for sets_epoch in (False, True):

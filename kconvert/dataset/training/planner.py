@@ -54,11 +54,10 @@ class Planner:
 
     def require_place(self, start: int, batch_size: int) -> None:
         """Raises `ValueError` if no batch of a worker begins there, or batches are of another size."""
-        size = self.share.multiple_of
-        most = len(self.share.piece(len(self.clips))) + MAX_WORKERS * size
+        size, num = self.share.multiple_of, len(self.share.piece(len(self.clips)))
         if batch_size != size:
             raise ValueError(f"state: of batches of {batch_size}: expected those of {size}")
-        if start > most or (start % size and start < most - MAX_WORKERS * size):
+        if start > num + MAX_WORKERS * size or (start % size and start < num):
             raise ValueError(f"state: start {start}: expected where a batch begins")
 
     def __call__(self) -> Iterator[Batch]:

@@ -26,8 +26,6 @@ from kconvert.video.shape import pixel_ratio, usable_ratio
 from kconvert.video.shown_times import indexed_times
 from kconvert.video.streams import has_no_shown_times
 
-CODECS = {"h264": "h264", "hevc": "hevc", "av1": "av1"}
-"""The names of decoders, by what is asked for."""
 _HELD = frozenset(("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "vvc"))
 _PROGRESSIVE = (0, 1)
 """Unknown counts as progressive: a first picture that is not says so itself."""
@@ -75,7 +73,7 @@ def _by_container(clip: Clip, video: VideoStream, settings: VideoSettings) -> It
     context = video.codec_context
     if not has_index(clip):
         yield "container"
-    if context.codec.canonical_name != CODECS[settings.codec]:
+    if context.codec.canonical_name != settings.codec:
         yield "codec"
     if context.pix_fmt != settings.pix_fmt:
         yield "pixel_format"

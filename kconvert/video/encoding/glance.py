@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from kconvert.video.boxes import IndexedTrack, has_index, is_index_first, sound_tracks
 from kconvert.video.child import Clip
 from kconvert.video.encoding.colour import UnknownColourError
-from kconvert.video.encoding.conforming import CODECS, by_index, by_picture
+from kconvert.video.encoding.conforming import by_index, by_picture
 from kconvert.video.encoding.options import AudioOptions, Encoding, VideoSettings
 from kconvert.video.messages import captured
 from kconvert.video.opening import decode_as_shown, glanced
@@ -46,7 +46,7 @@ def _doubts(
     clip: Clip, container: InputContainer, video: VideoStream, settings: VideoSettings, audio: AudioOptions
 ) -> Iterator[str]:
     """Why it may be that something is to be done."""
-    if video.codec_context is None or video.codec_context.codec.canonical_name != CODECS[settings.codec]:
+    if video.codec_context is None or video.codec_context.codec.canonical_name != settings.codec:
         yield "codec"
         return
     has_sound = len(container.streams) > 1
