@@ -319,7 +319,7 @@ def test_what_is_said_of_a_clip_does_not_depend_on_the_clip_before() -> None:
     assert "moov atom not found" in one_by_one[0].fault.detail
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=4))
 def test_no_damage_of_the_header_makes_a_prober_raise(changes: list[tuple[int, int]]) -> None:
     data = bytearray(make_clip("with_audio", "x"))
@@ -388,7 +388,7 @@ Change = tuple[str, int, int]
 """Of a byte: so many bytes after the name of a box (of the clip, if it is not there), to this value."""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(0, 100),
     st.lists(st.tuples(st.sampled_from(BOXES), st.integers(0, 400), st.integers(0, 255)), max_size=3),

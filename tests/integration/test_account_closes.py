@@ -41,7 +41,7 @@ def fill(archive: Archive, drawn: list[tuple[Row, str]]) -> Archive:
     return archive
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     archives=st.lists(contents, min_size=1, max_size=4),
     better=st.none() | contents,

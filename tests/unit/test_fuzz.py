@@ -101,7 +101,7 @@ def test_good_data_and_what_was_once_found(name: str) -> None:
 def test_whatever_comes_is_read_or_refused_as_promised(name: str) -> None:
     num_bytes = [0]
 
-    @settings(max_examples=60 if name in SLOW else 1500, deadline=None, database=None)
+    @settings(max_examples=60 if name in SLOW else 1500, database=None)
     @given(st.integers(0, 9), st.randoms(use_true_random=False), st.lists(st.binary(max_size=20), max_size=6))
     def run(seed: int, draw: random.Random, pieces: list[bytes]) -> None:
         data = changed(seeds(name)[seed % len(seeds(name))], draw, pieces)
@@ -114,7 +114,7 @@ def test_whatever_comes_is_read_or_refused_as_promised(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_any_bytes_are_read_or_refused_as_promised(name: str) -> None:
-    @settings(max_examples=30 if name in SLOW else 200, deadline=None, database=None)
+    @settings(max_examples=30 if name in SLOW else 200, database=None)
     @given(st.binary(max_size=2000) | st.text(max_size=500).map(str.encode))
     def run(data: bytes) -> None:
         TARGETS[name](data)

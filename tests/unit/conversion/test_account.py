@@ -65,7 +65,7 @@ def labelling(annotated: dict[str, str], split: str = "k400/train", number: int 
     return Labelling(Annotations.of(annotated), info.annotations[number], info, found.labels, found.names)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     archives,
     st.lists(clips, max_size=5),

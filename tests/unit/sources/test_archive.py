@@ -228,7 +228,7 @@ def test_what_is_no_archive_is_refused_with_what_it_is(tmp_path: Path, data: byt
     assert said in refused(data, tmp_path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=3000), st.booleans(), st.integers(0, 4000), st.booleans())
 def test_any_bytes_give_members_or_an_archive_error(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, is_gzipped: bool, place: int, is_spliced: bool
@@ -274,7 +274,7 @@ RANDOM = random.Random(1)
 BIG = gzip.compress(make_tar({f"{number}.mp4": RANDOM.randbytes(300_000) for number in range(10)}), mtime=0)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(20, len(BIG) - 1),
     st.sampled_from(["cut", "flipped"]),
