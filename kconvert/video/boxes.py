@@ -207,11 +207,12 @@ def _has_all_samples(data: Bytes, tables: Mapping[bytes, Box], sizes: Box) -> bo
 
 
 def _entries(data: Bytes, box: Box | None, entry_bytes: int) -> bytes:
-    """The entries of a table, after its version, flags and count; nothing without one."""
+    """The whole entries of a table, after its version, flags and count; nothing without one."""
     if box is None:
         return b""
     num = min(int.from_bytes(data[box.start + 4 : box.start + 8], "big"), _MAX_ENTRIES)
-    return data[box.start + 8 : min(box.start + 8 + entry_bytes * num, box.end)]
+    content = data[box.start + 8 : min(box.start + 8 + entry_bytes * num, box.end)]
+    return content[: len(content) // entry_bytes * entry_bytes]
 
 
 def _edits(data: Bytes, box: Box) -> Iterator[Edit]:

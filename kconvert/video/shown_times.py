@@ -56,10 +56,15 @@ def shown_times(process: VideoProcess, video: Bytes) -> ShownTimes:
 def indexed_times(video: Bytes) -> ShownTimes | None:
     """The same by the index of an ISO file of one video track; `None` if that does not say all, or an edit list leaves
     something out."""
+    tracks = list(video_tracks(video)) if has_index(video) else []
+    return track_times(tracks[0]) if len(tracks) == 1 else None
+
+
+def track_times(track: IndexedTrack) -> ShownTimes | None:
+    """The same of a track of such a file."""
     try:
-        tracks = list(video_tracks(video)) if has_index(video) else []
-        return _times(tracks[0]) if len(tracks) == 1 else None
-    except (struct.error, ValueError):
+        return _times(track)
+    except ValueError:
         return None
 
 

@@ -23,7 +23,7 @@ from kconvert.video.encoding.sound import best_audio, is_copied
 from kconvert.video.nal_units import HEADER, IDR, length_bytes, units
 from kconvert.video.opening import decode_as_shown
 from kconvert.video.shape import pixel_ratio, usable_ratio
-from kconvert.video.shown_times import indexed_times
+from kconvert.video.shown_times import indexed_times, track_times
 from kconvert.video.streams import has_no_shown_times
 
 _HELD = frozenset(("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "vvc"))
@@ -82,8 +82,8 @@ def _by_container(clip: Clip, video: VideoStream, settings: VideoSettings) -> It
 def by_index(clip: Clip, video: VideoStream, settings: VideoSettings, has_sound: bool) -> Iterator[str]:
     """Why the video of an ISO file cannot keep its packets, by what its index says."""
     tracks = list(video_tracks(clip))
-    times = indexed_times(clip)
-    if times is None or len(tracks) != 1:
+    times = track_times(tracks[0]) if len(tracks) == 1 else None
+    if times is None:
         yield "edits"
         return
     if tracks[0].num_descriptions != 1:

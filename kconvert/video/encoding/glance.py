@@ -38,7 +38,7 @@ def surely_stays(clip: Clip, encoding: Encoding) -> bool:
         with captured(), glanced(clip) as container:
             video = best_video(container)
             return video is not None and not any(_doubts(clip, container, video, settings, encoding.audio))
-    except (av.FFmpegError, UnknownColourError, ValueError, IndexError, struct.error):
+    except (av.FFmpegError, UnknownColourError, ValueError, IndexError):
         return False
 
 

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from kconvert.video.boxes import video_tracks
+from kconvert.video.encoding.encode import encode
+from kconvert.video.encoding.encoded import Known
+from kconvert.video.encoding.options import AudioOptions, VideoOptions, encoding_of
+from kconvert.video.metadata import MediaMetadata
 from kconvert.video.process import VideoProcess
 from kconvert.video.shown_times import ShownTimes, shown_times
+from kconvert.video.verdict import Fault
 
 MAKE = "ffmpeg -v error -f lavfi -i testsrc2=s=64x48:r=25:d=4 -c:v libx264 -bf 2 -pix_fmt yuv420p -y"
 
@@ -35,6 +41,18 @@ def overhangs(clip: bytearray) -> None:
     """A box states that it ends long after the one that it is in."""
     at = clip.index(b"mdia") - 4
     clip[at : at + 4] = (1 << 28).to_bytes(4, "big")
+
+
+def has_half_an_entry(clip: bytearray) -> None:
+    """The last of the places of chunks is cut in its middle."""
+    at = clip.index(b"stco") - 4
+    size = int.from_bytes(clip[at : at + 4], "big")
+    clip[at : at + 4] = (size - 2).to_bytes(4, "big")
+    # What follows is to be found again.
+    clip[at + size - 2 : at + size] = b""
+    for kind in (b"stbl", b"minf", b"mdia", b"trak", b"moov"):
+        at = clip.index(kind) - 4
+        clip[at : at + 4] = (int.from_bytes(clip[at : at + 4], "big") - 2).to_bytes(4, "big")
 
 
 CHANGES: list[Callable[[bytearray], None]] = [lambda clip: None, starts_at_zero, has_empty_samples, has_no_edits]
@@ -71,6 +89,16 @@ def test_a_box_that_overhangs_what_it_is_in_is_read_to_the_end_of_that(clip: byt
     overhangs(changed)
     with VideoProcess() as process:
         assert len(shown_times(process, bytes(changed)).ticks) == 100
+
+
+def test_of_a_table_that_ends_within_an_entry_the_whole_ones_count(clip: bytes) -> None:
+    changed = bytearray(clip)
+    has_half_an_entry(changed)
+    assert [track.num_samples for track in video_tracks(bytes(changed))] == [100]
+    with VideoProcess() as process:
+        encoding = encoding_of(VideoOptions(short_side=48), AudioOptions())
+        about = process.run(encode, bytes(changed), 60, encoding, Known(MediaMetadata())).about
+    assert about.fault == Fault("undecodable", "no frame was decoded")
 
 
 def test_of_two_frames_that_are_equally_near_the_earlier_counts(clip: bytes) -> None:
