@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from warm import warm
+from warm import Run, warm
 
 from kconvert.dataset.staged_rows import StagedClip, staged_writer
 from kconvert.sources.fetch.stream import FetchOptions
@@ -49,8 +49,9 @@ def kconvert(
 ) -> Ran:
     """Runs the command, perhaps in a process group of its own, or as the last words of another command."""
     environment = {**os.environ, **(env or {})}
-    if not within and warm().takes(environment):
-        done = warm().run([str(word) for word in words], environment, timeout, group)
+    if not within and warm("command").takes(environment):
+        run = Run(environment, Path.cwd(), timeout, group)
+        done = warm("command").run([str(word) for word in words], run)
     else:
         done = subprocess.run(
             [*within, str(COMMAND), *map(str, words)],
@@ -62,6 +63,21 @@ def kconvert(
             start_new_session=group,
         )
     return Ran(done.returncode, done.stdout, only_ours(done.stderr))
+
+
+def python(*words: str | Path, env: Mapping[str, str], folder: Path, timeout: float = 600) -> str:
+    """Runs Python with a script, or with `-c` and lines, which import large libraries and do not warn; returns what it
+    printed last. It must end well."""
+    texts = [str(word) for word in words]
+    if warm("python").takes(env):
+        done = warm("python").run(texts, Run(env, folder, timeout))
+    else:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", *texts], capture_output=True, text=True, cwd=folder, check=False, env=env,
+            timeout=timeout,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
 
 
 def only_ours(err: str) -> str:

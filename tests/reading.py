@@ -4,6 +4,7 @@ digest of the video of every clip by its key.
 Each reader has a process of its own: the libraries warn, and start threads and processes, as they like.
 """
 
+import gc
 import hashlib
 import json
 import re
@@ -12,6 +13,9 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+# A fifth of the time that such libraries take to be imported.
+gc.disable()
 
 Found = dict[str, tuple[int, str]]
 HUGGING_FACE_SPLITS = {"train": "train", "val": "validation", "test": "test"}

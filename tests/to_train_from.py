@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from harness import kconvert
 from miniature.made import make_clip
 from packing import clip_name, origin
 from torchdata.stateful_dataloader import StatefulDataLoader
+
+# A server of processes makes the imports of its workers once.
+multiprocessing.set_forkserver_preload(["torch", "kconvert.torch"])
 
 NUM_CLIPS = 23
 BAD = (4, 11)

@@ -1,8 +1,9 @@
-"""Runs of the command that begin where its imports have been made, so that hundreds of short ones take a fraction.
+"""Runs that begin where their imports have been made, so that hundreds of short ones take a fraction.
 
-A server of the command's own process imports what the command imports, and forks for each run: what is run is the same
-`main`, with words, environment, folder and streams of its own. Runs whose environment Python or a library reads as it
-starts, and all that a test starts by itself, begin cold, as a user's do.
+A server of a process of its own makes the imports, and forks for each run, with words, environment, folder and streams
+of its own. Of the command, what is run is the same `main`, and of programs that read with other libraries, which all
+import torch and pandas, the same lines. Runs whose environment Python or a library reads as it starts, and all that a
+test starts by itself, begin cold, as a user's do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import importlib
 import os
 import pickle
 import random
+import runpy
 import selectors
 import signal
 import socket
@@ -21,22 +23,46 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+import types
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 _READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_", "TZ", "JE_")
 """Beginnings of the names of what is read before the first line of ours."""
+_TAKEN_LATER = {"PYTHONPATH", "PYTHONWARNINGS"}
+"""What Python reads as it starts, and a fork can take over nevertheless; warnings, only where all are to be ignored."""
 _MAX_REQUEST_BYTES = 1 << 20
 
 
-class Warm:
-    """A server that has all imports made; `None` as long as nobody has asked."""
+Runs = Literal["command", "python"]
+"""What is run: the command, or Python with a script, or with `-c` and lines."""
 
-    def __init__(self) -> None:
+
+@dataclass(frozen=True)
+class Run:
+    """How words are run."""
+
+    environment: Mapping[str, str]
+    """All of it."""
+    folder: Path
+    """The working one."""
+    timeout: float
+    """In seconds."""
+    has_group: bool = False
+    """Whether in a process group of its own."""
+
+
+class Warm:
+    """A server that has all imports made."""
+
+    def __init__(self, what: Runs) -> None:
         self._folder = tempfile.mkdtemp(prefix="warm-")
         self._address = os.path.join(self._folder, "socket")
         self._environment = read_at_start(os.environ)
-        words = [sys.executable, __file__, self._address]
+        words = [sys.executable, __file__, self._address, what]
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"ready\n"
@@ -44,12 +70,11 @@ class Warm:
 
     def takes(self, environment: Mapping[str, str]) -> bool:
         """Whether a run with that environment can begin here."""
-        return read_at_start(environment) == self._environment
+        are_ignored = environment.get("PYTHONWARNINGS", "ignore") == "ignore"
+        return are_ignored and read_at_start(environment) == self._environment
 
-    def run(
-        self, words: Sequence[str], environment: Mapping[str, str], timeout: float, has_group: bool
-    ) -> subprocess.CompletedProcess[str]:
-        """Runs the command. Raises `subprocess.TimeoutExpired`, with the run killed, where it takes longer."""
+    def run(self, words: Sequence[str], run: Run) -> subprocess.CompletedProcess[str]:
+        """Runs the words. Raises `subprocess.TimeoutExpired`, with the run killed, where it takes longer."""
         with (
             open(os.devnull, "rb") as nothing,
             tempfile.TemporaryFile() as out,
@@ -57,18 +82,18 @@ class Warm:
             socket.socket(socket.AF_UNIX) as connection,
         ):
             connection.connect(self._address)
-            request = pickle.dumps((list(words), dict(environment), os.getcwd(), has_group))
+            request = pickle.dumps((list(words), dict(run.environment), str(run.folder), run.has_group))
             assert len(request) < _MAX_REQUEST_BYTES
             socket.send_fds(connection, [request], [nothing.fileno(), out.fileno(), err.fileno()])
             connection.shutdown(socket.SHUT_WR)
             answers = connection.makefile("rb")
             pid = int(answers.readline())
-            connection.settimeout(timeout)
+            connection.settimeout(run.timeout)
             try:
                 code = int(answers.readline())
             except TimeoutError as error:
                 os.kill(pid, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(list(words), timeout) from error
+                raise subprocess.TimeoutExpired(list(words), run.timeout) from error
             finally:
                 answers.close()
             texts = []
@@ -86,20 +111,24 @@ class Warm:
 
 
 _lock = threading.Lock()
-_warm: list[Warm] = []
+_warm: dict[Runs, Warm] = {}
 
 
-def warm() -> Warm:
+def warm(what: Runs) -> Warm:
     """The server of this process."""
     with _lock:
-        if not _warm:
-            _warm.append(Warm())
-        return _warm[0]
+        if what not in _warm:
+            _warm[what] = Warm(what)
+        return _warm[what]
 
 
 def read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
-    """What of an environment is read before the first line of ours."""
-    return {name: value for name, value in environment.items() if name.startswith(_READ_AT_START)}
+    """What of an environment is read before the first line of ours, and cannot be taken over later."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(_READ_AT_START) and name not in _TAKEN_LATER
+    }
 
 
 class _Server:
@@ -174,9 +203,33 @@ def _become(environment: dict[str, str], folder: str, streams: Sequence[int], ha
         os.dup2(stream, number)
         os.close(stream)
     random.seed()
+    sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    if "PYTHONWARNINGS" in environment:
+        warnings.simplefilter("ignore")
 
 
-def _import_all() -> None:
+def _import_arrays() -> None:
+    os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
+    for name in ("torch.utils.data", "pandas", "pyarrow.dataset", "pyarrow.parquet"):
+        importlib.import_module(name)
+
+
+def _run_python(words: list[str]) -> int:
+    """Runs a script, or the lines behind `-c`, with the words after it."""
+    # As `-W ignore` does.
+    warnings.simplefilter("ignore")
+    if words[0] != "-c":
+        sys.argv = words
+        sys.path[0] = str(Path(words[0]).parent)
+        runpy.run_path(words[0], run_name="__main__")
+        return 0
+    sys.argv, sys.path[0] = ["-c", *words[2:]], ""
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    exec(compile(words[1], "<string>", "exec"), main.__dict__)
+    return 0
+
+
+def _import_command() -> None:
     """Makes the command's imports, and has the source read from which its words are explained."""
     from kconvert.engines.imports import without_arrays
 
@@ -188,23 +241,34 @@ def _import_all() -> None:
     conversion_parser("kconvert", "")
     # What a run with a bucket imports, the most of its time.
     importlib.import_module("s3fs")
-    # What is here is not looked through at the end of each run.
-    gc.collect()
-    gc.freeze()
 
 
-def _main() -> int:
-    _import_all()
-    assert threading.active_count() == 1
-    server = _Server(sys.argv[1])
-    print("ready", flush=True)
-    words = server.serve()
-    if words is None:
-        return 0
+def _run_command(words: list[str]) -> int:
     from kconvert.__main__ import main
 
     sys.argv = [str(Path(sys.executable).parent / "kconvert"), *words]
     return main()
+
+
+_WAYS: Mapping[Runs, tuple[Callable[[], None], Callable[[list[str]], int]]] = {
+    "command": (_import_command, _run_command),
+    "python": (_import_arrays, _run_python),
+}
+"""What each imports, and how it runs words."""
+
+
+def _main() -> int:
+    imports, runs = _WAYS[sys.argv[2]]  # type: ignore[index]
+    imports()
+    # What is here is not looked through at the end of each run.
+    gc.collect()
+    gc.freeze()
+    # A process with threads, also those of libraries, cannot be forked.
+    assert len(os.listdir("/proc/self/task")) == 1
+    server = _Server(sys.argv[1])
+    print("ready", flush=True)
+    words = server.serve()
+    return 0 if words is None else runs(words)
 
 
 if __name__ == "__main__":

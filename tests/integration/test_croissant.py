@@ -2,14 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from harness import kconvert
+from harness import kconvert, python
 
 READ = """
 import hashlib, json, sys
@@ -33,12 +31,9 @@ print(json.dumps({"errors": sorted(issues.errors), "warnings": sorted(issues.war
 
 def read(out: Path, *names: str) -> dict[str, list[dict[str, Any]]]:
     """The records of the sets of these names, by mlcroissant; of a video its digest."""
-    words: list[str | Path] = [sys.executable, "-W", "ignore", "-c", READ, out / "croissant.json", ",".join(names)]
     # It keeps what it unpacks of a tar in the home, by the name of the tar alone.
     env = {**os.environ, "HOME": str(out.parent)}
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=env)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    said = json.loads(python("-c", READ, out / "croissant.json", ",".join(names), env=env, folder=out.parent))
     assert (said["errors"], said["warnings"]) == ([], [])
     rows: dict[str, list[dict[str, Any]]] = said["rows"]
     return rows

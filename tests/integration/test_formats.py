@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from harness import COMMAND, ROOT, Ran, kconvert, one_line, tree
+from harness import COMMAND, ROOT, Ran, kconvert, one_line, python, tree
 from miniature.server import serving
 from reading_ranks import NUM_RANKS
 
@@ -89,12 +88,9 @@ def test_its_own_library_reads_every_clip_once(folder: Path) -> None:
     expected = {row["key"]: [row["label_id"], row["sha256"]] for row in rows(folder) if row["status"] == "written"}
     assert len(expected) > 10
     for reader in READERS[folder.name]:
-        words: list[str | Path] = [sys.executable, "-W", "ignore", ROOT / "tests" / "reading.py", reader, folder, SPLIT]
-        done = subprocess.run(
-            words, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT}, cwd=folder.parent, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout.splitlines()[-1]) == expected, reader
+        words = (ROOT / "tests" / "reading.py", reader, folder, SPLIT)
+        said = python(*words, env={**os.environ, **ENVIRONMENT}, folder=folder.parent)
+        assert json.loads(said) == expected, reader
 
 
 def test_the_account_is_the_same_as_of_tars(folder: Path, converted: Path) -> None:
@@ -227,12 +223,8 @@ def test_an_origin_in_the_folder_is_refused(mini: Path, tmp_path: Path) -> None:
 def test_the_tables_of_parquet_are_a_config_of_their_own(converted_to: Callable[[str], Path], tmp_path: Path) -> None:
     out = converted_to("parquet")
     script = "import sys, datasets; print(datasets.load_dataset(sys.argv[1], 'metadata', split='train').num_rows)"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, out], capture_output=True, text=True, check=False,
-        env={**os.environ, "HF_HOME": str(tmp_path / "cache")},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == len(rows(out))
+    said = python("-c", script, out, env={**os.environ, "HF_HOME": str(tmp_path / "cache")}, folder=tmp_path)
+    assert int(said) == len(rows(out))
 
 
 def test_parquet_is_as_hugging_face_advises(converted_to: Callable[[str], Path]) -> None:
@@ -393,10 +385,7 @@ def lines_that_read(out: Path, tmp_path: Path) -> int:
     num = sum(row["status"] == "written" for row in rows(copy))
     assert f"the {num:,} samples of {SPLIT}" in (copy / "README.md").read_text()
     env = {**os.environ, **ENVIRONMENT, "HF_HOME": str(tmp_path / "cache"), "RAY_ADDRESS": "local"}
-    words = [sys.executable, "-W", "ignore", "-c", COUNT, str(num)]
-    done = subprocess.run(words, capture_output=True, text=True, env=env, cwd=copy, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return int(done.stdout.splitlines()[-1])
+    return int(python("-c", COUNT, str(num), env=env, folder=copy))
 
 
 @pytest.mark.parametrize(
@@ -421,11 +410,8 @@ def test_a_reader_on_four_ranks_keeps_its_bound(
     expected = {row["key"] for row in rows(out) if row["status"] == "written"}
     assert len(expected) % NUM_RANKS
     script = ROOT / "tests" / "reading_ranks.py"
-    words = [sys.executable, "-W", "ignore", str(script), reader, str(out), SPLIT]
     env = {**os.environ, **ENVIRONMENT, "HF_HOME": str(tmp_path / "cache")}
-    done = subprocess.run(words, capture_output=True, text=True, env=env, check=False, timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
-    ranks = json.loads(done.stdout.splitlines()[-1])
+    ranks = json.loads(python(script, reader, out, SPLIT, env=env, folder=tmp_path))
     assert len(ranks) == NUM_RANKS
     seen = Counter(key for keys in ranks for key in keys)
     assert set(seen) <= expected

@@ -1,15 +1,14 @@
 """Samples that have their annotations themselves (`--members`), as each library reads them."""
 
 import json
-import subprocess
-import sys
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from harness import ROOT, Ran, kconvert, one_line, tree
+from harness import ROOT, Ran, kconvert, one_line, python, tree
 
 ENVIRONMENT = {"PYTHONPATH": str(ROOT / "tests" / "stubs"), "PYTHONWARNINGS": "ignore"}
 WORDS = ("--split", "val", "--with", "ava,countix", "--members")
@@ -65,11 +64,8 @@ def convert(to: str, out: Path, mini: Path, *more: str | Path) -> Ran:
 
 def read(reader: str, out: Path) -> dict[str, Any]:
     """The annotations of every sample by its key, as a library reads them in a process of its own."""
-    words: list[str | Path] = [sys.executable, "-W", "ignore", "-c", READ, reader, out]
-    env = {**ENVIRONMENT, "PATH": "/usr/bin:/bin", "HOME": str(out.parent)}
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=env, cwd=out.parent)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    env = {**os.environ, **ENVIRONMENT, "HOME": str(out.parent)}
+    found: dict[str, Any] = json.loads(python("-c", READ, reader, out, env=env, folder=out.parent))
     return found
 
 
@@ -147,11 +143,8 @@ def test_lists_that_are_empty_in_the_first_samples_have_their_type_nevertheless(
     assert ran.code == 0, ran.err
     script = READ.replace('("ava", "countix")', '("ava", "ava")')
     for reader in ("datasets", "datasets_streaming"):
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", script, reader, out], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        found = {key: ava for key, (ava, _) in json.loads(done.stdout.splitlines()[-1]).items() if ava}
+        said = python("-c", script, reader, out, env=os.environ, folder=tmp_path)
+        found = {key: ava for key, (ava, _) in json.loads(said).items() if ava}
         assert list(found) == [last["key"]]
         assert found[last["key"]][0]["boxes"] == [{"x1": 0.1, "y1": 0.1, "x2": 0.5, "y2": 0.5, "action_ids": [12]}]
 
@@ -162,10 +155,8 @@ def test_other_readers_of_tars_read_on(mini: Path, tmp_path: Path) -> None:
     rows = pq.read_table(out / "metadata/val.parquet").to_pylist()
     written = {row["key"]: [row["label_id"], row["sha256"]] for row in rows if row["status"] == "written"}
     for reader in ("webdataset", "dali", "ray"):
-        words: list[str | Path] = [sys.executable, "-W", "ignore", ROOT / "tests/reading.py", reader, out, "val"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout.splitlines()[-1]) == written
+        words = (ROOT / "tests/reading.py", reader, out, "val")
+        assert json.loads(python(*words, env=os.environ, folder=tmp_path)) == written
 
 
 @pytest.mark.parametrize(

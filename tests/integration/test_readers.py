@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import re
 import shlex
@@ -18,7 +19,7 @@ import polars
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from harness import ROOT, kconvert, tree
+from harness import ROOT, kconvert, python, tree
 from reading import READERS
 
 import kconvert as product
@@ -51,9 +52,8 @@ def run(*words: str | Path, cwd: Path) -> str:
 
 def read(reader: str, out: Path) -> dict[str, list[Any]]:
     """What a library reads, in a process of its own, started somewhere else."""
-    script = ROOT / "tests" / "reading.py"
-    said = run(sys.executable, "-W", "ignore", script, reader, out, SPLIT, cwd=out.parent)
-    found: dict[str, list[Any]] = json.loads(said.splitlines()[-1])
+    said = python(ROOT / "tests" / "reading.py", reader, out, SPLIT, env=os.environ, folder=out.parent)
+    found: dict[str, list[Any]] = json.loads(said)
     return found
 
 

@@ -9,7 +9,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from harness import ROOT, kconvert, tree
+from harness import ROOT, kconvert, python, tree
 from packing import clip_name, origin
 
 import kconvert as product
@@ -210,12 +209,8 @@ print(json.dumps({key: hashlib.sha256(data).hexdigest() for key, data in read(Pa
 
 def as_read(reader: str, out: Path) -> dict[str, str]:
     """The digests of the members that a library reads, by key."""
-    done = subprocess.run(
-        [sys.executable, "-c", READERS[reader] + READ, out],
-        capture_output=True, text=True, env={**os.environ, **ENVIRONMENT}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    said = python("-c", READERS[reader] + READ, out, env={**os.environ, **ENVIRONMENT}, folder=out)
+    found: dict[str, str] = json.loads(said)
     return found
 
 
