@@ -77,7 +77,7 @@ def python(*words: str | Path, env: Mapping[str, str], folder: Path, timeout: fl
             timeout=timeout,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()[-1]
+    return (done.stdout.splitlines() or [""])[-1]
 
 
 def only_ours(err: str) -> str:

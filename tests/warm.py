@@ -71,7 +71,9 @@ class Warm:
     def takes(self, environment: Mapping[str, str]) -> bool:
         """Whether a run with that environment can begin here."""
         are_ignored = environment.get("PYTHONWARNINGS", "ignore") == "ignore"
-        return are_ignored and read_at_start(environment) == self._environment
+        # What Python runs before the first line of ours.
+        is_customized = any(Path(folder, "sitecustomize.py").exists() for folder in _python_path(environment))
+        return are_ignored and not is_customized and read_at_start(environment) == self._environment
 
     def run(self, words: Sequence[str], run: Run) -> subprocess.CompletedProcess[str]:
         """Runs the words. Raises `subprocess.TimeoutExpired`, with the run killed, where it takes longer."""
@@ -129,6 +131,10 @@ def read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name.startswith(_READ_AT_START) and name not in _TAKEN_LATER
     }
+
+
+def _python_path(environment: Mapping[str, str]) -> list[str]:
+    return [folder for folder in environment.get("PYTHONPATH", "").split(os.pathsep) if folder]
 
 
 class _Server:
@@ -203,7 +209,7 @@ def _become(environment: dict[str, str], folder: str, streams: Sequence[int], ha
         os.dup2(stream, number)
         os.close(stream)
     random.seed()
-    sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[1:1] = _python_path(environment)
     if "PYTHONWARNINGS" in environment:
         warnings.simplefilter("ignore")
 

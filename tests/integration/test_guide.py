@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from harness import COMMAND, ROOT, kconvert, only_ours
+from harness import COMMAND, ROOT, kconvert, only_ours, python
 
 from kconvert.cli.arguments import batch_parser, conversion_parser, folder_parser, overlap_parser
 from kconvert.cli.guide import TOPICS, page
@@ -72,22 +72,20 @@ def test_the_lines_of_python_of_a_page_work(topic: str, desk: Path) -> None:
         run(command, desk)
     for block in blocks(TEXTS[topic], "python"):
         if "torchvision" not in block:
-            done = ran(sys.executable, block, desk)
-            assert done.returncode == 0, done.stderr
+            # webdataset leaves it to the garbage collector to close its files, so that warnings are ignored.
+            python(script_of(block, desk), env=os.environ, folder=desk)
 
 
-def ran(python: str, block: str, desk: Path) -> subprocess.CompletedProcess[str]:
+def script_of(block: str, desk: Path) -> Path:
     script = desk / "script.py"
     script.write_text(block)
-    # webdataset leaves it to the garbage collector to close its files.
-    words: list[str | Path] = [python, "-W", "ignore", script]
-    return subprocess.run(words, cwd=desk, capture_output=True, text=True, check=False, timeout=200)
+    return script
 
 
 def test_the_lines_with_torchvision_work_too(desk: Path) -> None:
     """Where KCONVERT_TORCHVISION names a Python that has it, and kconvert: they give what the lines without it give."""
-    python = os.environ.get("KCONVERT_TORCHVISION")
-    if python is None:
+    with_torchvision = os.environ.get("KCONVERT_TORCHVISION")
+    if with_torchvision is None:
         pytest.skip("KCONVERT_TORCHVISION names no Python that has torchvision")
     run("kconvert k700-2020 --split train", desk)
     seed = "torch.manual_seed(1)\n"
@@ -95,7 +93,9 @@ def test_the_lines_with_torchvision_work_too(desk: Path) -> None:
     said = []
     for block in blocks(TEXTS["training"], "python"):
         if "augmented" in block:
-            done = ran(python, block.replace("\nsamples = ", f"\n{seed}samples = ") + shown, desk)
+            script = script_of(block.replace("\nsamples = ", f"\n{seed}samples = ") + shown, desk)
+            words: list[str | Path] = [with_torchvision, "-W", "ignore", script]
+            done = subprocess.run(words, cwd=desk, capture_output=True, text=True, check=False, timeout=200)
             assert done.returncode == 0, done.stderr
             said.append(done.stdout)
     assert len(said) == 2
