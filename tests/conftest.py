@@ -16,7 +16,7 @@ from miniature.server import Server, serving
 from miniature.sources import MadeRows, MadeVideos, RealRows, RealVideos
 
 # Threads of numpy wait busily, in each of hundreds of processes.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 IS_CI = bool(os.environ.get("CI"))
 # In CI the same examples each time: what was found elsewhere stands in the tests as an example.
 # No example is timed: whatever else a machine does would count.

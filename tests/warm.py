@@ -37,8 +37,8 @@ _TAKEN_LATER = {"PYTHONPATH", "PYTHONWARNINGS"}
 _MAX_REQUEST_BYTES = 1 << 20
 
 
-Runs = Literal["command", "python"]
-"""What is run: the command, or Python with a script, or with `-c` and lines."""
+Program = Literal["command", "python"]
+"""What is run: kconvert, or Python with a script, or with `-c` and lines."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Run:
 class Warm:
     """A server that has all imports made."""
 
-    def __init__(self, what: Runs) -> None:
+    def __init__(self, what: Program) -> None:
         self._folder = tempfile.mkdtemp(prefix="warm-")
         self._address = os.path.join(self._folder, "socket")
         self._environment = read_at_start(os.environ)
@@ -113,10 +113,10 @@ class Warm:
 
 
 _lock = threading.Lock()
-_warm: dict[Runs, Warm] = {}
+_warm: dict[Program, Warm] = {}
 
 
-def warm(what: Runs) -> Warm:
+def warm(what: Program) -> Warm:
     """The server of this process."""
     with _lock:
         if what not in _warm:
@@ -256,7 +256,7 @@ def _run_command(words: list[str]) -> int:
     return main()
 
 
-_WAYS: Mapping[Runs, tuple[Callable[[], None], Callable[[list[str]], int]]] = {
+_WAYS: Mapping[Program, tuple[Callable[[], None], Callable[[list[str]], int]]] = {
     "command": (_import_command, _run_command),
     "python": (_import_arrays, _run_python),
 }
