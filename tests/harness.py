@@ -67,7 +67,7 @@ def kconvert(
 
 def python(*words: str | Path, env: Mapping[str, str], folder: Path, timeout: float = 600) -> str:
     """Runs Python with a script, or with `-c` and lines, which import large libraries and do not warn; returns what it
-    printed last. It must end well."""
+    printed. It must end well."""
     texts = [str(word) for word in words]
     if warm("python").takes(env):
         done = warm("python").run(texts, Run(env, folder, timeout))
@@ -77,7 +77,7 @@ def python(*words: str | Path, env: Mapping[str, str], folder: Path, timeout: fl
             timeout=timeout,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return (done.stdout.splitlines() or [""])[-1]
+    return done.stdout
 
 
 def only_ours(err: str) -> str:

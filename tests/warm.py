@@ -30,7 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-_READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_", "TZ", "JE_")
+_READ_AT_START = (
+    "PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_", "TZ", "JE_", "OMP_", "OPENBLAS_", "MKL_", "ARROW_",
+)  # fmt: skip
 """Beginnings of the names of what is read before the first line of ours."""
 _TAKEN_LATER = {"PYTHONPATH", "PYTHONWARNINGS"}
 """What Python reads as it starts, and a fork can take over nevertheless; warnings, only where all are to be ignored."""

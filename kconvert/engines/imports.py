@@ -36,7 +36,10 @@ def is_lean() -> bool:
 
 def with_arrays() -> None:
     """Takes `without_arrays` back, for a library that needs them; numpy then has no threads, which wait busily, too."""
+    if not is_lean():
+        return
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Unwanted)]
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Such a library makes so many objects that all that are there would be looked through again and again.
+    gc.collect()
     gc.freeze()

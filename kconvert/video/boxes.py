@@ -118,8 +118,8 @@ def video_seconds(data: Bytes) -> Iterator[tuple[float, float]]:
     """How long each video track lasts by its samples' times (`stts`, 8.6.1.2), and how long it states (`mdhd`)."""
     for track in filter(lambda track: _is_handled_by(data, track, b"vide"), _tracks(data)):
         stated = [_timescale_and_duration(data, box) for box in _below(data, track, (b"mdia", b"mdhd"))]
+        indexed = sum(_indexed_duration(data, box) for box in _tables(data, track) if box.kind == b"stts")
         for scale, duration in stated:
-            indexed = sum(_indexed_duration(data, box) for box in _tables(data, track) if box.kind == b"stts")
             if scale:
                 yield indexed / scale, duration / scale
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from harness import COMMAND, ROOT, kconvert, only_ours, python
+from harness import COMMAND, ROOT, kconvert, only_ours
 
 from kconvert.cli.arguments import batch_parser, conversion_parser, folder_parser, overlap_parser
 from kconvert.cli.guide import TOPICS, page
@@ -72,20 +72,24 @@ def test_the_lines_of_python_of_a_page_work(topic: str, desk: Path) -> None:
         run(command, desk)
     for block in blocks(TEXTS[topic], "python"):
         if "torchvision" not in block:
-            # webdataset leaves it to the garbage collector to close its files, so that warnings are ignored.
-            python(script_of(block, desk), env=os.environ, folder=desk)
+            ran(sys.executable, block, desk)
 
 
-def script_of(block: str, desk: Path) -> Path:
+def ran(python: str, block: str, desk: Path) -> str:
+    """What lines print that are run by that Python. They must end well."""
     script = desk / "script.py"
     script.write_text(block)
-    return script
+    # webdataset leaves it to the garbage collector to close its files.
+    words: list[str | Path] = [python, "-W", "ignore", script]
+    done = subprocess.run(words, cwd=desk, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_lines_with_torchvision_work_too(desk: Path) -> None:
     """Where KCONVERT_TORCHVISION names a Python that has it, and kconvert: they give what the lines without it give."""
-    with_torchvision = os.environ.get("KCONVERT_TORCHVISION")
-    if with_torchvision is None:
+    python = os.environ.get("KCONVERT_TORCHVISION")
+    if python is None:
         pytest.skip("KCONVERT_TORCHVISION names no Python that has torchvision")
     run("kconvert k700-2020 --split train", desk)
     seed = "torch.manual_seed(1)\n"
@@ -93,11 +97,7 @@ def test_the_lines_with_torchvision_work_too(desk: Path) -> None:
     said = []
     for block in blocks(TEXTS["training"], "python"):
         if "augmented" in block:
-            script = script_of(block.replace("\nsamples = ", f"\n{seed}samples = ") + shown, desk)
-            words: list[str | Path] = [with_torchvision, "-W", "ignore", script]
-            done = subprocess.run(words, cwd=desk, capture_output=True, text=True, check=False, timeout=200)
-            assert done.returncode == 0, done.stderr
-            said.append(done.stdout)
+            said.append(ran(python, block.replace("\nsamples = ", f"\n{seed}samples = ") + shown, desk))
     assert len(said) == 2
     assert said[0].startswith("(3, 8, 224, 224) torch.float32")
     assert said[0].rpartition(" ")[0] == said[1].rpartition(" ")[0]

@@ -53,7 +53,7 @@ def run(*words: str | Path, cwd: Path) -> str:
 def read(reader: str, out: Path) -> dict[str, list[Any]]:
     """What a library reads, in a process of its own, started somewhere else."""
     said = python(ROOT / "tests" / "reading.py", reader, out, SPLIT, env=os.environ, folder=out.parent)
-    found: dict[str, list[Any]] = json.loads(said)
+    found: dict[str, list[Any]] = json.loads(said.splitlines()[-1])
     return found
 
 

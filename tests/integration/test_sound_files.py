@@ -210,7 +210,7 @@ print(json.dumps({key: hashlib.sha256(data).hexdigest() for key, data in read(Pa
 def as_read(reader: str, out: Path) -> dict[str, str]:
     """The digests of the members that a library reads, by key."""
     said = python("-c", READERS[reader] + READ, out, env={**os.environ, **ENVIRONMENT}, folder=out)
-    found: dict[str, str] = json.loads(said)
+    found: dict[str, str] = json.loads(said.splitlines()[-1])
     return found
 
 

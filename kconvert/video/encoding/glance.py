@@ -24,7 +24,12 @@ from kconvert.video.messages import captured
 from kconvert.video.opening import decode_as_shown, glanced
 from kconvert.video.streams import best_video
 
+_GLANCED_CODECS = ("h264", "hevc")
+"""Of AV1, opening reads more of the headers than decoding does."""
 _WHOLE_RATE = 1 << 16
+_AAC_LC = 2
+_NUM_AAC_RATES = 13
+_NUM_AAC_LAYOUTS = 8
 _MAX_TICKS = 1 << 31
 """Of a sample's duration: libavformat takes what is more for less than nothing (libavformat/mov.c)."""
 
@@ -32,7 +37,9 @@ _MAX_TICKS = 1 << 31
 def surely_stays(clip: Clip, encoding: Encoding) -> bool:
     """Whether nothing is to be done to a clip; if not, nobody knows yet."""
     settings = encoding.video
-    if settings is None or settings.reencode == "always" or not has_index(clip) or not is_index_first(clip):
+    if settings is None or settings.reencode == "always" or settings.codec not in _GLANCED_CODECS:
+        return False
+    if not has_index(clip) or not is_index_first(clip):
         return False
     try:
         with captured(), glanced(clip) as container:
@@ -69,8 +76,20 @@ def _has_one_plain_sound(clip: Clip, container: InputContainer) -> bool:
     audio, tracks = container.streams.audio[0], list(sound_tracks(clip))
     if audio.codec_context is None or audio.codec_context.name != "aac" or len(tracks) != 1:
         return False
+    if not _is_plain_aac(audio.codec_context.extradata or b""):
+        return False
     ends = [entry.pos + entry.size for entry in audio.index_entries]
     return len(ends) == tracks[0].num_samples and max(ends, default=0) <= len(clip) and _is_plain(tracks[0])
+
+
+def _is_plain_aac(config: bytes) -> bool:
+    """Whether a decoder is told of AAC LC, at a rate and for channels that are listed (AudioSpecificConfig, ISO/IEC
+    14496-3, 1.6.2.1): five bits for the kind of object, four for the rate, four for the channels, three that are 0."""
+    bits = int.from_bytes(config[:2], "big")
+    kind, rate, channels, more = bits >> 11, bits >> 7 & 0xF, bits >> 3 & 0xF, bits & 0x7
+    return (
+        len(config) > 1 and kind == _AAC_LC and rate < _NUM_AAC_RATES and 0 < channels < _NUM_AAC_LAYOUTS and not more
+    )
 
 
 def _is_plain(track: IndexedTrack) -> bool:
