@@ -35,16 +35,13 @@ def main() -> int:
             return _run()
         finally:
             _end()
-    except BaseException as error:
-        _end()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BaseException:
         # Where classes are made, what was raised comes as something else.
-        if _Interruptions.last is None and not isinstance(error, KeyboardInterrupt):
+        if _Interruptions.last is None:
             raise
-        with suppress(BrokenPipeError):
-            print("kconvert: interrupted; run the same command again to resume", file=sys.stderr, flush=True)
-        # Python remembers an interruption of an `exec` until the next one, and would end as if nobody had caught it.
-        exec("")  # noqa: S102
-        return EXIT_INTERRUPTED
+        return _interrupted()
 
 
 def _run() -> int:
@@ -69,6 +66,15 @@ def _interrupt(number: int, frame: object) -> None:
         return
     _Interruptions.last = now
     raise KeyboardInterrupt
+
+
+def _interrupted() -> int:
+    _end()
+    with suppress(BrokenPipeError):
+        print("kconvert: interrupted; run the same command again to resume", file=sys.stderr, flush=True)
+    # Python remembers an interruption of an `exec` until the next one, and would end as if nobody had caught it.
+    exec("")  # noqa: S102
+    return EXIT_INTERRUPTED
 
 
 def _end() -> None:
