@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from warm import Run, warm
+from warm import Run, cold, warm
 
 from kconvert.dataset.staged_rows import StagedClip, staged_writer
 from kconvert.sources.fetch.stream import FetchOptions
@@ -48,34 +47,18 @@ def kconvert(
     within: Sequence[str] = (),
 ) -> Ran:
     """Runs the command, perhaps in a process group of its own, or as the last words of another command."""
-    environment = {**os.environ, **(env or {})}
-    if not within and warm("command").takes(environment):
-        run = Run(environment, Path.cwd(), timeout, group)
-        done = warm("command").run([str(word) for word in words], run)
-    else:
-        done = subprocess.run(
-            [*within, str(COMMAND), *map(str, words)],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            env=environment,
-            start_new_session=group,
-        )
+    run, texts = Run({**os.environ, **(env or {})}, Path.cwd(), timeout, group), [str(word) for word in words]
+    is_warm = not within and warm("command").takes(run.environment)
+    done = warm("command").run(texts, run) if is_warm else cold([*within, str(COMMAND), *texts], run)
     return Ran(done.returncode, done.stdout, only_ours(done.stderr))
 
 
 def python(*words: str | Path, env: Mapping[str, str], folder: Path, timeout: float = 600) -> str:
     """Runs Python with a script, or with `-c` and lines, which import large libraries and do not warn; returns what it
     printed. It must end well."""
-    texts = [str(word) for word in words]
-    if warm("python").takes(env):
-        done = warm("python").run(texts, Run(env, folder, timeout))
-    else:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", *texts], capture_output=True, text=True, cwd=folder, check=False, env=env,
-            timeout=timeout,
-        )  # fmt: skip
+    run, texts = Run(env, folder, timeout), [str(word) for word in words]
+    is_warm = warm("python").takes(env)
+    done = warm("python").run(texts, run) if is_warm else cold([sys.executable, "-W", "ignore", *texts], run)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -57,6 +57,14 @@ class Run:
     """Whether in a process group of its own."""
 
 
+def cold(words: Sequence[str], run: Run) -> subprocess.CompletedProcess[str]:
+    """Runs the words as a user does. Raises `subprocess.TimeoutExpired`, with the run killed, where it takes longer."""
+    return subprocess.run(
+        words, capture_output=True, text=True, check=False, env=run.environment, cwd=run.folder, timeout=run.timeout,
+        start_new_session=run.has_group,
+    )  # fmt: skip
+
+
 class Warm:
     """A server that has all imports made."""
 

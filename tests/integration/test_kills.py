@@ -5,7 +5,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from faults import Operation
-from harness import COMMAND, ROOT, kconvert, tree
+from harness import COMMAND, kconvert, tree
 from interrupting import Job, boundaries, joined_job, one_of_each_kind
 from miniature.server import Handler, serving
 
@@ -150,16 +149,6 @@ def test_a_second_interruption_does_not_disturb_the_first(mini: Path, tmp_path: 
     assert driver.returncode == 130
     assert err.splitlines()[-1] == "kconvert: interrupted; run the same command again to resume"
     assert "Traceback" not in err
-
-
-def test_a_signal_at_any_line_of_the_command_is_an_interruption() -> None:
-    """The last run is the one that has no more lines to be signalled at."""
-    words = [sys.executable, str(ROOT / "tests/signalling.py")]
-    ran = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
-    *others, last = map(int, ran.stdout.splitlines()[-1].split())
-    assert len(others) > 20
-    assert (set(others), last) == ({130}, 0)
-    assert set(ran.stderr.splitlines()) == {"kconvert: interrupted; run the same command again to resume"}
 
 
 def test_two_runs_that_start_at_once_never_both_work(mini: Path, converted: Path, tmp_path: Path) -> None:

@@ -277,7 +277,7 @@ def late(worker: int) -> None:
     time.sleep(1.5 * (worker == 1))
 
 
-@pytest.mark.parametrize(("context", "more"), [("fork", "another"), ("fork", "same"), ("forkserver", "same")])
+@pytest.mark.parametrize(("context", "more"), [("fork", "another"), ("fork", "same"), ("spawn", "same")])
 def test_all_workers_agree_on_the_epoch_after_one_that_was_left_before_all_had_begun(
     folder: Path, expected: list[Epoch], context: str, more: str
 ) -> None:

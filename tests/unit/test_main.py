@@ -1,4 +1,5 @@
-"""Signals that come where Python does not raise what they raise, or not as that: each is an interruption nevertheless."""
+"""Signals are interruptions wherever they come: at any line, and where Python does not raise what they raise, or not as
+that."""
 
 import os
 import subprocess
@@ -6,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness import ROOT
 
 CUSTOMIZED = """
 import os, signal, sys, time
@@ -48,6 +50,16 @@ IN_A_FINALISER = """
     time.sleep(0.4)
     os.kill(os.getpid(), signal.SIGTERM)
 """
+
+
+def test_a_signal_at_any_line_of_the_command_is_an_interruption() -> None:
+    """The last run is the one that has no more lines to be signalled at."""
+    words = [sys.executable, str(ROOT / "tests/signalling.py")]
+    ran = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+    *others, last = map(int, ran.stdout.splitlines()[-1].split())
+    assert len(others) > 20
+    assert (set(others), last) == ({130}, 0)
+    assert set(ran.stderr.splitlines()) == {INTERRUPTED}
 
 
 def run(lines: str, folder: Path) -> tuple[int, list[str]]:

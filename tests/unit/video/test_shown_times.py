@@ -2,13 +2,12 @@
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kconvert.video.boxes import video_seconds, video_tracks
+from kconvert.video.boxes import video_tracks
 from kconvert.video.encoding.encode import encode
 from kconvert.video.encoding.encoded import Known
 from kconvert.video.encoding.options import AudioOptions, VideoOptions, encoding_of
@@ -100,21 +99,6 @@ def test_of_a_table_that_ends_within_an_entry_the_whole_ones_count(clip: bytes) 
         encoding = encoding_of(VideoOptions(short_side=48), AudioOptions())
         about = process.run(encode, bytes(changed), 60, encoding, Known(MediaMetadata())).about
     assert about.fault == Fault("undecodable", "no frame was decoded")
-
-
-def test_how_long_tracks_last_is_told_in_no_time_however_often_it_is_stated(clip: bytes) -> None:
-    def box(kind: bytes, *content: bytes) -> bytes:
-        inside = b"".join(content)
-        return (8 + len(inside)).to_bytes(4, "big") + kind + inside
-
-    times = box(b"stts", bytes(4), (100_000).to_bytes(4, "big"), 100_000 * (1).to_bytes(4, "big") * 2)
-    tables = box(b"minf", box(b"stbl", times))
-    states = [box(b"mdhd", bytes(12), (1000).to_bytes(4, "big"), (100_000).to_bytes(4, "big"))] * 1000
-    track = box(b"trak", box(b"mdia", *states, box(b"hdlr", bytes(8), b"vide", bytes(12)), tables))
-    start = time.process_time()
-    found = list(video_seconds(box(b"ftyp", b"isom", bytes(4)) + box(b"moov", track)))
-    assert found == [(100.0, 100.0)] * 1000
-    assert time.process_time() - start < 2
 
 
 def test_of_two_frames_that_are_equally_near_the_earlier_counts(clip: bytes) -> None:
